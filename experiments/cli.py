@@ -1,0 +1,28 @@
+"""What every script shares: how it starts and how bad input ends it."""
+
+import sys
+from collections.abc import Callable
+
+from absl import app
+
+
+def run(main: Callable[[], None]) -> None:
+    """Parses flags and runs `main`; bad input prints one sentence and exits with status 1.
+
+    Only `InputError` and the operating system's own refusals are bad input: anything else is a defect and keeps its
+    traceback.
+    """
+
+    def guarded(arguments: list[str]) -> None:
+        from nbjax.errors import InputError
+
+        if len(arguments) > 1:
+            sys.exit(f"error: {arguments[1]!r} was not understood; every option is a flag, see --help.")
+        try:
+            main()
+        except (InputError, OSError) as error:
+            sys.exit(f"error: {error}")
+        except KeyboardInterrupt:
+            sys.exit("stopped; the same command goes on from what is finished.")
+
+    app.run(guarded)

@@ -1,0 +1,103 @@
+"""Slides to report: tile, build the dataset, fill the feature bank, run the sessions, write the report.
+
+    python -m experiments.study --config=configs/quickstart.py --slides=FOLDER --out=FOLDER
+
+A finished dataset and feature bank are kept and used again by the same command.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from absl import flags
+
+from experiments.cli import run
+from nbjax.config import StudyConfig, load_config
+from nbjax.errors import InputError
+from nbjax.progress import bar
+from nbjax.slides.manifest import check_labels, write_manifest
+from nbjax.slides.phantom import write_phantom
+from nbjax.slides.tile import tile_folder
+
+CONFIG = flags.DEFINE_string("config", "configs/quickstart.py", "the study's config file")
+SET = flags.DEFINE_multi_string("set", [], "change a field: --set=epochs=50 --set=dataset.tiling.minimum_tissue=0.5")
+SLIDES = flags.DEFINE_string("slides", None, "folder of <label>/<slide> or <label>/<family>/<slide>; else a phantom")
+OUT = flags.DEFINE_string("out", None, "where everything goes; else results/<the study's name>")
+
+
+def main() -> None:
+    """Runs the study that the flags describe."""
+    config = load_config(CONFIG.value, SET.value)
+    report = study(config, SLIDES.value, Path(OUT.value or f"results/{config.name}"))
+    print(f"\nreport: {report}")
+
+
+def study(config: StudyConfig, slides: str | None, out: Path) -> Path:
+    """Runs every step in folder `out` and returns the report's path."""
+    # These import JAX, Flax and tensorflow_datasets; bad flags and slides are found before.
+    seconds: dict[str, float] = {}
+    folder = _timed(seconds, "slides", slides_folder, config, slides, out)
+    manifest = _timed(seconds, "tiling", tile, config, folder, out)
+    dataset = _timed(seconds, "dataset", build, config, folder, manifest, out)
+    return _learn(config, folder, dataset, out, seconds)
+
+
+def _timed(seconds: dict[str, float], step: str, function: Any, *arguments: Any) -> Any:
+    start = time.perf_counter()
+    result = function(*arguments)
+    seconds[step] = round(time.perf_counter() - start, 2)
+    return result
+
+
+def slides_folder(config: StudyConfig, slides: str | None, out: Path) -> Path:
+    """The folder given, else one with the config's phantom, drawn once."""
+    if slides is not None:
+        return Path(slides)
+    if config.phantom is None:
+        raise InputError(f"study {config.name} has no phantom to fall back on; give a folder of slides with --slides.")
+    print("slides: none given, so a phantom is drawn (procedural pictures, no patient)")
+    write_phantom(config.phantom, out / "phantom", lambda slides: bar(slides, "phantom", "slide"))
+    return out / "phantom"
+
+
+def tile(config: StudyConfig, folder: Path, out: Path) -> Path:
+    """Writes the patch manifest and returns its path."""
+    manifest, ignored = tile_folder(folder, config.dataset.tiling, lambda files: bar(files, "tiling", "slide"))
+    check_labels(manifest)
+    if ignored:
+        print(f"left out, not slides: {', '.join(ignored[:5])}{f' and {len(ignored) - 5} more' if ignored[5:] else ''}")
+    print(f"patches: {manifest.kept().num_rows} kept of {manifest.table.num_rows}, {len(manifest.slides)} slides")
+    write_manifest(manifest, out / "manifest.parquet")
+    return out / "manifest.parquet"
+
+
+def build(config: StudyConfig, folder: Path, manifest: Path, out: Path) -> Any:
+    """Builds the dataset with TFDS unless the same one lies there, and opens it."""
+    from datasets.neuroblastoma.neuroblastoma_dataset_builder import build_from_manifest
+    from nbjax.samples.reading import open_dataset
+
+    print("dataset: partition, balance, augment, write")
+    return open_dataset(build_from_manifest(folder, manifest, config.dataset, out / "dataset"))
+
+
+def _learn(config: StudyConfig, folder: Path, dataset: Any, out: Path, seconds: dict[str, float]) -> Path:
+    from nbjax.report.page import write_report
+
+    from nbjax.models import load_backbone
+    from nbjax.training.bank import feature_bank
+    from nbjax.training.record import write_record
+    from nbjax.training.study import run_study
+
+    backbone = load_backbone(config.backbone, weights=config.weights)
+    print(f"backbone: {config.backbone}; weights: {backbone.provenance}")
+    bank = _timed(seconds, "features", feature_bank, dataset, backbone, config.input_size, out / "banks")
+    print(f"sessions: {len(config.learning_rates)} learning rates, {config.seeds} seeds, {config.epochs} epochs")
+    classes = len(dataset.card["classes"])
+    chosen = _timed(seconds, "sessions", run_study, config, bank, classes, out)
+    source = "phantom drawn by nbjax" if dataset.card["phantom"] else str(folder)
+    write_record(out, config, source, dataset.card, backbone, chosen, seconds)
+    return write_report(out)
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,37 @@
+"""Checks on the fields of a config."""
+
+import types
+from typing import Any, Union, get_args, get_origin, get_type_hints
+
+from nbjax.errors import InputError
+
+
+def check(holds: bool, field: str, found: Any, expected: str) -> None:
+    """Raises InputError that names the field unless `holds`."""
+    if not holds:
+        raise InputError(f"config field {field}: found {found!r}; expected {expected}.")
+
+
+def check_types(config: Any) -> None:
+    """Raises InputError for a field of a dataclass whose value is not of its annotated type."""
+    for field, kind in get_type_hints(type(config)).items():
+        value = getattr(config, field)
+        if not _is_a(value, kind):
+            name = kind.__name__ if isinstance(kind, type) and get_origin(kind) is None else str(kind)
+            raise InputError(f"config field {field}: found {value!r}; expected {name}.")
+
+
+def _is_a(value: Any, kind: Any) -> bool:
+    if get_origin(kind) in (types.UnionType, Union):
+        return any(_is_a(value, option) for option in get_args(kind))
+    if get_origin(kind) is tuple:
+        inner = [option for option in get_args(kind) if option is not Ellipsis]
+        open_ended = Ellipsis in get_args(kind)
+        if not isinstance(value, tuple) or (not open_ended and len(value) != len(inner)):
+            return False
+        return all(_is_a(item, inner[0] if open_ended else inner[n]) for n, item in enumerate(value))
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if kind is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, kind)

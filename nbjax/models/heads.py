@@ -1,0 +1,53 @@
+"""Heads: what replaces a backbone's last layer (paper V and VI). Plain functions over plain trees."""
+
+import math
+from collections.abc import Mapping
+
+import jax
+import jax.numpy as jnp
+
+# One dict a linear layer, first to last: kernel float32 [in, out], bias float32 [out].
+HeadParams = tuple[Mapping[str, jax.Array], ...]
+LEAK = 0.2
+DROPOUT = 0.5
+
+
+def head_sizes(feature_size: int, nonlinearities: int, outputs: int) -> tuple[int, ...]:
+    """Widths from the features to the outputs: each non-linearity halves (paper VI.A)."""
+    return (*(feature_size >> k for k in range(nonlinearities + 1)), outputs)
+
+
+def init_head(key: jax.Array, feature_size: int, nonlinearities: int, outputs: int) -> HeadParams:
+    """Draws a head with torch's default initialisation: uniform in ±1/sqrt(inputs), weights and biases alike.
+
+    Args:
+        key: of this session.
+        feature_size: d, of the backbone.
+        nonlinearities: k; 0 is the straightforward adaptation, one linear layer.
+        outputs: 1 for two classes, else the number of classes.
+    """
+    sizes = head_sizes(feature_size, nonlinearities, outputs)
+    layers = []
+    for layer_key, inputs, width in zip(jax.random.split(key, len(sizes) - 1), sizes, sizes[1:], strict=False):
+        kernel_key, bias_key = jax.random.split(layer_key)
+        bound = 1 / math.sqrt(inputs)
+        layers.append(
+            {
+                "kernel": jax.random.uniform(kernel_key, (inputs, width), jnp.float32, -bound, bound),
+                "bias": jax.random.uniform(bias_key, (width,), jnp.float32, -bound, bound),
+            }
+        )
+    return tuple(layers)
+
+
+def apply_head(params: HeadParams, features: jax.Array, dropout_key: jax.Array | None = None) -> jax.Array:
+    """Logits `[..., outputs]` of features `[..., d]`; a dropout key means training mode."""
+    x = features
+    for index, layer in enumerate(params):
+        x = x @ layer["kernel"] + layer["bias"]
+        if index < len(params) - 1:
+            x = jnp.where(x > 0, x, jnp.asarray(LEAK, x.dtype) * x)
+            if dropout_key is not None:
+                keep = jax.random.bernoulli(jax.random.fold_in(dropout_key, index), 1 - DROPOUT, x.shape)
+                x = jnp.where(keep, x / jnp.asarray(1 - DROPOUT, x.dtype), jnp.zeros((), x.dtype))
+    return x

@@ -1,0 +1,25 @@
+"""Pixels in: open a slide, tile it, keep the patches with tissue, the patch manifest, the phantom."""
+
+from nbjax.slides.manifest import Manifest, SlideRecord, check_labels, read_manifest, write_manifest
+from nbjax.slides.reader import Slide, SlideFile, find_slides, open_slide
+from nbjax.slides.tile import PATCH_SIZE, Tiling, check_unchanged, read_patches, tile_folder
+from nbjax.slides.tissue import MINIMUM_TISSUE, tissue_fraction
+
+__all__ = [
+    "MINIMUM_TISSUE",
+    "PATCH_SIZE",
+    "Manifest",
+    "Slide",
+    "SlideFile",
+    "SlideRecord",
+    "Tiling",
+    "check_labels",
+    "check_unchanged",
+    "find_slides",
+    "open_slide",
+    "read_manifest",
+    "read_patches",
+    "tile_folder",
+    "tissue_fraction",
+    "write_manifest",
+]

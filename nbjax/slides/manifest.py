@@ -1,0 +1,135 @@
+"""The patch manifest: one row a patch, kept or rejected and why."""
+
+import json
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute
+import pyarrow.csv
+import pyarrow.parquet
+
+from nbjax.errors import InputError
+from nbjax.files import replacing
+
+SCHEMA_VERSION = 1
+SCHEMA = pa.schema(
+    [
+        ("slide", pa.string()),
+        ("family", pa.string()),
+        ("label", pa.string()),
+        ("x", pa.int32()),
+        ("y", pa.int32()),
+        ("tissue", pa.float32()),
+        ("kept", pa.bool_()),
+        ("reason", pa.string()),
+    ]
+)
+
+
+class SlideRecord(NamedTuple):
+    """What the manifest remembers of a slide's file.
+
+    Attributes:
+        name: path relative to the slides' folder.
+        sha256: of the file's bytes.
+        width: level-0 pixels.
+        height: level-0 pixels.
+        mpp: micrometres per pixel, None where the file does not say.
+    """
+
+    name: str
+    sha256: str
+    width: int
+    height: int
+    mpp: float | None
+
+
+class Manifest(NamedTuple):
+    """Every patch of a folder of slides.
+
+    Attributes:
+        table: columns of `SCHEMA`; x, y are level-0 pixels of a patch's top-left corner; tissue is the stained
+            fraction; reason is empty for a kept patch.
+        slides: one record a slide, by name.
+        patch_size: pixels.
+        minimum_tissue: the least stained fraction of a kept patch.
+    """
+
+    table: pa.Table
+    slides: dict[str, SlideRecord]
+    patch_size: int
+    minimum_tissue: float
+
+    def kept(self) -> pa.Table:
+        """The rows of kept patches."""
+        return self.table.filter(self.table["kept"])
+
+
+def write_manifest(manifest: Manifest, path: str | Path) -> None:
+    """Writes Parquet, or CSV (the rows alone) where `path` ends in `.csv`; atomically."""
+    path = Path(path)
+    header = {
+        "schema_version": SCHEMA_VERSION,
+        "patch_size": manifest.patch_size,
+        "minimum_tissue": manifest.minimum_tissue,
+        "slides": [record._asdict() for record in manifest.slides.values()],
+    }
+    with replacing(path) as temporary:
+        if path.suffix.lower() == ".csv":
+            pyarrow.csv.write_csv(manifest.table, temporary)
+        else:
+            table = manifest.table.replace_schema_metadata({"nbjax": json.dumps(header)})
+            pyarrow.parquet.write_table(table, temporary)
+
+
+def read_manifest(path: str | Path) -> Manifest:
+    """Reads a Parquet manifest.
+
+    Raises:
+        InputError: the file is missing, damaged, not a manifest, or of a newer schema.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such manifest; make one with `python -m experiments.tile`.")
+    try:
+        table = pyarrow.parquet.read_table(path)
+        header = json.loads((table.schema.metadata or {})[b"nbjax"])
+        version = header["schema_version"]
+    except (pa.ArrowException, OSError, KeyError, ValueError) as error:
+        raise InputError(
+            f"{path}: not a patch manifest ({error}); make it anew with `python -m experiments.tile`."
+        ) from error
+    if version > SCHEMA_VERSION:
+        raise InputError(
+            f"{path}: the manifest has schema version {version}, this nbjax reads up to {SCHEMA_VERSION}; update nbjax."
+        )
+    if not table.schema.remove_metadata().equals(SCHEMA):
+        raise InputError(
+            f"{path}: the manifest has the columns {table.column_names}; expected {SCHEMA.names}; make it anew."
+        )
+    slides = {record["name"]: SlideRecord(**record) for record in header["slides"]}
+    return Manifest(table.replace_schema_metadata(None), slides, header["patch_size"], header["minimum_tissue"])
+
+
+def check_labels(manifest: Manifest) -> None:
+    """Checks that the kept patches can be classified.
+
+    Raises:
+        InputError: fewer than two labels, or a label whose every patch was rejected.
+    """
+    labels = sorted(set(manifest.table["label"].to_pylist()))
+    if len(labels) < 2:
+        raise InputError(
+            f"the slides carry one label only ({labels[0]}); expected a folder for each of two or more labels."
+        )
+    kept = set(manifest.kept()["label"].to_pylist())
+    for label in labels:
+        if label not in kept:
+            of_label = pyarrow.compute.equal(manifest.table["label"], label)
+            best = np.max(manifest.table.filter(of_label)["tissue"].to_numpy())
+            raise InputError(
+                f"label {label}: no patch was kept, the most stained one has {best:.0%} tissue and "
+                f"{manifest.minimum_tissue:.0%} is asked for; check its slides or lower minimum_tissue."
+            )

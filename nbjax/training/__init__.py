@@ -1,0 +1,1 @@
+"""Frozen prefix and feature bank, one session, many sessions, a study."""

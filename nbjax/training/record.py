@@ -1,0 +1,86 @@
+"""What is known of a study besides its tables: `study.json`."""
+
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import jax
+
+from nbjax import __version__
+from nbjax.config import StudyConfig, to_dict
+from nbjax.files import replacing
+from nbjax.models import Backbone
+from nbjax.training.bank import fingerprint
+
+PACKAGES = ("jax", "flax", "optax", "numpy", "tensorflow-datasets", "scikit-learn")
+RECORD = "study.json"
+
+
+def write_record(
+    folder: str | Path,
+    config: StudyConfig,
+    source: str,
+    card: Mapping[str, Any],
+    backbone: Backbone,
+    chosen: Mapping[str, Any] | None,
+    seconds: Mapping[str, float],
+) -> None:
+    """Writes `study.json` into `folder`, keyed as the report reads it.
+
+    Args:
+        folder: the study's.
+        config: the study's.
+        source: in words, where the slides came from.
+        card: the dataset's, see `nbjax.samples.card`.
+        backbone: that filled the bank.
+        chosen: the chosen cell's values, None while the study is unfinished.
+        seconds: wall time by step.
+    """
+    record = {
+        "name": config.name,
+        "config": to_dict(config),
+        "command": f"python -m {_module()} {shlex.join(sys.argv[1:])}".strip(),
+        "dataset": {**card, "name": "neuroblastoma", "source": source},
+        "backbone": {
+            "name": config.backbone,
+            "pretrained": backbone.pretrained,
+            "provenance": backbone.provenance,
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(backbone.params)),
+            "sha256": fingerprint((backbone.params, backbone.batch_stats)),
+        },
+        "cut": "before the last layer: everything else is frozen, runs in evaluation mode and ran once per sample",
+        "crop": f"the middle {config.input_size}x{config.input_size} pixels of each sample",
+        "strategy": "straightforward",
+        "head": {"nonlinearities": 0, "initialisation": "random (torch's default), one per seed"},
+        "selection": {"criterion": config.criterion},
+        "chosen": None if chosen is None else dict(chosen),
+        "versions": {"nbjax": __version__, "python": platform.python_version()} | {p: version(p) for p in PACKAGES},
+        "hardware": hardware(),
+        "seconds": dict(seconds),
+    }
+    with replacing(Path(folder) / RECORD) as temporary:
+        temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def _module() -> str:
+    spec = getattr(sys.modules["__main__"], "__spec__", None)
+    return spec.name if spec else Path(sys.argv[0]).name
+
+
+def hardware() -> dict[str, Any]:
+    """Processor, its cores and memory, and the devices JAX runs on."""
+    cpu = platform.processor() or platform.machine()
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        names = [
+            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+        ]
+        cpu = names[0] if names else cpu
+    devices = jax.devices()
+    return {"cpu": cpu, "cores": os.cpu_count(), "devices": f"{len(devices)} x {devices[0].device_kind}"}

@@ -1,0 +1,76 @@
+"""Names and shapes of a checkpoint against those of a network, both ways."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from nbjax.errors import InputError
+
+_COUNTER = "num_batches_tracked"
+_SHOWN = 4
+
+
+def match_keys(
+    expected: Mapping[str, tuple[int, ...]],
+    found: Mapping[str, np.ndarray],
+    source: str,
+    partial: str | Sequence[str] | None = None,
+) -> dict[str, np.ndarray]:
+    """The arrays that a network expects, none missing, none left over, each of its shape and of floating point.
+
+    torch's `num_batches_tracked`, a counter in every batch norm that evaluation does not use and files before torch 0.4.1
+    lack, is ignored on both sides.
+
+    Args:
+        expected: shape by name.
+        found: array by name, as `read_checkpoint` gives them.
+        source: names the checkpoint in the error: its file.
+        partial: pattern or patterns, as for a shell (`classifier.*`), of names that may be absent. Each must fit a name
+            that is expected. A name that may be absent is still checked where it is present.
+
+    Returns:
+        Arrays by name, in the order of `expected`.
+
+    Raises:
+        InputError: names or shapes differ: how many and which, a few of each; or a pattern fits nothing.
+    """
+    patterns = [partial] if isinstance(partial, str) else list(partial or ())
+    wanted = {name: tuple(shape) for name, shape in expected.items() if not _is_counter(name)}
+    given = {name: array for name, array in found.items() if not _is_counter(name)}
+    for pattern in patterns:
+        if not any(fnmatchcase(name, pattern) for name in wanted):
+            raise InputError(f"{source}: the pattern {pattern!r} fits no expected name ({_some(wanted)})")
+    missing = [
+        f"{name} {shape}"
+        for name, shape in wanted.items()
+        if name not in given and not any(fnmatchcase(name, pattern) for pattern in patterns)
+    ]
+    unexpected = [f"{name} {array.shape}" for name, array in given.items() if name not in wanted]
+    both = [name for name in wanted if name in given]
+    shapes = [
+        f"{name} {given[name].shape}, expected {wanted[name]}" for name in both if given[name].shape != wanted[name]
+    ]
+    types = [f"{name} {given[name].dtype}" for name in both if given[name].dtype.kind != "f"]
+    faults = (
+        ("missing", missing),
+        ("unexpected", unexpected),
+        ("of another shape", shapes),
+        ("not of floating point", types),
+    )
+    listed = [f"{len(names)} {what} ({_some(names)})" for what, names in faults if names]
+    if listed:
+        raise InputError(
+            f"{source}: its {len(given)} tensors are not the {len(wanted)} expected: {'; '.join(listed)}; give a checkpoint "
+            f"of this network, or name by a pattern what may be absent"
+        )
+    return {name: given[name] for name in both}
+
+
+def _is_counter(name: str) -> bool:
+    return name.rpartition(".")[2] == _COUNTER
+
+
+def _some(names: Iterable[str]) -> str:
+    names = list(names)
+    return ", ".join(names[:_SHOWN]) + (", …" if len(names) > _SHOWN else "")

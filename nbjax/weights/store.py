@@ -1,0 +1,108 @@
+"""Converted weights on disk: Orbax checkpoints in the cache folder, each with where it came from.
+
+A stored tree is a folder `<home>/weights/<name>` of `tree/`, Orbax's own, and `provenance.json`, which also holds the
+sha256 of each of Orbax's files: they are compared before Orbax reads them.
+"""
+
+import datetime
+import importlib.metadata
+import json
+import re
+from pathlib import Path
+from typing import TypeAlias, Union
+
+import numpy as np
+import orbax.checkpoint
+
+from nbjax.errors import InputError
+from nbjax.files import replacing, sha256
+from nbjax.weights.folders import home
+
+Tree: TypeAlias = dict[str, Union[np.ndarray, "Tree"]]
+"""Nested dicts of arrays."""
+
+_PACKAGES = ("nbjax", "numpy", "jax", "orbax-checkpoint")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
+
+
+def save_tree(name: str, tree: Tree, source: str | Path) -> Path:
+    """Stores a tree under a name; whole or not at all, in place of what had that name.
+
+    Args:
+        name: letters, digits, `_`, `.` and `-`.
+        tree: nested dicts of NumPy arrays; a dict may be empty, an array not.
+        source: the checkpoint file that it was made from; its name and sha256 become part of the provenance.
+
+    Returns:
+        The folder.
+
+    Raises:
+        InputError: the name or the tree is not such.
+    """
+    folder = _folder(name)
+    if not tree:
+        raise InputError(f"the tree to store as {name!r} is empty")
+    _check_tree(tree, ())
+    with replacing(folder) as temporary:
+        temporary.mkdir()
+        with orbax.checkpoint.StandardCheckpointer() as checkpointer:
+            checkpointer.save(temporary.absolute() / "tree", tree)
+        provenance = {
+            "source": Path(source).name,
+            "source_sha256": sha256(source),
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "versions": {package: importlib.metadata.version(package) for package in _PACKAGES},
+            "files": _digests(temporary / "tree"),
+        }
+        (temporary / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
+    return folder
+
+
+def load_tree(name: str) -> tuple[Tree, dict[str, object]]:
+    """A stored tree and its provenance: `source`, `source_sha256`, `date`, `versions` and `files`.
+
+    Raises:
+        InputError: there is none of that name, or its files are not those that were stored.
+    """
+    folder = _folder(name)
+    if not is_stored(name):
+        raise InputError(f"{folder}: no weights are stored under this name; convert a checkpoint first")
+    advice = "the stored weights are damaged: remove this folder and convert the checkpoint again"
+    try:
+        provenance = json.loads((folder / "provenance.json").read_text())
+        expected = dict(provenance["files"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise InputError(f"{folder}: provenance.json is missing or unreadable, so {advice}") from None
+    found = _digests(folder / "tree")
+    if found != expected:
+        changed = sorted(file for file in {*expected, *found} if found.get(file) != expected.get(file))
+        raise InputError(f"{folder}: {len(changed)} files changed since (first {changed[0]}), so {advice}")
+    with orbax.checkpoint.StandardCheckpointer() as checkpointer:
+        return checkpointer.restore(folder.absolute() / "tree"), provenance
+
+
+def is_stored(name: str) -> bool:
+    """Whether a tree has that name; it may still be damaged."""
+    return _folder(name).is_dir()
+
+
+def _folder(name: str) -> Path:
+    if not _NAME.fullmatch(name):
+        raise InputError(f"the name {name!r} of stored weights must be letters, digits, '_', '.' and '-'")
+    return home() / "weights" / name
+
+
+def _check_tree(tree: Tree, path: tuple[str, ...]) -> None:
+    for key, value in tree.items():
+        if not isinstance(key, str):
+            raise InputError(f"the tree to store has the key {key!r} at {'/'.join(path) or 'its top'}, expected a text")
+        if isinstance(value, dict):
+            _check_tree(value, (*path, key))
+        elif not isinstance(value, np.ndarray) or value.size == 0:
+            raise InputError(f"the tree to store holds no array with elements at {'/'.join((*path, key))}")
+
+
+def _digests(folder: Path) -> dict[str, str]:
+    """sha256 of every file below a folder by relative path."""
+    files = sorted(file for file in folder.rglob("*") if file.is_file())
+    return {file.relative_to(folder).as_posix(): sha256(file) for file in files}
