@@ -17,7 +17,7 @@ from nbjax.samples.card import dataset_card, manifest_hash
 from nbjax.samples.plan import SPLITS, SamplePlan, plan_samples, samples_of
 from nbjax.samples.standardise import NO_PIXELS, add_sums, pixel_sums, standardisations
 from nbjax.samples.transforms import apply_transform
-from nbjax.slides import phantom
+from nbjax.slides.phantom import NOTE, SMALL, PhantomConfig, write_phantom
 from nbjax.slides.manifest import Manifest, read_manifest
 from nbjax.slides.tile import check_unchanged, read_patches, tile_folder
 
@@ -36,7 +36,7 @@ class NeuroblastomaConfig(tfds.core.BuilderConfig):
     """
 
     dataset: DatasetConfig = dataclasses.field(default_factory=DatasetConfig)
-    phantom: phantom.PhantomConfig | None = None
+    phantom: PhantomConfig | None = None
     manifest: str | None = None
 
 
@@ -50,7 +50,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         "PNG, JPEG, TIFF or SVS."
     )
     BUILDER_CONFIGS = [  # noqa: RUF012 (as above)
-        NeuroblastomaConfig(name="phantom", description="A small phantom, no real tissue.", phantom=phantom.SMALL),
+        NeuroblastomaConfig(name="phantom", description="A small phantom, no real tissue.", phantom=SMALL),
         NeuroblastomaConfig(name="slides", description="The labelled slides in the manual folder."),
     ]
 
@@ -79,13 +79,13 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         if config.phantom is None:
             folder = Path(dl_manager.manual_dir)
         else:
-            folder = Path(dl_manager.download_dir) / f"phantom-{phantom.fingerprint(config.phantom)}"
-            phantom.write_phantom(config.phantom, folder)
+            folder = Path(dl_manager.download_dir) / f"phantom-{_digest(to_dict(config.phantom))}"
+            write_phantom(config.phantom, folder)
         manifest = _manifest(folder, config)
         plan = plan_samples(manifest, config.dataset)
         self.info.features["label"].names = list(plan.labels)
         card = dataset_card(manifest, plan, _standardisations(folder, manifest, plan, config.dataset), config.dataset)
-        self.info.metadata.update(card | {"phantom": phantom.is_phantom(folder)})
+        self.info.metadata.update(card | {"phantom": (folder / NOTE).is_file()})
         return {split: self._generate_examples(folder, plan, split, manifest.patch_size) for split in SPLITS}
 
     def _generate_examples(self, folder: Path, plan: SamplePlan, split: str, size: int) -> Iterator[tuple[str, dict]]:
@@ -141,11 +141,14 @@ def build_from_manifest(slides: Path, manifest: Path, dataset: DatasetConfig, da
     The config's name ends in a hash of the manifest's content and the dataset's config: another manifest or another
     config is another folder.
     """
-    content = json.dumps([manifest_hash(read_manifest(manifest)), to_dict(dataset)], sort_keys=True)
-    name = f"manifest-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    name = f"manifest-{_digest([manifest_hash(read_manifest(manifest)), to_dict(dataset)])}"
     config = NeuroblastomaConfig(
         name=name, description="Slides of a manifest.", dataset=dataset, manifest=str(manifest)
     )
     builder = Builder(config=config, data_dir=data_dir, file_format="array_record")
     builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=slides))
     return Path(builder.data_path)
+
+
+def _digest(content: Any) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

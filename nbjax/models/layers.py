@@ -26,15 +26,29 @@ class Mode(NamedTuple):
 EVALUATION = Mode()
 
 
-def conv(
-    width: int, kernel: int, stride: int = 1, padding: int | Padding | None = None, *, bias: bool = False, name: str
-) -> nn.Conv:
-    """A square convolution `[N, H, W, C]` to `[N, H', W', width]`; padding defaults to half the kernel, as torch models have it."""
+class Pointwise(nn.Module):
+    """A 1×1 convolution as a matrix product, which XLA runs about twice as fast on a CPU."""
+
+    width: int
+    stride: int = 1
+
+    @nn.compact
+    def __call__(self, x: jax.Array) -> jax.Array:
+        """`[N, H, W, C]` to `[N, H/stride, W/stride, width]`."""
+        kernel = self.param("kernel", nn.initializers.lecun_normal(), (1, 1, x.shape[-1], self.width), jnp.float32)
+        return x[:, :: self.stride, :: self.stride] @ kernel[0, 0].astype(x.dtype)
+
+
+def conv(width: int, kernel: int, stride: int = 1, padding: Padding | None = None, *, name: str) -> nn.Module:
+    """A square convolution without bias, `[N, H, W, C]` to `[N, H', W', width]`.
+
+    Padding defaults to half the kernel on every side, as torchvision's models have it (XLA's SAME differs on strides).
+    """
+    if kernel == 1:
+        return Pointwise(width, stride, name=name)
     if padding is None:
-        padding = kernel // 2
-    if isinstance(padding, int):
-        padding = ((padding, padding), (padding, padding))
-    return nn.Conv(width, (kernel, kernel), (stride, stride), padding, use_bias=bias, name=name)
+        padding = ((kernel // 2, kernel // 2), (kernel // 2, kernel // 2))
+    return nn.Conv(width, (kernel, kernel), (stride, stride), padding, use_bias=False, name=name)
 
 
 class BatchNorm(nn.Module):

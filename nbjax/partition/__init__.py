@@ -1,0 +1,35 @@
+"""Families to splits: iterative filing, exact, sequential, exchange and random, resampling; quality."""
+
+from nbjax.partition.experiments import exchange, random
+from nbjax.partition.heatmap import DiscrepancyMap, discrepancy_map
+from nbjax.partition.inputs import SPLITS
+from nbjax.partition.partition import (
+    METHODS,
+    JointPartition,
+    Partition,
+    Region,
+    partition_classes,
+    partition_families,
+    stratified_group_folds,
+)
+from nbjax.partition.quality import Quality, quality
+from nbjax.partition.resample import grouped_folds, resample_partitions
+
+__all__ = [
+    "METHODS",
+    "SPLITS",
+    "DiscrepancyMap",
+    "JointPartition",
+    "Partition",
+    "Quality",
+    "Region",
+    "discrepancy_map",
+    "exchange",
+    "grouped_folds",
+    "partition_classes",
+    "partition_families",
+    "quality",
+    "random",
+    "resample_partitions",
+    "stratified_group_folds",
+]

@@ -4,32 +4,37 @@ import math
 from typing import NamedTuple
 
 import numpy as np
+from scipy import sparse
 from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import coo_array
 
 from nbjax.errors import InputError
 from nbjax.partition.inputs import Targets
-from nbjax.partition.quality import quality
 
 
 class Solution(NamedTuple):
     """What the solver reached.
 
     Attributes:
-        assignment: the split of each family, int `[families]`; None if it found none in time.
-        lower_bound: no assignment has a smaller mean discrepancy over classes.
+        assignment: the split of each family, int `[families]`; None if none was found in time.
+        lower_bound: no assignment has a smaller mean discrepancy over the classes.
     """
 
     assignment: np.ndarray | None
     lower_bound: float
 
 
+class _Program(NamedTuple):
+    cost: np.ndarray
+    constraints: list[LinearConstraint]
+    upper: np.ndarray
+    scale: float
+
+
 def solve(counts: np.ndarray, targets: Targets, seconds: float) -> Solution:
     """Assigns families to splits with the least mean of the classes' discrepancies (paper, equation 1).
 
-    Families with the same counts in all classes are interchangeable: the program decides how many of each kind go to
-    each split. The sum of patches and the number of families of each class and split are whole-number variables too, so
-    that the solver can branch on them.
+    Families with the same counts in all classes are one kind: the program decides how many of each kind go to each
+    split, so that it never tells apart what makes no difference.
 
     Args:
         counts: int `[families, classes]`.
@@ -37,26 +42,79 @@ def solve(counts: np.ndarray, targets: Targets, seconds: float) -> Solution:
         seconds: time limit.
 
     Raises:
-        InputError: the time limit is not positive.
+        InputError: the time limit is not above 0.
     """
     if not (math.isfinite(seconds) and seconds > 0):
         raise InputError(f"seconds: found {seconds}, expected a time limit above 0.")
     kinds, kind_of = np.unique(counts, axis=0, return_inverse=True)
+    kind_of = kind_of.reshape(-1)
     copies = np.bincount(kind_of)
-    program = _Program(kinds, copies, targets)
+    program = _program(kinds, copies, targets)
+    whole = 3 * len(kinds)
     result = milp(
         program.cost,
-        integrality=program.integrality,
+        integrality=np.arange(len(program.cost)) < whole,
         bounds=Bounds(np.zeros(len(program.cost)), program.upper),
-        constraints=LinearConstraint(program.matrix, program.low, program.high),
+        constraints=program.constraints,
         options={"time_limit": seconds, "mip_rel_gap": 0.0},
     )
-    bound = result.mip_dual_bound if result.mip_dual_bound is not None else 0.0
-    lower_bound = max(0.0, float(bound) / program.scale) if math.isfinite(bound) else 0.0
+    bound = result.mip_dual_bound
+    lower_bound = max(0.0, float(bound) / program.scale) if bound is not None and math.isfinite(bound) else 0.0
     if result.x is None:
         return Solution(None, lower_bound)
-    numbers = np.rint(result.x[: 3 * len(kinds)]).astype(np.int64).reshape(len(kinds), 3)
+    numbers = np.rint(result.x[:whole]).astype(np.int64).reshape(len(kinds), 3)
     assignment = np.empty(len(counts), dtype=np.int64)
     for kind, per_split in enumerate(numbers):
         assignment[kind_of == kind] = np.repeat(np.arange(3), per_split)
     return Solution(assignment, lower_bound)
+
+
+def _program(kinds: np.ndarray, copies: np.ndarray, targets: Targets) -> _Program:
+    """The program's numbers.
+
+    Variables: for each kind and split the number of families (whole), then for each class six differences from the
+    targets: of patches and of families, each by split. A difference d = |reached - target| is what is left of d when it
+    is made small under d >= reached - target and d >= target - reached. The cost is scaled so that a patch counts for
+    about 1: the solver's tolerances are absolute.
+
+    Args:
+        kinds: int `[kinds, classes]`.
+        copies: families of each kind `[kinds]`.
+        targets: of every class.
+    """
+    classes = kinds.shape[1]
+    totals = (kinds * copies[:, None]).sum(axis=0)
+    families = ((kinds > 0) * copies[:, None]).sum(axis=0)
+    scale = 6.0 * classes * totals.max()
+    reached, wanted, cost = [], [], [np.zeros(3 * len(kinds))]
+    for number in range(classes):
+        column = kinds[:, number]
+        terms = (
+            (column, totals[number], targets.proportions, targets.weights[0]),
+            ((column > 0).astype(np.int64), families[number], targets.diversities, targets.weights[1]),
+        )
+        for sizes, whole, shares, weight in terms:
+            reached.append(sparse.kron(sizes[None, :], sparse.eye_array(3)))
+            wanted.append(whole * np.asarray(shares))
+            cost.append(np.full(3, weight * totals.max() / whole))
+    reach, want = sparse.vstack(reached), np.concatenate(wanted)
+    differences = sparse.eye_array(len(want))
+    every_family = sparse.hstack(
+        [sparse.kron(sparse.eye_array(len(kinds)), np.ones((1, 3))), sparse.coo_array((len(kinds), len(want)))]
+    )
+    constraints = [
+        LinearConstraint(every_family.tocsc(), copies, copies),
+        LinearConstraint(sparse.hstack([-reach, differences]).tocsc(), -want, np.inf),
+        LinearConstraint(sparse.hstack([reach, differences]).tocsc(), want, np.inf),
+    ]
+    if targets.proportions[1] == targets.proportions[2] and targets.diversities[1] == targets.diversities[2]:
+        # Validation and test are then interchangeable: leave out the half where test has more patches of the first
+        # class. Proofs that take a minute without this take a second with it.
+        order = np.concatenate([np.kron(kinds[:, 0], [0, 1, -1]), np.zeros(len(want))])
+        constraints.append(LinearConstraint(order[None, :], 0, np.inf))
+    return _Program(
+        cost=np.concatenate(cost),
+        constraints=constraints,
+        upper=np.concatenate([np.repeat(copies, 3).astype(float), np.full(len(want), np.inf)]),
+        scale=scale,
+    )

@@ -149,4 +149,4 @@ def exact_shares(shares: Sequence[float]) -> tuple[Fraction, ...]:
     what is left, so that no comparison depends on how a decimal number is stored.
     """
     exact = [Fraction(share).limit_denominator(10**6) for share in shares[:-1]]
-    return (*exact, 1 - sum(exact))
+    return (*exact, 1 - sum(exact, Fraction(0)))

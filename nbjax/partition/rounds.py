@@ -33,6 +33,7 @@ class Cohort(NamedTuple):
         unit: what one family counts for in `targets`.
         proportion_factor: what a size unit too many adds to a scaled discrepancy.
         diversity_factor: what a unit of `targets` too many adds to it.
+        denominator: what divides a scaled discrepancy to give D of equation (1).
     """
 
     sizes: list[int]
@@ -47,6 +48,7 @@ class Cohort(NamedTuple):
     unit: int
     proportion_factor: int
     diversity_factor: int
+    denominator: int
 
 
 def make_cohort(patches_per_family: np.ndarray, targets: Targets) -> Cohort:
@@ -73,6 +75,7 @@ def make_cohort(patches_per_family: np.ndarray, targets: Targets) -> Cohort:
         unit=unit,
         proportion_factor=int(weights[0] * clear) * families * unit,
         diversity_factor=int(weights[1] * clear) * total,
+        denominator=6 * clear * families * unit * total,
     )
 
 

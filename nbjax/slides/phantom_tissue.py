@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 import PIL.Image
-from scipy import fft, ndimage
+from scipy import fft, ndimage, special
 
 from nbjax.slides import phantom_cells as cells
 
@@ -87,7 +87,7 @@ def draw_look(rng: np.random.Generator, differentiation: float) -> Look:
     brightness = rng.uniform(0.93, 0.99)
     return Look(
         differentiation=differentiation,
-        softness=float(np.exp(rng.uniform(np.log(0.3), np.log(2.5)))),
+        softness=float(np.exp(rng.uniform(np.log(0.4), np.log(2.0)))),
         stains=np.stack([haematoxylin * strength, eosin * strength * rng.uniform(0.65, 1.35)]),
         light=brightness * rng.uniform(0.985, 1.01, 3),
         blur=rng.uniform(0.6, 1.3),
@@ -100,7 +100,7 @@ def draw_look(rng: np.random.Generator, differentiation: float) -> Look:
         stroma=rng.uniform(0.35, 0.8),
         rosettes=rng.uniform(0.25, 0.85),
         ganglia=rng.uniform(0.25, 0.8),
-        glass=float(rng.choice([0.01, 0.1, 0.4], p=[0.37, 0.35, 0.28]) * rng.uniform(0.6, 1.4)),
+        glass=float(rng.choice([0.01, 0.11, 0.45], p=[0.36, 0.36, 0.28]) * rng.uniform(0.6, 1.4)),
         pale=rng.uniform(0.0, 0.1),
     )
 
@@ -149,11 +149,9 @@ def draw_regions(rng: np.random.Generator, look: Look, height: int, width: int) 
     crack = ndimage.gaussian_filter(np.abs(noise(260, 90)) - 0.04 * noise(400) + 0.04, 1.2)
     tissue = np.minimum(level - bare, crack * 6)
     mixture = noise(650, 260)
-    if 0 < look.differentiation < 1:
-        centre = np.quantile(mixture, 1 - look.differentiation)
-        mature = 1 / (1 + np.exp((centre - mixture) / look.softness))
-    else:
-        mature = np.full_like(mixture, look.differentiation)
+    # The mean of this over normal noise is `differentiation`, however soft the transition.
+    centre = special.ndtri(look.differentiation) * np.hypot(1, look.softness)
+    mature = special.ndtr((mixture + centre) / look.softness)
     patchy = noise(420, 150)
     schwannian = _share(patchy - np.quantile(patchy, 1 - look.stroma), 0.25)
     septa = _share(0.05 - np.abs(noise(420, 110)) + 0.05 * noise(500), 0.06)

@@ -103,7 +103,7 @@ def run_study(config: StudyConfig, bank: Bank, classes: int, folder: str | Path)
     sessions = train_grid(config, bank, classes)
     history = history_table(config, sessions)
     write_table(history, Path(folder) / HISTORY)
-    chosen = choose_cell(summarise_cells(history, config.criterion))
+    chosen = choose_cell(summarise_cells(history, config.criterion)).values
     write_table(test_table(sessions, chosen["learning_rate"], bank), Path(folder) / PREDICTIONS)
     return chosen
 

@@ -22,7 +22,7 @@ def state_dict(value: object) -> dict[str, TensorRef]:
         InputError: neither is so.
     """
     if not isinstance(value, dict):
-        raise InputError(f"it holds a {type(value).__name__}, not a state_dict of named tensors")
+        raise InputError(f"it holds a value of type {type(value).__name__}, not a state_dict of named tensors")
     present = [key for key in WRAPPINGS if isinstance(value.get(key), dict)]
     if len(present) > 1:
         raise InputError("it holds both a 'state_dict' and a 'model_state_dict': save the one to use")
@@ -32,7 +32,7 @@ def state_dict(value: object) -> dict[str, TensorRef]:
         tensor = entry.data if isinstance(entry, Parameter) else entry
         if not isinstance(name, str) or not isinstance(tensor, TensorRef):
             raise InputError(
-                f"it holds under the name {brief(name)} a {type(entry).__name__}, not a tensor: expected a state_dict of "
+                f"its {brief(name)} is of type {type(entry).__name__}, not a tensor: expected a state_dict of "
                 f"named tensors, at the top or under the key 'state_dict'"
             )
         tensors[name] = tensor

@@ -5,7 +5,9 @@ torch is not installed: its few names that pickles refer to are stood in for by 
 
 import collections
 import contextlib
+import copyreg
 import io
+import json
 import pickle
 import resource
 import struct
@@ -45,14 +47,15 @@ def _function(module: str, name: str):
     return stub
 
 
-TORCH, UTILS, NN, PARAMETER = (types.ModuleType(name) for name in ("torch", "torch._utils", "torch.nn", "torch.nn.parameter"))
+TORCH, UTILS, NN, PARAMETER = (
+    types.ModuleType(name) for name in ("torch", "torch._utils", "torch.nn", "torch.nn.parameter")
+)
 for _name in KINDS.values():
     setattr(TORCH, _name, _stub("torch", _name))
     setattr(TORCH, _name.replace("Storage", "Tensor"), _stub("torch", _name.replace("Storage", "Tensor")))
 for _name in ("_rebuild_tensor", "_rebuild_tensor_v2", "_rebuild_parameter"):
     setattr(UTILS, _name, _function("torch._utils", _name))
 TORCH.Size = _function("torch", "Size")
-PARAMETER.Parameter = _stub("torch.nn.parameter", "Parameter")
 MODULES = {module.__name__: module for module in (TORCH, UTILS, NN, PARAMETER)}
 
 
@@ -81,6 +84,20 @@ class Tensor:
         steps = tuple(stride * size for stride in self.strides)
         values = self.storage.values[self.offset :]
         return np.lib.stride_tricks.as_strided(values, self.shape, steps).copy()
+
+
+class Parameter:
+    """Pickled as torch 0.1 pickled parameters: made empty, then given its tensor."""
+
+    def __init__(self, tensor: Tensor) -> None:
+        self.tensor = tensor
+
+    def __reduce_ex__(self, protocol: int):
+        return copyreg.__newobj__, (Parameter,), (self.tensor, None, None, True, False)
+
+
+Parameter.__module__ = PARAMETER.__name__
+PARAMETER.Parameter = Parameter
 
 
 class Pickler(pickle.Pickler):
@@ -115,10 +132,15 @@ def storages_of(value) -> dict[str, Storage]:
 def save_zip(path: Path, value, protocol: int = 2, big_endian: bool = False) -> None:
     order = ">" if big_endian else "<"
     with zipfile.ZipFile(path, "w") as archive:
-        archive.writestr("net/data.pkl", dumps(value, protocol, lambda part: isinstance(part, Storage) and part.identifier(False) or None))
+        archive.writestr(
+            "net/data.pkl",
+            dumps(value, protocol, lambda part: (isinstance(part, Storage) and part.identifier(False)) or None),
+        )
         archive.writestr("net/byteorder", "big" if big_endian else "little")
         for key, storage in storages_of(value).items():
-            archive.writestr(f"net/data/{key}", storage.values.astype(storage.values.dtype.newbyteorder(order)).tobytes())
+            archive.writestr(
+                f"net/data/{key}", storage.values.astype(storage.values.dtype.newbyteorder(order)).tobytes()
+            )
         archive.writestr("net/version", "3\n")
 
 
@@ -128,29 +150,12 @@ def save_legacy(path: Path, value, protocol: int = 2) -> None:
         dumps(0x1950A86A20F9469CFC6C, protocol),
         dumps(1001, protocol),
         dumps({"protocol_version": 1001, "little_endian": True, "type_sizes": {"int": 4}}, protocol),
-        dumps(value, protocol, lambda part: isinstance(part, Storage) and part.identifier(True) or None),
+        dumps(value, protocol, lambda part: (isinstance(part, Storage) and part.identifier(True)) or None),
         dumps(list(storages), protocol),
     ]
     for storage in storages.values():
         parts += [struct.pack("<q", len(storage.values)), storage.values.tobytes()]
     path.write_bytes(b"".join(parts))
-
-
-class OldParameter(PARAMETER.Parameter):
-    """Pickled as torch 0.1 pickled parameters: made empty, then given its tensor."""
-
-    def __init__(self, tensor: Tensor) -> None:
-        self.tensor = tensor
-
-    def __reduce_ex__(self, protocol: int):
-        return _new, (PARAMETER.Parameter,), (self.tensor, None, None, True, False)
-
-
-def _new(kind):
-    raise AssertionError("a pickle called this")
-
-
-_new.__name__ = "__newobj__"
 
 
 def tar_bytes(members: dict[str, bytes], form: int = tarfile.PAX_FORMAT) -> bytes:
@@ -169,7 +174,11 @@ def tar_members(value, tensors: dict[str, Tensor], views: dict[str, tuple[str, i
     wholes = {t.storage.key: t.storage for t in tensors.values() if t.storage.key not in views}
     storages = [dumps(len(wholes))]
     for key, storage in wholes.items():
-        storages += [dumps((int(key), "cpu", storage.type)), struct.pack("<q", len(storage.values)), storage.values.tobytes()]
+        storages += [
+            dumps((int(key), "cpu", storage.type)),
+            struct.pack("<q", len(storage.values)),
+            storage.values.tobytes(),
+        ]
     storages.append(dumps([(int(key), int(root), begin, length) for key, (root, begin, length) in views.items()]))
     table = [dumps(len(tensors))]
     for key, tensor in tensors.items():
@@ -198,8 +207,52 @@ def memory_limit(extra: int = 2**30) -> Iterator[None]:
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
+def example_state() -> dict[str, Tensor]:
+    whole = Storage(np.arange(24, dtype=np.float32), "1")
+    return {
+        "a": Tensor(whole, 0, (4, 6), (6, 1)),
+        "b": Tensor(whole, 2, (6, 3), (1, 6)),
+        "c": Tensor(Storage(np.array([True, False]), "2"), 0, (2,), (1,)),
+        "d": Tensor(Storage(np.arange(3), "3"), 1, (), ()),
+    }
+
+
+def example_tar() -> bytes:
+    state = example_state()
+    tensors = {str(20 + number): tensor for number, tensor in enumerate(state.values())}
+    value = {name: Parameter(tensor) if name == "a" else tensor for name, tensor in state.items()}
+    return tar_bytes(tar_members(value, tensors, {}))
+
+
+def example_safetensors() -> bytes:
+    header = {
+        "__metadata__": {"format": "pt"},
+        "a": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]},
+        "b": {"dtype": "BF16", "shape": [4], "data_offsets": [24, 32]},
+        "c": {"dtype": "BOOL", "shape": [], "data_offsets": [32, 33]},
+    }
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + bytes(range(32)) + b"\1"
+
+
+def example_protocol_4(folder: Path) -> bytes:
+    save_legacy(folder / "net.pth", {"state_dict": example_state(), "epoch": 3}, protocol=4)
+    return (folder / "net.pth").read_bytes()
+
+
+@pytest.fixture(scope="session")
+def examples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """Small whole files of the layouts of which there is no genuine small one."""
+    folder = tmp_path_factory.mktemp("examples")
+    return {
+        "tar": example_tar(),
+        "safetensors": example_safetensors(),
+        "protocol 4": example_protocol_4(folder),
+    }
+
+
 @pytest.fixture(scope="session")
 def write() -> types.SimpleNamespace:
     """The writers above."""
-    names = (Storage, Tensor, OldParameter, dumps, save_zip, save_legacy, tar_bytes, tar_members, memory_limit)
+    names = (Storage, Tensor, Parameter, dumps, save_zip, save_legacy, tar_bytes, tar_members, memory_limit)
     return types.SimpleNamespace(**{name.__name__: name for name in names}, utils=UTILS, size=TORCH.Size, kinds=KINDS)

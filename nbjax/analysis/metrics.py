@@ -1,0 +1,82 @@
+"""Scores of predictions, through scikit-learn where it has them."""
+
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+import sklearn.metrics
+
+from nbjax.analysis.uncertainty import Interval, family_interval, naive_interval
+
+
+class TestResult(NamedTuple):
+    """The chosen cell on the test split.
+
+    Attributes:
+        sessions: how many predicted.
+        samples: of the test split.
+        loss: mean over samples, after the mean over sessions; in nats.
+        accuracy: likewise.
+        accuracy_std: sample standard deviation of the sessions' accuracies; None with one session.
+        loss_std: of their losses.
+        naive: what the accuracy's interval would be if samples were independent.
+        roc_auc: mean over sessions of the area under the ROC curve; None with more than two classes.
+        confusion: int `[classes, classes]`, rows the label, columns the prediction, summed over sessions.
+        family_accuracy: by (label index, family): samples, mean accuracy.
+    """
+
+    sessions: int
+    samples: int
+    loss: Interval
+    accuracy: Interval
+    accuracy_std: float | None
+    loss_std: float | None
+    naive: tuple[float, float]
+    roc_auc: float | None
+    confusion: np.ndarray
+    family_accuracy: dict[tuple[int, str], tuple[int, float]]
+
+
+def predicted_class(table: pa.Table) -> np.ndarray:
+    """Class of each row, int `[rows]`: the more probable one; of two equally probable the first."""
+    if "probability" in table.column_names:
+        return (table["probability"].to_numpy() > 0.5).astype(np.int64)
+    return np.stack(table["probabilities"].to_pylist()).argmax(axis=1)
+
+
+def score_test(table: pa.Table, classes: int) -> TestResult:
+    """Scores the test predictions of one cell.
+
+    Args:
+        table: a row a seed and sample: seed, sample, family, label, loss, probability (or probabilities).
+        classes: how many there are.
+    """
+    table = table.sort_by([("seed", "ascending"), ("sample", "ascending")])
+    sessions = len(table["seed"].unique())
+    label, predicted = table["label"].to_numpy(), predicted_class(table)
+    hits = (label == predicted).astype(np.float64).reshape(sessions, -1)
+    losses = table["loss"].to_numpy().astype(np.float64).reshape(sessions, -1)
+    samples = hits.shape[1]
+    labels = label[:samples]
+    families = np.asarray(table["family"].to_pylist()[:samples])
+    mean_hits = hits.mean(axis=0)
+    auc = None
+    if classes == 2:
+        probability = table["probability"].to_numpy().reshape(sessions, -1)
+        auc = float(np.mean([sklearn.metrics.roc_auc_score(labels, row) for row in probability]))
+    return TestResult(
+        sessions=sessions,
+        samples=samples,
+        loss=family_interval(losses.mean(axis=0), families, labels, fraction=False),
+        accuracy=family_interval(mean_hits, families, labels, fraction=True),
+        accuracy_std=float(hits.mean(axis=1).std(ddof=1)) if sessions > 1 else None,
+        loss_std=float(losses.mean(axis=1).std(ddof=1)) if sessions > 1 else None,
+        naive=naive_interval(round(mean_hits.sum()), samples),
+        roc_auc=auc,
+        confusion=sklearn.metrics.confusion_matrix(label, predicted, labels=range(classes)),
+        family_accuracy={
+            (int(one), str(family)): (int(here.sum()), float(mean_hits[here].mean()))
+            for one, family in sorted(set(zip(labels.tolist(), families.tolist(), strict=True)))
+            if (here := (labels == one) & (families == family)).any()
+        },
+    )

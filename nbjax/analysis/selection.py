@@ -1,0 +1,146 @@
+"""Choosing: an epoch of each session, then a cell of the grid; by training and validation data alone (paper IV.B)."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from nbjax.errors import InputError
+
+CELL = ("backbone", "strategy", "nonlinearities", "unfrozen", "learning_rate", "batch_size")
+CRITERIA = ("max_train_validation_loss", "validation_loss")
+
+
+class Session(NamedTuple):
+    """One session's selected epoch.
+
+    Attributes:
+        cell: values of `CELL`.
+        seed: of the session.
+        epoch: the selected one; None where the session diverged from the first.
+        loss: the criterion there, in nats; infinite where the session has no finite epoch.
+        validation_loss: there.
+        validation_accuracy: there, in [0, 1].
+        diverged: some loss of the session was not finite.
+    """
+
+    cell: tuple[Any, ...]
+    seed: int
+    epoch: int | None
+    loss: float
+    validation_loss: float
+    validation_accuracy: float
+    diverged: bool
+
+
+class Cell(NamedTuple):
+    """A cell's sessions, summed up over the losses they were selected by.
+
+    Attributes:
+        values: by name of `CELL`.
+        sessions: how many.
+        diverged: how many of them diverged.
+        mean: of the selected losses; infinite where a session has no finite epoch.
+        std: their sample standard deviation; None with one session.
+        median: of them.
+        best: the least of them.
+        accuracy_mean: mean validation accuracy at the selected epochs.
+        accuracy_std: its sample standard deviation; None with one session.
+        validation_loss_mean: mean validation loss there.
+    """
+
+    values: dict[str, Any]
+    sessions: int
+    diverged: int
+    mean: float
+    std: float | None
+    median: float
+    best: float
+    accuracy_mean: float
+    accuracy_std: float | None
+    validation_loss_mean: float
+
+
+def criterion_values(history: pa.Table, criterion: str) -> np.ndarray:
+    """What a session's epochs are compared by, float64 `[rows]`; not finite counts as infinite.
+
+    Args:
+        history: columns train_loss and validation_loss.
+        criterion: `max_train_validation_loss` (the paper's text: the larger of both losses, so that a lucky validation
+            split alone does not win) or `validation_loss` (the authors' program).
+    """
+    validation = history["validation_loss"].to_numpy().astype(np.float64)
+    if criterion == "validation_loss":
+        values = validation
+    elif criterion == "max_train_validation_loss":
+        values = np.maximum(history["train_loss"].to_numpy().astype(np.float64), validation)
+    else:
+        raise InputError(f"criterion: found {criterion!r}; expected one of {', '.join(CRITERIA)}.")
+    return np.where(np.isfinite(values), values, np.inf)
+
+
+def select_epochs(history: pa.Table, criterion: str) -> list[Session]:
+    """Each session's epoch with the least criterion, the earliest of equals; sorted by cell and seed."""
+    columns = [history[name].to_pylist() for name in (*CELL, "seed")]
+    values = criterion_values(history, criterion)
+    accuracy, loss = history["validation_accuracy"].to_numpy(), history["validation_loss"].to_numpy()
+    epochs, diverged = history["epoch"].to_numpy(), history["diverged"].to_numpy(zero_copy_only=False)
+    rows_of: dict[tuple[Any, ...], list[int]] = {}
+    for row, key in enumerate(zip(*columns, strict=True)):
+        rows_of.setdefault(key, []).append(row)
+    sessions = []
+    for key in sorted(rows_of):
+        rows = sorted(rows_of[key], key=lambda row: epochs[row])
+        best = min(rows, key=lambda row: values[row])
+        whole = bool(np.isfinite(values[best]))
+        sessions.append(
+            Session(
+                cell=key[:-1],
+                seed=key[-1],
+                epoch=int(epochs[best]) if whole else None,
+                loss=float(values[best]),
+                validation_loss=float(loss[best]) if whole else float("inf"),
+                validation_accuracy=float(accuracy[best]) if whole else 0.0,
+                diverged=bool(diverged[rows].any()),
+            )
+        )
+    return sessions
+
+
+def summarise_cells(history: pa.Table, criterion: str) -> list[Cell]:
+    """One record a cell, in the order of `CELL`'s values."""
+    by_cell: dict[tuple[Any, ...], list[Session]] = {}
+    for session in select_epochs(history, criterion):
+        by_cell.setdefault(session.cell, []).append(session)
+    return [_summarise(values, sessions) for values, sessions in sorted(by_cell.items())]
+
+
+def _summarise(values: tuple[Any, ...], sessions: Sequence[Session]) -> Cell:
+    losses = np.asarray([session.loss for session in sessions])
+    accuracies = np.asarray([session.validation_accuracy for session in sessions])
+    several = len(sessions) > 1 and bool(np.isfinite(losses).all())
+    return Cell(
+        values=dict(zip(CELL, values, strict=True)),
+        sessions=len(sessions),
+        diverged=sum(session.diverged for session in sessions),
+        mean=float(losses.mean()),
+        std=float(losses.std(ddof=1)) if several else None,
+        median=float(np.median(losses)),
+        best=float(losses.min()),
+        accuracy_mean=float(accuracies.mean()),
+        accuracy_std=float(accuracies.std(ddof=1)) if several else None,
+        validation_loss_mean=float(np.mean([session.validation_loss for session in sessions])),
+    )
+
+
+def choose_cell(cells: Sequence[Cell]) -> Cell:
+    """The cell with the least mean selected loss; one whose session has no finite epoch never wins over one without.
+
+    Raises:
+        InputError: no cell has only sessions with a finite epoch.
+    """
+    best = min(cells, key=lambda cell: cell.mean)
+    if not np.isfinite(best.mean):
+        raise InputError("every cell has a session without any finite loss; choose smaller learning rates.")
+    return best

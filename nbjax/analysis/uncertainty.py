@@ -1,0 +1,88 @@
+"""Intervals that respect families: patches of one family are alike, so families are what is counted."""
+
+from typing import NamedTuple
+
+import numpy as np
+from scipy import stats
+
+LEVEL = 0.95
+
+
+class Interval(NamedTuple):
+    """A mean and its interval.
+
+    Attributes:
+        estimate: mean over samples.
+        low: lower end; None where no interval can be had.
+        high: upper end; None likewise.
+        families: number of families by label, in the labels' order.
+        effective: the same number had the families been of equal size, `(sum n)^2 / sum n^2` (Kish).
+        reason: why there is no interval; empty where there is one.
+    """
+
+    estimate: float
+    low: float | None
+    high: float | None
+    families: tuple[int, ...]
+    effective: tuple[float, ...]
+    reason: str
+
+
+def family_interval(
+    values: np.ndarray, families: np.ndarray, labels: np.ndarray, *, fraction: bool, level: float = LEVEL
+) -> Interval:
+    """Mean of `values` over samples, with a confidence interval for other families of the same kinds.
+
+    Families are the independent units, stratified by label with the labels' shares as they are. The variance is that
+    of a ratio estimator over families within each label (Cochran, Sampling Techniques, 3rd ed., 6.3); Student's t has
+    the degrees of freedom of Satterthwaite, with each label's effective number of families less one. A fraction's interval
+    is made on the logit scale, so it stays within [0, 1]; where every family agrees entirely, families take the place of
+    samples in the interval of Clopper and Pearson. `benchmarks/coverage.md` has the coverage: a percentile bootstrap over
+    families is far too narrow with few of them.
+
+    Args:
+        values: float `[samples]`; of a fraction each in [0, 1].
+        families: `[samples]`, names.
+        labels: `[samples]`.
+        fraction: the values are hits or means of hits.
+        level: of confidence, in (0, 1).
+    """
+    strata = [_stratum(values[labels == label], families[labels == label]) for label in np.unique(labels)]
+    counts = tuple(len(sizes) for _, sizes in strata)
+    effective = tuple(float(sizes.sum() ** 2 / (sizes**2).sum()) for _, sizes in strata)
+    estimate = float(np.mean(values))
+    if min(counts) < 2:
+        reason = "a label has one family only, and nothing tells how families of that label differ"
+        return Interval(estimate, None, None, counts, effective, reason)
+    variances = [_ratio_variance(sums, sizes, len(values)) for sums, sizes in strata]
+    variance = sum(variances)
+    if fraction and variance == 0:
+        exact = stats.binomtest(round(estimate * sum(counts)), sum(counts)).proportion_ci(level, "exact")
+        return Interval(estimate, float(exact.low), float(exact.high), counts, effective, "")
+    if variance == 0:
+        return Interval(estimate, estimate, estimate, counts, effective, "")
+    freedom = variance**2 / sum(v**2 / max(n - 1, 0.5) for v, n in zip(variances, effective, strict=True))
+    reach = float(stats.t.ppf((1 + level) / 2, freedom)) * variance**0.5
+    if not fraction:
+        return Interval(estimate, estimate - reach, estimate + reach, counts, effective, "")
+    logit, scale = np.log(estimate / (1 - estimate)), 1 / (estimate * (1 - estimate))
+    low, high = (float(1 / (1 + np.exp(-(logit + sign * reach * scale)))) for sign in (-1, 1))
+    return Interval(estimate, low, high, counts, effective, "")
+
+
+def _stratum(values: np.ndarray, families: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Sum of the values and number of samples of each family of one label."""
+    _, member = np.unique(families, return_inverse=True)
+    return np.bincount(member, weights=values), np.bincount(member).astype(np.float64)
+
+
+def _ratio_variance(sums: np.ndarray, sizes: np.ndarray, samples: int) -> float:
+    """Variance that one label contributes to the mean over all `samples`."""
+    off = sums - sums.sum() / sizes.sum() * sizes
+    return float(len(sums) / (len(sums) - 1) * (off**2).sum() / samples**2)
+
+
+def naive_interval(hits: int, samples: int, level: float = LEVEL) -> tuple[float, float]:
+    """Wilson's interval as if every sample were independent: what a report that forgets families would print."""
+    interval = stats.binomtest(hits, samples).proportion_ci(level, "wilson")
+    return float(interval.low), float(interval.high)

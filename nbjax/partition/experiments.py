@@ -1,0 +1,81 @@
+"""The paper's experiments 2 and 3 (III.G): splits that correlate train and validation on purpose.
+
+Both work on patches, keep the number of patches of each class in each split, and never touch the test split.
+"""
+
+import numpy as np
+
+from nbjax.errors import InputError
+from nbjax.partition.inputs import SPLITS
+
+TRAIN, VALIDATION = 0, 1
+
+
+def exchange(family: np.ndarray, split: np.ndarray, label: np.ndarray, seed: int) -> np.ndarray:
+    """Experiment 2, low correlation: one patch a family changes place between train and validation.
+
+    For each class, as many families of train as of validation take part (all of the side that has fewer; of the other,
+    that many at random), so that the numbers of patches stay. Each gives one patch, drawn at random.
+
+    Args:
+        family: index of each patch's family, int `[patches]`.
+        split: 0 train, 1 validation, 2 test, int `[patches]`.
+        label: class of each patch, int `[patches]`.
+        seed: of the draws.
+
+    Returns:
+        The new split of each patch, int `[patches]`.
+
+    Raises:
+        InputError: lengths or types that do not fit, an unknown split, a class with no family in train or in validation.
+    """
+    family, split, label = _check(family, split, label)
+    rng = np.random.default_rng(seed)
+    result = split.copy()
+    for number in np.unique(label):
+        sides = [np.unique(family[(label == number) & (split == side)]) for side in (TRAIN, VALIDATION)]
+        taking_part = min(len(side) for side in sides)
+        if taking_part == 0:
+            raise InputError(f"split: class {number} has no family in train or none in validation to exchange with.")
+        for side, families in zip((TRAIN, VALIDATION), sides, strict=True):
+            for chosen in rng.choice(families, size=taking_part, replace=False):
+                patches = np.flatnonzero((family == chosen) & (label == number) & (split == side))
+                result[rng.choice(patches)] = VALIDATION if side == TRAIN else TRAIN
+    return result
+
+
+def random(family: np.ndarray, split: np.ndarray, label: np.ndarray, seed: int) -> np.ndarray:
+    """Experiment 3, high correlation: the patches of train and validation are drawn at random among themselves.
+
+    Args:
+        family: index of each patch's family, int `[patches]`; checked only, families are ignored on purpose.
+        split: 0 train, 1 validation, 2 test, int `[patches]`.
+        label: class of each patch, int `[patches]`.
+        seed: of the draws.
+
+    Returns:
+        The new split of each patch, int `[patches]`.
+
+    Raises:
+        InputError: lengths or types that do not fit, or an unknown split.
+    """
+    _, split, label = _check(family, split, label)
+    rng = np.random.default_rng(seed)
+    result = split.copy()
+    for number in np.unique(label):
+        patches = np.flatnonzero((label == number) & (split <= VALIDATION))
+        result[patches] = rng.permutation(split[patches])
+    return result
+
+
+def _check(family: np.ndarray, split: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    arrays = {"family": np.asarray(family), "split": np.asarray(split), "label": np.asarray(label)}
+    for name, array in arrays.items():
+        if array.ndim != 1 or array.dtype.kind not in "iu":
+            raise InputError(f"{name}: found {array.dtype} of shape {array.shape}, expected one whole number a patch.")
+        if len(array) != len(arrays["family"]):
+            raise InputError(f"{name}: found {len(array)} values for {len(arrays['family'])} patches of `family`.")
+    unknown = np.setdiff1d(arrays["split"], np.arange(len(SPLITS)))
+    if unknown.size:
+        raise InputError(f"split: found {unknown[0]}, expected 0 train, 1 validation or 2 test.")
+    return arrays["family"], arrays["split"].astype(np.int64), arrays["label"]

@@ -1,0 +1,168 @@
+"""Many near-optimal partitions of one cohort, and grouped folds, from seeds."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from nbjax.errors import InputError
+from nbjax.partition.inputs import check_families, check_targets
+from nbjax.partition.partition import DIVERSITIES, PROPORTIONS, partition_families
+from nbjax.partition.quality import quality
+
+# A start is given up after this many changes tried a family without a lower discrepancy, a resampling after this many
+# starts in a row that gave nothing new.
+_PATIENCE = 40
+_STARTS = 100
+# Folds with a smaller discrepancy are not improved further.
+_GOOD_FOLDS = 1e-3
+
+
+def resample_partitions(
+    patches_per_family: Sequence[int] | np.ndarray,
+    count: int,
+    seed: int,
+    tolerance: float = 0.01,
+    proportions: Sequence[float] = PROPORTIONS,
+    diversities: Sequence[float] = DIVERSITIES,
+) -> np.ndarray:
+    """Different partitions of one class that are all near the optimum.
+
+    Near means a discrepancy of at most that of iterative filing plus `tolerance`. Each partition starts from a random
+    assignment; random moves of a family to another split and random swaps of two families are accepted while they do not
+    raise the discrepancy, until it is near. Partitions found before are dropped.
+
+    Args:
+        patches_per_family: int `[families]`, each at least 1.
+        count: how many partitions.
+        seed: the same seed gives the same partitions; a smaller count gives the first of them.
+        tolerance: added to filing's discrepancy.
+        proportions: as for `partition_families`.
+        diversities: as for `partition_families`.
+
+    Returns:
+        int `[count, families]`: 0 train, 1 validation, 2 test; no two rows are equal.
+
+    Raises:
+        InputError: as `partition_families`; a count below 1; a negative tolerance; so few near partitions that `count`
+            different ones were not found.
+    """
+    targets = check_targets(proportions, diversities)
+    sizes = check_families(patches_per_family)
+    if count < 1:
+        raise InputError(f"count: found {count}, expected at least 1 partition.")
+    if not tolerance >= 0:
+        raise InputError(f"tolerance: found {tolerance}, expected a number >= 0.")
+    near = partition_families(sizes, proportions, diversities).discrepancy + tolerance
+    rng = np.random.default_rng(seed)
+    found: dict[bytes, np.ndarray] = {}
+    failures = 0
+    while len(found) < count:
+        assignment = rng.choice(3, size=len(sizes), p=np.asarray(targets.diversities) / sum(targets.diversities))
+        assignment = _descend(sizes, assignment, targets.proportions, targets.diversities, near, rng)
+        reached = quality(sizes, assignment, targets.proportions, targets.diversities).discrepancy
+        if reached <= near + 1e-12 and assignment.tobytes() not in found:
+            found[assignment.tobytes()] = assignment
+            failures = 0
+            continue
+        failures += 1
+        if failures == _STARTS:
+            raise InputError(
+                f"count: found {len(found)} different partitions with a discrepancy of at most {near:.4g}, expected "
+                f"{count}; raise the tolerance or ask for fewer."
+            )
+    return np.stack(list(found.values()))
+
+
+def grouped_folds(patches_per_family: Sequence[int] | np.ndarray, folds: int, seed: int) -> np.ndarray:
+    """Families of one class to k folds alike in patches and in families, for cross-validation without leaks.
+
+    The folds' discrepancy (equation 1 with k splits and targets of 1/k) is lowered by random moves and swaps from a
+    random start: other seeds give other folds.
+
+    Args:
+        patches_per_family: int `[families]`, each at least 1.
+        folds: k, at least 2.
+        seed: of the start and the moves.
+
+    Returns:
+        The fold of each family, int `[families]`, in 0…k-1; no fold is empty.
+
+    Raises:
+        InputError: see `check_families`; fewer than 2 folds; fewer families than folds.
+    """
+    if folds < 2:
+        raise InputError(f"folds: found {folds}, expected at least 2.")
+    sizes = check_families(patches_per_family, least=folds)
+    rng = np.random.default_rng(seed)
+    shares = (1 / folds,) * folds
+    # Dealt like cards, so that no fold is empty even where few families make the descent stop at once.
+    start = rng.permutation(np.arange(len(sizes)) % folds)
+    return _descend(sizes, start, shares, shares, _GOOD_FOLDS, rng)
+
+
+def _descend(
+    sizes: np.ndarray,
+    assignment: np.ndarray,
+    proportions: Sequence[float],
+    diversities: Sequence[float],
+    near: float,
+    rng: np.random.Generator,
+) -> np.ndarray:
+    """Lowers the discrepancy by random moves and swaps until it is at most `near` or stays as it is.
+
+    A change that leaves a split empty is refused.
+
+    Returns:
+        A new assignment, int `[families]`.
+    """
+    splits, families = len(proportions), len(sizes)
+    # In units of one share each, so that a discrepancy is a plain sum over splits.
+    shares = (sizes / sizes.sum()).tolist()
+    place = assignment.tolist()
+    lacking = [*proportions]
+    wanted = [*diversities]
+    members = [0] * splits
+    for family, split in enumerate(place):
+        lacking[split] -= shares[family]
+        wanted[split] -= 1 / families
+        members[split] += 1
+    current = sum(map(abs, lacking)) + sum(map(abs, wanted))
+    stale = 0
+    while current > 2 * splits * near and stale < _PATIENCE * families:
+        firsts, seconds = rng.integers(0, families, size=(2, 512)).tolist()
+        to_splits, swaps = rng.integers(0, splits, size=512).tolist(), (rng.random(512) < 0.5).tolist()
+        for first, second, to, swap in zip(firsts, seconds, to_splits, swaps, strict=True):
+            stale += 1
+            old, new = place[first], place[second] if swap else to
+            if old == new or not (swap or members[old] > 1):
+                continue
+            moved = shares[first] - (shares[second] if swap else 0.0)
+            one = 0.0 if swap else 1 / families
+            change = (
+                abs(lacking[old] + moved)
+                - abs(lacking[old])
+                + abs(lacking[new] - moved)
+                - abs(lacking[new])
+                + abs(wanted[old] + one)
+                - abs(wanted[old])
+                + abs(wanted[new] - one)
+                - abs(wanted[new])
+            )
+            if change > 0:
+                continue
+            lacking[old] += moved
+            lacking[new] -= moved
+            wanted[old] += one
+            wanted[new] -= one
+            place[first] = new
+            if swap:
+                place[second] = old
+            else:
+                members[old] -= 1
+                members[new] += 1
+            current += change
+            if change < -1e-12:
+                stale = 0
+            if current <= 2 * splits * near:
+                break
+    return np.array(place, dtype=np.int64)

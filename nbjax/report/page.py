@@ -1,0 +1,2 @@
+"""stub while developing"""
+def write_report(folder): return folder

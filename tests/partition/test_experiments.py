@@ -1,0 +1,81 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nbjax.errors import InputError
+from nbjax.partition import exchange, random
+
+
+@st.composite
+def cohorts(draw):
+    """Patches of families that each have one label and one split; every label is in train and in validation."""
+    labels = draw(st.integers(1, 4))
+    family, split, label = [], [], []
+    number = 0
+    for a_label in range(labels):
+        for a_split in (0, 1, 2):
+            for _ in range(draw(st.integers(1, 4))):
+                patches = draw(st.integers(1, 6))
+                family += [number] * patches
+                split += [a_split] * patches
+                label += [a_label] * patches
+                number += 1
+    order = draw(st.permutations(range(len(family))))
+    return tuple(np.array(values)[order] for values in (family, split, label))
+
+
+@given(cohorts(), st.integers(0, 2**32), st.sampled_from([exchange, random]))
+@settings(max_examples=60, deadline=None)
+def test_counts_per_class_and_split_stay_and_test_is_untouched(cohort, seed, experiment):
+    family, split, label = cohort
+    new = experiment(family, split, label, seed)
+    assert ((new == 2) == (split == 2)).all()
+    for number in np.unique(label):
+        of_class = label == number
+        assert np.bincount(new[of_class], minlength=3).tolist() == np.bincount(split[of_class], minlength=3).tolist()
+    assert (new == experiment(family, split, label, seed)).all()
+
+
+@given(cohorts(), st.integers(0, 2**32))
+@settings(max_examples=60, deadline=None)
+def test_exchange_moves_one_patch_a_family(cohort, seed):
+    family, split, label = cohort
+    new = exchange(family, split, label, seed)
+    moved = new != split
+    assert np.bincount(family[moved]).max() == 1
+    for number in np.unique(label):
+        sides = [len(np.unique(family[(label == number) & (split == side)])) for side in (0, 1)]
+        assert moved[label == number].sum() == 2 * min(sides)
+
+
+def test_random_mixes_families():
+    family = np.repeat(np.arange(20), 50)
+    split = np.repeat([0] * 12 + [1] * 4 + [2] * 4, 50)
+    new = random(family, split, np.zeros(1000, dtype=int), seed=0)
+    # 3 of 4 patches of train and validation are in train: of 50 patches a family, about 37 whatever its first split.
+    in_train = np.bincount(family[new == 0], minlength=16)[:16]
+    assert in_train.min() > 20
+    assert in_train.max() < 50
+    assert (new != random(family, split, np.zeros(1000, dtype=int), seed=1)).any()
+
+
+@pytest.mark.parametrize("experiment", [exchange, random])
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"split": np.array([0, 1, 3])}, "split: found 3"),
+        ({"split": np.array([0, 1])}, "split: found 2 values for 3 patches"),
+        ({"label": np.array(["a", "b", "c"])}, "label: found"),
+        ({"family": np.zeros((3, 1), dtype=int)}, "family: found int64"),
+    ],
+)
+def test_bad_input_is_refused(experiment, changed, message):
+    arguments = {"family": np.array([0, 1, 2]), "split": np.array([0, 1, 2]), "label": np.array([0, 0, 0]), **changed}
+    with pytest.raises(InputError, match=message):
+        experiment(**arguments, seed=0)
+
+
+def test_exchange_needs_a_family_on_both_sides():
+    with pytest.raises(InputError, match="class 1 has no family in train or none in validation"):
+        exchange(np.array([0, 1, 2, 3]), np.array([0, 1, 0, 2]), np.array([0, 0, 1, 1]), seed=0)

@@ -1,0 +1,62 @@
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nbjax.errors import InputError
+from nbjax.partition import grouped_folds, partition_families, quality, resample_partitions
+
+SIZES = np.maximum(1, np.random.default_rng(0).lognormal(2.5, 1.0, 61)).astype(int)
+
+
+def test_partitions_are_near_different_and_from_the_seed():
+    found = resample_partitions(SIZES, 50, seed=3, tolerance=0.01)
+    assert found.shape == (50, 61)
+    assert len(np.unique(found, axis=0)) == 50
+    near = partition_families(SIZES).discrepancy + 0.01
+    assert max(quality(SIZES, assignment).discrepancy for assignment in found) <= near + 1e-12
+    assert (found == resample_partitions(SIZES, 50, seed=3, tolerance=0.01)).all()
+    assert (found[:20] == resample_partitions(SIZES, 20, seed=3, tolerance=0.01)).all()
+    assert (found != resample_partitions(SIZES, 50, seed=4, tolerance=0.01)).any()
+    # Most families are seen in more than one split.
+    assert (np.array([len(set(column)) for column in found.T]) > 1).mean() > 0.8
+
+
+def test_other_targets_are_kept():
+    found = resample_partitions(SIZES, 5, seed=0, tolerance=0.005, proportions=(0.6, 0.2, 0.2))
+    near = partition_families(SIZES, (0.6, 0.2, 0.2)).discrepancy + 0.005
+    assert max(quality(SIZES, assignment, (0.6, 0.2, 0.2)).discrepancy for assignment in found) <= near + 1e-12
+
+
+@given(st.lists(st.integers(1, 200), min_size=8, max_size=80), st.integers(2, 8), st.integers(0, 2**32))
+@settings(max_examples=40, deadline=None)
+def test_folds_are_whole_and_none_is_empty(sizes, folds, seed):
+    found = grouped_folds(sizes, folds, seed)
+    assert found.shape == (len(sizes),)
+    assert np.bincount(found, minlength=folds).min() >= 1
+    assert len(np.bincount(found)) == folds
+    assert (found == grouped_folds(sizes, folds, seed)).all()
+
+
+def test_folds_are_alike():
+    found = grouped_folds(SIZES, 5, seed=0)
+    patches = np.bincount(found, weights=SIZES)
+    assert patches.max() - patches.min() < 0.03 * SIZES.sum()
+    assert np.ptp(np.bincount(found)) <= 2
+    assert (found != grouped_folds(SIZES, 5, seed=1)).any()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: resample_partitions([5, 5, 5], 7, seed=0), "found 6 different partitions .* expected 7"),
+        (lambda: resample_partitions(SIZES, 0, seed=0), "count: found 0"),
+        (lambda: resample_partitions(SIZES, 1, seed=0, tolerance=-0.1), "tolerance: found -0.1"),
+        (lambda: resample_partitions(SIZES, 1, seed=0, tolerance=float("nan")), "tolerance: found nan"),
+        (lambda: grouped_folds([1, 2, 3], 1, seed=0), "folds: found 1"),
+        (lambda: grouped_folds([1, 2, 3], 4, seed=0), "3 families cannot fill 4 splits"),
+    ],
+)
+def test_bad_input_is_refused(call, message):
+    with pytest.raises(InputError, match=message):
+        call()
