@@ -129,5 +129,3 @@ class Linear(nn.Module):
         """Applies the layer; `mode` changes nothing."""
         del mode
         return nn.Dense(self.width, name=self.layer)(x)
-
-

@@ -1,2 +1,5 @@
 """stub while developing"""
-def write_report(folder): return folder
+
+
+def write_report(folder):
+    return folder

@@ -1,14 +1,16 @@
 """Many sessions in one compiled program."""
 
 import functools
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pyarrow as pa
 
-from nbjax.training.session import Hyper, Metrics, Params, Samples, Settings, run
+from nbjax.models.heads import apply_head
+from nbjax.training.session import Hyper, Metrics, Params, Samples, Settings, run, sample_losses
 
 
 class Sessions(NamedTuple):
@@ -59,3 +61,48 @@ def run_sessions(
         settings, epochs, keys, Hyper(jnp.asarray(rates, jnp.float32)), train, validation
     )
     return Sessions(rates, numbers, jax.tree.map(np.asarray, metrics), params, np.asarray(epochs_kept))
+
+
+def predict(
+    sessions: Sessions, which: np.ndarray, samples: Samples, columns: Mapping[str, np.ndarray], numbers: np.ndarray
+) -> pa.Table:
+    """Predictions of some sessions, each at its own kept epoch: one row a session and sample.
+
+    Args:
+        sessions: finished ones.
+        which: int, their indices.
+        samples: to predict, N of them.
+        columns: of those samples, each `[N]`: slide, family, label, transform, x, y.
+        numbers: of those samples, int `[N]`.
+
+    Returns:
+        Columns seed, sample, those given, probability (of class 1; of every class, `probabilities`, for more than two)
+        and loss (in nats).
+    """
+    params = jax.tree.map(lambda leaf: leaf[which], sessions.best_params)
+    logits = _apply_all(params, samples.features)
+    losses = np.asarray(jax.vmap(sample_losses, (0, None))(logits, samples.labels))
+    return pa.concat_tables(
+        pa.table(
+            {
+                "seed": np.full(len(numbers), sessions.seeds[session], np.int32),
+                "sample": numbers.astype(np.int32),
+                **{name: columns[name] for name in ("slide", "family", "label", "transform", "x", "y")},
+                **_probabilities(logits[row]),
+                "loss": losses[row],
+            }
+        )
+        for row, session in enumerate(which)
+    )
+
+
+@jax.jit
+def _apply_all(params: Params, features: jax.Array) -> jax.Array:
+    return jax.vmap(apply_head, (0, None))(params, features)
+
+
+def _probabilities(logits: jax.Array) -> dict[str, Any]:
+    """Of class 1 for one logit a sample, else of every class."""
+    if logits.shape[1] == 1:
+        return {"probability": np.asarray(jax.nn.sigmoid(logits[:, 0]))}
+    return {"probabilities": list(np.asarray(jax.nn.softmax(logits, axis=-1)))}

@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
@@ -12,14 +11,15 @@ import pyarrow.parquet
 from nbjax.analysis.selection import choose_cell, summarise_cells
 from nbjax.config import StudyConfig
 from nbjax.files import replacing
-from nbjax.models.heads import apply_head
 from nbjax.training.bank import Bank
-from nbjax.training.session import Samples, Settings, sample_losses
-from nbjax.training.sessions import Sessions, run_sessions
+from nbjax.training.crossvalidation import cross_validate
+from nbjax.training.session import Samples, Settings
+from nbjax.training.sessions import Sessions, predict, run_sessions
 
 MOMENTUM = 0.9
 HISTORY = "sessions.parquet"
 PREDICTIONS = "test_predictions.parquet"
+FOLDS = "fold_predictions.parquet"
 
 
 def samples(bank: Bank, split: str) -> Samples:
@@ -27,9 +27,9 @@ def samples(bank: Bank, split: str) -> Samples:
     return Samples(jnp.asarray(bank.features[split]), jnp.asarray(bank.columns[split]["label"], jnp.int32))
 
 
-def train_grid(config: StudyConfig, bank: Bank, classes: int) -> Sessions:
-    """Runs every learning rate with seeds 0 to `config.seeds - 1` in one compiled program."""
-    settings = Settings(
+def settings_of(config: StudyConfig, bank: Bank, classes: int) -> Settings:
+    """What the study's sessions are compiled with."""
+    return Settings(
         feature_size=bank.features["train"].shape[1],
         outputs=1 if classes == 2 else classes,
         nonlinearities=0,
@@ -37,8 +37,6 @@ def train_grid(config: StudyConfig, bank: Bank, classes: int) -> Sessions:
         momentum=MOMENTUM,
         criterion=config.criterion,
     )
-    rates, seeds = config.learning_rates, range(config.seeds)
-    return run_sessions(settings, config.epochs, rates, seeds, samples(bank, "train"), samples(bank, "validation"))
 
 
 def history_table(config: StudyConfig, sessions: Sessions) -> pa.Table:
@@ -63,49 +61,29 @@ def history_table(config: StudyConfig, sessions: Sessions) -> pa.Table:
     )
 
 
-def test_table(sessions: Sessions, learning_rate: float, bank: Bank) -> pa.Table:
-    """Predictions on the test split by the chosen cell's sessions, each at its own kept epoch: a row a seed and sample."""
-    chosen = np.flatnonzero(sessions.learning_rates == learning_rate)
-    params = jax.tree.map(lambda leaf: leaf[chosen], sessions.best_params)
-    test = samples(bank, "test")
-    logits = jax.jit(jax.vmap(apply_head, (0, None)))(params, test.features)
-    losses = np.asarray(jax.vmap(sample_losses, (0, None))(logits, test.labels))
-    return pa.concat_tables(
-        pa.table(
-            {
-                "seed": np.full(len(test.labels), sessions.seeds[session], np.int32),
-                "sample": np.arange(len(test.labels), dtype=np.int32),
-                **{name: bank.columns["test"][name] for name in ("slide", "family", "transform", "x", "y")},
-                "label": np.asarray(test.labels),
-                **_probabilities(np.asarray(logits[row])),
-                "loss": losses[row],
-            }
-        )
-        for row, session in enumerate(chosen)
-    )
-
-
-def _probabilities(logits: np.ndarray) -> dict[str, Any]:
-    """Of class 1 for one logit a sample, else of every class."""
-    if logits.shape[1] == 1:
-        return {"probability": np.asarray(jax.nn.sigmoid(logits[:, 0]))}
-    return {"probabilities": list(np.asarray(jax.nn.softmax(logits, axis=-1)))}
-
-
 def run_study(config: StudyConfig, bank: Bank, classes: int, folder: str | Path) -> dict[str, Any]:
-    """Trains the grid, chooses a cell by training and validation data, then looks at the test split once.
+    """Trains the grid, chooses a cell by training and validation data, looks at the test split once, cross-validates.
 
-    Writes `sessions.parquet` and `test_predictions.parquet` into `folder`.
+    Writes `sessions.parquet`, `test_predictions.parquet` and `fold_predictions.parquet` into `folder`.
 
     Returns:
-        The chosen cell's values: learning_rate, batch_size and so on.
+        The chosen cell's values: learning_rate, batch_size and so on, and `epochs`, the median of its kept epochs.
     """
-    sessions = train_grid(config, bank, classes)
+    folder = Path(folder)
+    settings, seeds = settings_of(config, bank, classes), range(config.seeds)
+    train, validation, test = (samples(bank, split) for split in ("train", "validation", "test"))
+    sessions = run_sessions(settings, config.epochs, config.learning_rates, seeds, train, validation)
     history = history_table(config, sessions)
-    write_table(history, Path(folder) / HISTORY)
+    write_table(history, folder / HISTORY)
+
     chosen = choose_cell(summarise_cells(history, config.criterion)).values
-    write_table(test_table(sessions, chosen["learning_rate"], bank), Path(folder) / PREDICTIONS)
-    return chosen
+    of_cell = np.flatnonzero(sessions.learning_rates == chosen["learning_rate"])
+    columns = bank.columns["test"]
+    write_table(predict(sessions, of_cell, test, columns, np.arange(len(columns["label"]))), folder / PREDICTIONS)
+
+    epochs = max(1, int(np.median(sessions.best_epochs[of_cell])))
+    write_table(cross_validate(settings, chosen["learning_rate"], epochs, seeds, bank), folder / FOLDS)
+    return {**chosen, "epochs": epochs}
 
 
 def write_table(table: pa.Table, path: Path) -> None:

@@ -15,8 +15,8 @@ from nbjax.errors import InputError
 from nbjax.weights.raw import IncompleteError
 from nbjax.weights.tensors import BFLOAT16, MAXIMUM_DIMENSIONS, StorageRef, TensorRef, brief
 
-MAXIMUM_STEPS = 1_000_000
-"""A tensor costs about 35 steps."""
+MAXIMUM_STEPS = 500_000
+"""A tensor costs about 35 steps: room for 14,000."""
 
 _LONGEST_NAME = 256
 _LONGEST_TEXT = 2**16
@@ -146,6 +146,8 @@ class _Machine:
 
     def line(self) -> str:
         end = self.data.find(b"\n", self.position, self.position + _LONGEST_NAME)
+        if end < 0 and len(self.data) - self.position < _LONGEST_NAME:
+            raise IncompleteError("its pickle ends in the middle of an instruction")
         if end < 0:
             raise InputError("its pickle holds a global name without an end")
         text = self.text(end - self.position)

@@ -141,9 +141,8 @@ def download(source: Source, folder: str | Path | None = None) -> Path:
     try:
         _fetch(source.address, part, source.file_name)
     except (OSError, http.client.HTTPException) as error:
-        reason = getattr(error, "reason", None) or error
         raise InputError(
-            f"{source.address} could not be downloaded ({reason}): try again to go on from where it stopped, or get this "
+            f"{source.address} could not be downloaded ({error}): try again to go on from where it stopped, or get this "
             f"file on another machine and put it at {path} ({VARIABLE} sets the folder), named {source.file_name}"
         ) from None
     try:
@@ -168,6 +167,7 @@ def _fetch(address: str, part: Path, name: str) -> None:
     try:
         response = urllib.request.urlopen(request, timeout=_TIMEOUT)
     except urllib.error.HTTPError as error:
+        error.close()
         if error.code == http.HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE and have:
             # Nothing is left to fetch: whole, or not this file at all, which the checksum tells.
             return

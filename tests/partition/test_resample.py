@@ -49,7 +49,7 @@ def test_folds_are_alike():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: resample_partitions([5, 5, 5], 7, seed=0), "found 6 different partitions .* expected 7"),
+        (lambda: resample_partitions([5, 5, 5], 28, seed=0), "different partitions .* expected 28"),
         (lambda: resample_partitions(SIZES, 0, seed=0), "count: found 0"),
         (lambda: resample_partitions(SIZES, 1, seed=0, tolerance=-0.1), "tolerance: found -0.1"),
         (lambda: resample_partitions(SIZES, 1, seed=0, tolerance=float("nan")), "tolerance: found nan"),

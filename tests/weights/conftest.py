@@ -255,4 +255,4 @@ def examples(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
 def write() -> types.SimpleNamespace:
     """The writers above."""
     names = (Storage, Tensor, Parameter, dumps, save_zip, save_legacy, tar_bytes, tar_members, memory_limit)
-    return types.SimpleNamespace(**{name.__name__: name for name in names}, utils=UTILS, size=TORCH.Size, kinds=KINDS)
+    return types.SimpleNamespace(**{name.__name__: name for name in names}, size=TORCH.Size)

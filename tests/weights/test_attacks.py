@@ -1,14 +1,10 @@
 """What an attacker could try on each layout: bounded memory, bounded work, one clear error."""
 
 import io
-import json
 import struct
-import tarfile
 import zipfile
-import zlib
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from nbjax.errors import InputError
@@ -17,14 +13,14 @@ from nbjax.weights import read_checkpoint
 HEAD = b"\x80\x02"
 TENSOR = b"ctorch._utils\n_rebuild_tensor_v2\n"
 STORAGE = b"(X\x07\0\0\0storagectorch\nFloatStorage\nX\x01\0\0\x000X\x03\0\0\0cpuK\x04tQ"
-MANY = 900_000
+MANY = 450_000
 
 PICKLES = {
     # Values nested so deep that hashing, comparing or printing one would exhaust the stack.
     "a deep tuple as a key": (b"}" + b")" + b"\x85" * MANY + b"K\x01s.", "uses a tuple as the key of a dict"),
     "a deep tuple as a value": (b"}X\x01\0\0\0w" + b")" + b"\x85" * MANY + b"s.", "its 'w' is of type tuple"),
-    "a deep list as a persistent id": (
-        b"]" + b"](" * 0 + b"]" + b"\x85" * MANY + b"Q.",
+    "a deep tuple as a persistent id": (
+        b"]" + b"\x85" * MANY + b"Q.",
         "something other than a storage",
     ),
     "a deep tuple as a module name": (b")" + b"\x85" * MANY + b"X\x01\0\0\0x\x93.", "global name that is not a text"),
@@ -32,20 +28,14 @@ PICKLES = {
         TENSOR + b"(" + STORAGE + b"K\0)" + b"\x85" * MANY + b")tR.",
         "not whole numbers|strides",
     ),
-    "marks without end": (b"(" * 2_000_000, "over 1,000,000 steps"),
-    "lists without end": (b"]" * 2_000_000, "over 1,000,000 steps"),
+    "marks without end": (b"(" * 1_000_000, "over 500,000 steps"),
+    "lists without end": (b"]" * 1_000_000, "over 500,000 steps"),
     # 2 to the power of 200 leaves in 200 memoised lists.
     "a billion laughs": (b"]q\0" + b"](h\0h\0eq\0" * 200 + b".", "holds a value of type list"),
-    "a billion laughs as a name": (b"}](K\1eq\0" + b"](h\0h\0eq\0" * 200 + b"K\1s.", "uses a list as the key"),
+    "a billion laughs as a name": (b"]q\0" + b"](h\0h\0eq\0" * 200 + b"}h\0K\1s.", "uses a list as the key"),
     "a dict of pairs again and again": (
-        b"]("
-        + b"]K\1aK\2a" * 20_000
-        + b"eq\0"
-        + b"0ccollections\nOrderedDict\nh\0\x85R" * 0
-        + b"ccollections\nOrderedDict\nq\1"
-        + b"h\1h\0\x85R" * 20_000
-        + b".",
-        "over 1,000,000 steps",
+        b"](" + b"]K\1aK\2a" * 20_000 + b"eq\0ccollections\nOrderedDict\nq\1" + b"h\1h\0\x85R" * 20_000 + b".",
+        "over 500,000 steps",
     ),
     "a giant LONG1 claim": (b"\x8a\xff\1.", "ends in the middle"),
     "a giant LONG4": (b"\x8b\xff\xff\xff\x7f.", "uses the opcode"),
@@ -187,12 +177,8 @@ ZIPS = {
     "an overlap": (lambda: directory_field(42, struct.pack("<L", 0)), "overlaps"),
     "another name inside": (lambda: patched(good_zip(), b"net/data/0", b"net/data/1", -2), "names itself differently"),
     "a damaged local header": (lambda: patched(good_zip(), b"PK\3\4", b"PK\3\5"), "zip entry 'net/data/0' is damaged"),
-    "an entry twice": (
-        lambda: good_zip().replace(b"net/data/0", b"net/data.p").replace(b"data.pkl", b"data.pXX"),
-        "XX|lacks",
-    ),
     "an absolute name": (lambda: archive({"/net/data.pkl": b""}), "unsafe name"),
-    "a backslash": (lambda: good_zip().replace(b"net/data/0", b"..\\data\\0"), "unsafe name"),
+    "a backslash": (lambda: good_zip().replace(b"net/data/0", b"..\\data\\00"), "unsafe name"),
     "two folders": (lambda: archive({"a/data.pkl": b"", "b/data.pkl": b""}), "2 folders"),
     "compressed tensors": (lambda: archive({"net/data.pkl": b"", "net/data/0": bytes(10**6)}, 8), "torch never does"),
     "neither torch's nor NumPy's": (lambda: archive({"readme.txt": b""}), "which is not a .npy array"),
