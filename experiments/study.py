@@ -81,9 +81,8 @@ def build(config: StudyConfig, folder: Path, manifest: Path, out: Path) -> Any:
 
 
 def _learn(config: StudyConfig, folder: Path, dataset: Any, out: Path, seconds: dict[str, float]) -> Path:
-    from nbjax.report.page import write_report
-
     from nbjax.models import load_backbone
+    from nbjax.report.page import write_report
     from nbjax.training.bank import feature_bank
     from nbjax.training.record import write_record
     from nbjax.training.study import run_study
@@ -95,7 +94,7 @@ def _learn(config: StudyConfig, folder: Path, dataset: Any, out: Path, seconds: 
     classes = len(dataset.card["classes"])
     chosen = _timed(seconds, "sessions", run_study, config, bank, classes, out)
     source = "phantom drawn by nbjax" if dataset.card["phantom"] else str(folder)
-    write_record(out, config, source, dataset.card, backbone, chosen, seconds)
+    write_record(out, config, source, dataset, backbone, chosen, seconds)
     return write_report(out)
 
 

@@ -17,8 +17,8 @@ from nbjax.samples.card import dataset_card, manifest_hash
 from nbjax.samples.plan import SPLITS, SamplePlan, plan_samples, samples_of
 from nbjax.samples.standardise import NO_PIXELS, add_sums, pixel_sums, standardisations
 from nbjax.samples.transforms import apply_transform
-from nbjax.slides.phantom import NOTE, SMALL, PhantomConfig, write_phantom
 from nbjax.slides.manifest import Manifest, read_manifest
+from nbjax.slides.phantom import NOTE, SMALL, PhantomConfig, write_phantom
 from nbjax.slides.tile import check_unchanged, read_patches, tile_folder
 
 # Level 1 packs H&E patches within a few percent of level 6 and is several times faster.

@@ -15,6 +15,7 @@ class TestResult(NamedTuple):
     Attributes:
         sessions: how many predicted.
         samples: of the test split.
+        folds: how many times the sessions were trained anew; 1 for a test split.
         loss: mean over samples, after the mean over sessions; in nats.
         accuracy: likewise.
         accuracy_std: sample standard deviation of the sessions' accuracies; None with one session.
@@ -27,6 +28,7 @@ class TestResult(NamedTuple):
 
     sessions: int
     samples: int
+    folds: int
     loss: Interval
     accuracy: Interval
     accuracy_std: float | None
@@ -45,7 +47,7 @@ def predicted_class(table: pa.Table) -> np.ndarray:
 
 
 def score_test(table: pa.Table, classes: int) -> TestResult:
-    """Scores the test predictions of one cell.
+    """Scores the test predictions of one cell, or those of held-out folds.
 
     Args:
         table: a row a seed and sample: seed, sample, family, label, loss, probability (or probabilities).
@@ -67,6 +69,7 @@ def score_test(table: pa.Table, classes: int) -> TestResult:
     return TestResult(
         sessions=sessions,
         samples=samples,
+        folds=len(table["fold"].unique()) if "fold" in table.column_names else 1,
         loss=family_interval(losses.mean(axis=0), families, labels, fraction=False),
         accuracy=family_interval(mean_hits, families, labels, fraction=True),
         accuracy_std=float(hits.mean(axis=1).std(ddof=1)) if sessions > 1 else None,

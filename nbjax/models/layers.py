@@ -1,13 +1,21 @@
-"""Layers with torch's arithmetic and names, explicit paddings, and an explicit mode."""
+"""Layers with torch's arithmetic and names, explicit paddings, and an explicit mode.
 
-from collections.abc import Sequence
+Activations keep the type of the input: float32, or bfloat16 for speed on accelerators. Parameters, batch statistics and
+the arithmetic of batch norm are float32.
+"""
+
+import functools
+import operator
 from typing import NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
-Padding = Sequence[tuple[int, int]]
+# Pixels before and after, for height and for width.
+Padding = tuple[tuple[int, int], tuple[int, int]]
+HE = nn.initializers.he_normal()
 
 
 class Mode(NamedTuple):
@@ -26,29 +34,50 @@ class Mode(NamedTuple):
 EVALUATION = Mode()
 
 
-class Pointwise(nn.Module):
-    """A 1×1 convolution as a matrix product, which XLA runs about twice as fast on a CPU."""
+class Conv(nn.Module):
+    """A convolution `[N, H, W, C]` to `[N, H', W', width]`; see `conv`."""
 
     width: int
-    stride: int = 1
+    kernel: tuple[int, int]
+    stride: int
+    padding: Padding
+    bias: bool
 
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
-        """`[N, H, W, C]` to `[N, H/stride, W/stride, width]`."""
-        kernel = self.param("kernel", nn.initializers.lecun_normal(), (1, 1, x.shape[-1], self.width), jnp.float32)
-        return x[:, :: self.stride, :: self.stride] @ kernel[0, 0].astype(x.dtype)
+        """Applies the layer."""
+        kernel = self.param("kernel", HE, (*self.kernel, x.shape[-1], self.width), jnp.float32).astype(x.dtype)
+        if self.kernel == (1, 1):
+            # As a matrix product, which XLA runs about twice as fast on a CPU.
+            x = x[:, :: self.stride, :: self.stride] @ kernel[0, 0]
+        else:
+            strides = (self.stride, self.stride)
+            layout = ("NHWC", "HWIO", "NHWC")
+            x = jax.lax.conv_general_dilated(x, kernel, strides, self.padding, dimension_numbers=layout)
+        if self.bias:
+            x = x + self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32).astype(x.dtype)
+        return x
 
 
-def conv(width: int, kernel: int, stride: int = 1, padding: Padding | None = None, *, name: str) -> nn.Module:
-    """A square convolution without bias, `[N, H, W, C]` to `[N, H', W', width]`.
+def conv(
+    width: int,
+    kernel: int | tuple[int, int],
+    stride: int = 1,
+    padding: int | Padding | None = None,
+    *,
+    bias: bool = False,
+    name: str,
+) -> Conv:
+    """A convolution of the given output width, kernel (height, width) and stride.
 
     Padding defaults to half the kernel on every side, as torchvision's models have it (XLA's SAME differs on strides).
     """
-    if kernel == 1:
-        return Pointwise(width, stride, name=name)
+    height, width_ = (kernel, kernel) if isinstance(kernel, int) else kernel
     if padding is None:
-        padding = ((kernel // 2, kernel // 2), (kernel // 2, kernel // 2))
-    return nn.Conv(width, (kernel, kernel), (stride, stride), padding, use_bias=False, name=name)
+        padding = ((height // 2, height // 2), (width_ // 2, width_ // 2))
+    elif isinstance(padding, int):
+        padding = ((padding, padding), (padding, padding))
+    return Conv(width, (height, width_), stride, padding, bias, name=name)
 
 
 class BatchNorm(nn.Module):
@@ -70,17 +99,38 @@ class BatchNorm(nn.Module):
         running_mean = self.variable("batch_stats", "mean", jnp.zeros, (width,), jnp.float32)
         running_var = self.variable("batch_stats", "var", jnp.ones, (width,), jnp.float32)
         mean, var = running_mean.value, running_var.value
+        values = x.astype(jnp.float32)
         if mode.batch_statistics:
-            values = x.astype(jnp.float32)
             mean = jnp.mean(values, axis=(0, 1, 2))
             var = jnp.mean(jnp.square(values - mean), axis=(0, 1, 2))
             count = x.size // width
-            if not self.is_initializing():
-                step = jnp.float32(self.momentum)
-                running_mean.value += step * (mean - running_mean.value)
-                running_var.value += step * (var * jnp.float32(count / (count - 1)) - running_var.value)
+            step = jnp.float32(self.momentum)
+            running_mean.value += step * (mean - running_mean.value)
+            running_var.value += step * (var * jnp.float32(count / (count - 1)) - running_var.value)
         factor = scale * jax.lax.rsqrt(var + jnp.float32(self.epsilon))
-        return x * factor.astype(x.dtype) + (bias - mean * factor).astype(x.dtype)
+        return (values * factor + (bias - mean * factor)).astype(x.dtype)
+
+
+class ConvNorm(nn.Module):
+    """Convolution, batch norm with epsilon 1e-3 and ReLU, under the names `conv` and `bn`: Inception's unit."""
+
+    width: int
+    kernel: int | tuple[int, int]
+    stride: int = 1
+    padding: int | None = None
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
+        """`[N, H, W, C]` to `[N, H', W', width]`."""
+        x = conv(self.width, self.kernel, self.stride, self.padding, name="conv")(x)
+        return nn.relu(BatchNorm(1e-3, name="bn")(x, mode))
+
+
+def windows(x: jax.Array, kernel: int, stride: int) -> list[jax.Array]:
+    """The kernel² shifted views of `[N, H, W, C]`, each `[N, H', W', C]`, row by row."""
+    height, width = ((x.shape[axis] - kernel) // stride + 1 for axis in (1, 2))
+    rows, columns = stride * (height - 1) + 1, stride * (width - 1) + 1
+    return [x[:, i : i + rows : stride, j : j + columns : stride] for i in range(kernel) for j in range(kernel)]
 
 
 class DepthwiseConv(nn.Module):
@@ -96,21 +146,30 @@ class DepthwiseConv(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[N, H, W, C]` to `[N, H', W', C]`."""
-        k, s = self.kernel, self.stride
-        weights = self.param("kernel", nn.initializers.lecun_normal(), (k, k, 1, x.shape[-1]), jnp.float32)
-        x = jnp.pad(x, ((0, 0), *self.padding, (0, 0)))
-        height, width = ((x.shape[axis] - k) // s + 1 for axis in (1, 2))
-        shifted = (
-            x[:, i : i + s * (height - 1) + 1 : s, j : j + s * (width - 1) + 1 : s] * weights[i, j].astype(x.dtype)
-            for i in range(k)
-            for j in range(k)
-        )
-        return sum(shifted, start=jnp.zeros((), x.dtype))
+        kernel = self.param("kernel", HE, (self.kernel, self.kernel, 1, x.shape[-1]), jnp.float32).astype(x.dtype)
+        views = windows(jnp.pad(x, ((0, 0), *self.padding, (0, 0))), self.kernel, self.stride)
+        weights = kernel.reshape(self.kernel**2, x.shape[-1])
+        return functools.reduce(operator.add, [view * weight for view, weight in zip(views, weights, strict=True)])
 
 
-def max_pool(x: jax.Array, kernel: int, stride: int, padding: int = 0) -> jax.Array:
-    """Largest value of each window; the padding never wins."""
-    return nn.max_pool(x, (kernel, kernel), (stride, stride), ((padding, padding), (padding, padding)))
+def max_pool(x: jax.Array, kernel: int, stride: int, padding: int = 0, *, ceil: bool = False) -> jax.Array:
+    """Largest value of each window of `[N, H, W, C]`; the padding never wins.
+
+    With `ceil` a last window may hang over the end, as torch's `ceil_mode` has it, but must begin before the padding.
+    """
+    extra = [0, 0]
+    if ceil:
+        rest = [(size + 2 * padding - kernel) % stride for size in x.shape[1:3]]
+        extra = [stride - r if 0 < r and kernel - (stride - r) > padding else 0 for r in rest]
+    pads = [(0, 0), *((padding, padding + more) for more in extra), (0, 0)]
+    padded = jnp.pad(x, pads, constant_values=-jnp.inf)
+    return functools.reduce(jnp.maximum, windows(padded, kernel, stride))
+
+
+def average_pool(x: jax.Array, kernel: int, stride: int, padding: int = 0) -> jax.Array:
+    """Mean of each window of `[N, H, W, C]`; zeros of the padding count, as torch's default has it."""
+    padded = jnp.pad(x, ((0, 0), (padding, padding), (padding, padding), (0, 0)))
+    return functools.reduce(operator.add, windows(padded, kernel, stride)) / jnp.asarray(kernel**2, x.dtype)
 
 
 def global_average(x: jax.Array) -> jax.Array:
@@ -118,14 +177,112 @@ def global_average(x: jax.Array) -> jax.Array:
     return jnp.mean(x, axis=(1, 2))
 
 
+def adaptive_average(x: jax.Array, size: int) -> jax.Array:
+    """Means over size×size windows that cover `[N, H, W, C]` as evenly as pixels allow: `[N, size, size, C]`.
+
+    Window i of n pixels goes from floor(i n / size) to ceil((i + 1) n / size), torch's `AdaptiveAvgPool2d`.
+    """
+    if x.shape[1:3] == (size, size):
+        return x
+    rows, columns = (jnp.asarray(_shares(length, size), x.dtype) for length in x.shape[1:3])
+    return jnp.einsum("nhwc,ih,jw->nijc", x, rows, columns)
+
+
+def _shares(length: int, size: int) -> np.ndarray:
+    """Weight of each of `length` pixels in each of `size` means, `[size, length]`."""
+    weights = np.zeros((size, length))
+    for i in range(size):
+        first, last = i * length // size, -(-(i + 1) * length // size)
+        weights[i, first:last] = 1 / (last - first)
+    return weights
+
+
+def flatten(x: jax.Array) -> jax.Array:
+    """`[N, H, W, C]` to `[N, C H W]`, channel first as torch flattens."""
+    return x.transpose(0, 3, 1, 2).reshape(x.shape[0], -1)
+
+
 class Linear(nn.Module):
-    """A dense layer, a stage of its own: `[N, C]` to `[N, width]`."""
+    """A dense layer: `[N, C]` to `[N, width]`."""
 
     width: int
-    layer: str
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mode: Mode = EVALUATION) -> jax.Array:
+        """Applies the layer; `mode` changes nothing."""
+        del mode
+        kernel = self.param("kernel", HE, (x.shape[-1], self.width), jnp.float32)
+        bias = self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32)
+        return x @ kernel.astype(x.dtype) + bias.astype(x.dtype)
+
+
+class Relu(nn.Module):
+    """ReLU as a stage."""
+
+    def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
+        """Any shape; `mode` changes nothing."""
+        del mode
+        return nn.relu(x)
+
+
+class Dropout(nn.Module):
+    """Dropout as a stage, active where `mode.train`."""
+
+    rate: float
 
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
-        """Applies the layer; `mode` changes nothing."""
+        """Any shape."""
+        if not mode.train:
+            return x
+        keep = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, x.shape)
+        return jnp.where(keep, x / jnp.asarray(1 - self.rate, x.dtype), jnp.zeros((), x.dtype))
+
+
+class StochasticDepth(nn.Module):
+    """Drops the whole branch of an example, active where `mode.train` (Huang et al. 2016, per row)."""
+
+    rate: float
+
+    @nn.compact
+    def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
+        """`[N, H, W, C]`."""
+        if not mode.train:
+            return x
+        keep = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, (x.shape[0], 1, 1, 1))
+        return jnp.where(keep, x / jnp.asarray(1 - self.rate, x.dtype), jnp.zeros((), x.dtype))
+
+
+class MaxPool(nn.Module):
+    """`max_pool` as a stage."""
+
+    kernel: int
+    stride: int
+    padding: int = 0
+    ceil: bool = False
+
+    def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
+        """`[N, H, W, C]` to `[N, H', W', C]`."""
         del mode
-        return nn.Dense(self.width, name=self.layer)(x)
+        return max_pool(x, self.kernel, self.stride, self.padding, ceil=self.ceil)
+
+
+class GlobalAverage(nn.Module):
+    """`global_average` as a stage."""
+
+    def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
+        """`[N, H, W, C]` to `[N, C]`."""
+        del mode
+        return global_average(x)
+
+
+class Rescale(nn.Module):
+    """Maps each channel linearly, `scale * x + shift`, as a stage."""
+
+    scale: tuple[float, ...]
+    shift: tuple[float, ...]
+
+    def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
+        """`[N, H, W, 3]`."""
+        del mode
+        return x * jnp.asarray(self.scale, x.dtype) + jnp.asarray(self.shift, x.dtype)

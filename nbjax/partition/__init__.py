@@ -1,5 +1,6 @@
-"""Families to splits: iterative filing, exact, sequential, exchange and random, resampling; quality."""
+"""Families to splits: iterative filing, exact, sequential, exchange and random, resampling; quality; leakage audit."""
 
+from nbjax.partition.audit import Violation, audit_patches
 from nbjax.partition.experiments import exchange, random
 from nbjax.partition.heatmap import DiscrepancyMap, discrepancy_map
 from nbjax.partition.inputs import SPLITS
@@ -12,7 +13,7 @@ from nbjax.partition.partition import (
     partition_families,
     stratified_group_folds,
 )
-from nbjax.partition.quality import Quality, quality
+from nbjax.partition.quality import Quality, measure_quality
 from nbjax.partition.resample import grouped_folds, resample_partitions
 
 __all__ = [
@@ -23,12 +24,14 @@ __all__ = [
     "Partition",
     "Quality",
     "Region",
+    "Violation",
+    "audit_patches",
     "discrepancy_map",
     "exchange",
     "grouped_folds",
+    "measure_quality",
     "partition_classes",
     "partition_families",
-    "quality",
     "random",
     "resample_partitions",
     "stratified_group_folds",

@@ -10,7 +10,7 @@ from nbjax.errors import InputError
 from nbjax.partition.exact import solve
 from nbjax.partition.filing import Leaf, best_leaves, file_families
 from nbjax.partition.inputs import Targets, check_classes, check_families, check_targets
-from nbjax.partition.quality import quality
+from nbjax.partition.quality import measure_quality
 from nbjax.partition.rounds import Cohort, make_cohort
 from nbjax.partition.sequential import sequential_assignment
 
@@ -206,7 +206,7 @@ def _check_method(method: str) -> None:
 
 
 def _partition(counts: np.ndarray, assignment: np.ndarray, targets: Targets, method: str) -> Partition:
-    reached = quality(counts, assignment, *targets)
+    reached = measure_quality(counts, assignment, *targets)
     return Partition(assignment, *reached, method=method, found_by=method)
 
 

@@ -20,7 +20,7 @@ class Quality(NamedTuple):
     diversities: tuple[float, ...]
 
 
-def quality(
+def measure_quality(
     patches_per_family: np.ndarray,
     assignment: np.ndarray,
     proportions: Sequence[float] = (0.7, 0.15, 0.15),

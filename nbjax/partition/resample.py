@@ -7,7 +7,7 @@ import numpy as np
 from nbjax.errors import InputError
 from nbjax.partition.inputs import check_families, check_targets
 from nbjax.partition.partition import DIVERSITIES, PROPORTIONS, partition_families
-from nbjax.partition.quality import quality
+from nbjax.partition.quality import measure_quality
 
 # A start is given up after this many changes tried a family without a lower discrepancy, a resampling after this many
 # starts in a row that gave nothing new.
@@ -59,7 +59,7 @@ def resample_partitions(
     while len(found) < count:
         assignment = rng.choice(3, size=len(sizes), p=np.asarray(targets.diversities) / sum(targets.diversities))
         assignment = _descend(sizes, assignment, targets.proportions, targets.diversities, near, rng)
-        reached = quality(sizes, assignment, targets.proportions, targets.diversities).discrepancy
+        reached = measure_quality(sizes, assignment, targets.proportions, targets.diversities).discrepancy
         if reached <= near + 1e-12 and assignment.tobytes() not in found:
             found[assignment.tobytes()] = assignment
             failures = 0

@@ -16,6 +16,7 @@ from nbjax import __version__
 from nbjax.config import StudyConfig, to_dict
 from nbjax.files import replacing
 from nbjax.models import Backbone
+from nbjax.samples.reading import Dataset
 from nbjax.training.bank import fingerprint
 
 PACKAGES = ("jax", "flax", "optax", "numpy", "tensorflow-datasets", "scikit-learn")
@@ -26,7 +27,7 @@ def write_record(
     folder: str | Path,
     config: StudyConfig,
     source: str,
-    card: Mapping[str, Any],
+    dataset: Dataset,
     backbone: Backbone,
     chosen: Mapping[str, Any] | None,
     seconds: Mapping[str, float],
@@ -37,7 +38,7 @@ def write_record(
         folder: the study's.
         config: the study's.
         source: in words, where the slides came from.
-        card: the dataset's, see `nbjax.samples.card`.
+        dataset: the built one.
         backbone: that filled the bank.
         chosen: the chosen cell's values, None while the study is unfinished.
         seconds: wall time by step.
@@ -46,7 +47,7 @@ def write_record(
         "name": config.name,
         "config": to_dict(config),
         "command": f"python -m {_module()} {shlex.join(sys.argv[1:])}".strip(),
-        "dataset": {**card, "name": "neuroblastoma", "source": source},
+        "dataset": {**dataset.card, "source": source, "folder": os.path.relpath(dataset.folder, folder)},
         "backbone": {
             "name": config.backbone,
             "pretrained": backbone.pretrained,

@@ -21,6 +21,7 @@ from nbjax.weights.torch_state import read_tensors, state_dict
 
 _BLOCK = 512
 _MEMBERS = ("sys_info", "pickle", "tensors", "storages")
+_MOST_HEADERS = 64
 _LONGEST_PICKLE = 2**24
 _LONGEST_STORAGE_KEY = 4096
 
@@ -58,7 +59,9 @@ def read_members(raw: Raw) -> dict[str, tuple[int, int]]:
     """
     members: dict[str, tuple[int, int]] = {}
     position = 0
-    while len(members) < len(_MEMBERS):
+    for _ in range(_MOST_HEADERS):
+        if len(members) == len(_MEMBERS):
+            return members
         header = raw.read(position, _BLOCK, f"the {len(_MEMBERS)} members of its tar archive").tobytes()
         name = header[:100].rstrip(b"\0").decode("latin-1")
         if not name:
@@ -79,7 +82,7 @@ def read_members(raw: Raw) -> dict[str, tuple[int, int]]:
         if not extended:
             members[name] = begin, size
         position = begin + -(-size // _BLOCK) * _BLOCK
-    return members
+    raise InputError(f"its tar archive has over {_MOST_HEADERS} headers, where torch writes eight")
 
 
 def read_tensor_table(data: bytes, storages: dict[int, StorageRef]) -> dict[int, TensorRef]:

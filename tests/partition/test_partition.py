@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from nbjax.errors import InputError
 from nbjax.partition import (
+    measure_quality,
     partition_classes,
     partition_families,
-    quality,
     stratified_group_folds,
 )
 
@@ -60,7 +60,7 @@ def test_exact_is_proven_and_never_worse_than_filing_on_the_shared_cases(cases):
 @settings(max_examples=25, deadline=None)
 def test_exact_is_the_least_of_all_assignments(sizes, proportions):
     least = min(
-        quality(np.array(sizes), np.array(assignment), proportions).discrepancy
+        measure_quality(np.array(sizes), np.array(assignment), proportions).discrepancy
         for assignment in itertools.product(range(3), repeat=len(sizes))
     )
     found = partition_families(sizes, proportions, method="exact")
@@ -76,7 +76,7 @@ def test_every_family_has_one_split_and_order_changes_nothing(sizes, proportions
     assert set(found.assignment.tolist()) <= {0, 1, 2}
     assert 0 <= found.discrepancy <= 1
     np.testing.assert_allclose([sum(found.proportions), sum(found.diversities)], 1)
-    assert found.discrepancy == quality(np.array(sizes), found.assignment, proportions).discrepancy
+    assert found.discrepancy == measure_quality(np.array(sizes), found.assignment, proportions).discrepancy
     order = list(range(len(sizes)))
     random.shuffle(order)
     again = partition_families([sizes[i] for i in order], proportions, method=method)
@@ -131,7 +131,7 @@ def test_families_of_two_classes_are_assigned_jointly_by_exact(rows):
             partition_classes(counts, method="exact")
         return
     least = min(
-        np.mean([quality(column, np.array(assignment)).discrepancy for column in counts.T])
+        np.mean([measure_quality(column, np.array(assignment)).discrepancy for column in counts.T])
         for assignment in itertools.product(range(3), repeat=len(counts))
     )
     joint = partition_classes(counts, method="exact")

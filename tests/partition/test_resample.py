@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbjax.errors import InputError
-from nbjax.partition import grouped_folds, partition_families, quality, resample_partitions
+from nbjax.partition import grouped_folds, measure_quality, partition_families, resample_partitions
 
 SIZES = np.maximum(1, np.random.default_rng(0).lognormal(2.5, 1.0, 61)).astype(int)
 
@@ -14,7 +14,7 @@ def test_partitions_are_near_different_and_from_the_seed():
     assert found.shape == (50, 61)
     assert len(np.unique(found, axis=0)) == 50
     near = partition_families(SIZES).discrepancy + 0.01
-    assert max(quality(SIZES, assignment).discrepancy for assignment in found) <= near + 1e-12
+    assert max(measure_quality(SIZES, assignment).discrepancy for assignment in found) <= near + 1e-12
     assert (found == resample_partitions(SIZES, 50, seed=3, tolerance=0.01)).all()
     assert (found[:20] == resample_partitions(SIZES, 20, seed=3, tolerance=0.01)).all()
     assert (found != resample_partitions(SIZES, 50, seed=4, tolerance=0.01)).any()
@@ -25,7 +25,7 @@ def test_partitions_are_near_different_and_from_the_seed():
 def test_other_targets_are_kept():
     found = resample_partitions(SIZES, 5, seed=0, tolerance=0.005, proportions=(0.6, 0.2, 0.2))
     near = partition_families(SIZES, (0.6, 0.2, 0.2)).discrepancy + 0.005
-    assert max(quality(SIZES, assignment, (0.6, 0.2, 0.2)).discrepancy for assignment in found) <= near + 1e-12
+    assert max(measure_quality(SIZES, assignment, (0.6, 0.2, 0.2)).discrepancy for assignment in found) <= near + 1e-12
 
 
 @given(st.lists(st.integers(1, 200), min_size=8, max_size=80), st.integers(2, 8), st.integers(0, 2**32))

@@ -50,6 +50,10 @@ def setting(**fields) -> Callable[[tarfile.TarInfo], None]:
     return change
 
 
+EXTENDED = tarfile.TarInfo("././@PaxHeader")
+EXTENDED.type = tarfile.XHDTYPE
+
+
 @pytest.mark.parametrize(
     ("content", "message"),
     [
@@ -64,6 +68,7 @@ def setting(**fields) -> Callable[[tarfile.TarInfo], None]:
         (tar(setting(size=2**40), form=tarfile.GNU_FORMAT), "not octal"),
         (tar(setting(name="x" * 150), form=tarfile.GNU_FORMAT), "where torch writes"),
         (tar()[:700], "incomplete"),
+        (EXTENDED.tobuf(tarfile.USTAR_FORMAT) * 1000, "over 64 headers"),
         (tar()[:1536] + bytes(10240), "where torch writes"),
         (tar().replace(b"tensors", b"tensorz"), "'tensorz' is damaged"),
     ],

@@ -1,5 +1,6 @@
 """Downloads from a server on this machine, and the table of published files."""
 
+import contextlib
 import hashlib
 import http.server
 import re
@@ -46,7 +47,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
             self.send_header("Content-Range", f"bytes {begin + self.server.shift}-{total - 1}/{total}")
         self.send_header("Content-Length", str(total - begin))
         self.end_headers()
-        self.wfile.write(self.server.content[begin : self.server.stop_after])
+        with contextlib.suppress(ConnectionError):
+            self.wfile.write(self.server.content[begin : self.server.stop_after])
 
     def log_message(self, *arguments) -> None:
         pass

@@ -1,0 +1,62 @@
+"""Tables of the report: names and text ready to print, made from a study's record and results."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from nbjax.analysis.selection import Cell
+from nbjax.analysis.uncertainty import Interval
+
+
+def percent(value: float | None) -> str:
+    """A fraction as per cent with one decimal."""
+    return "–" if value is None else f"{100 * value:.1f} %"
+
+
+def loss(value: float | None) -> str:
+    """A loss in nats with three decimals."""
+    return "–" if value is None else f"{value:.3f}"
+
+
+def interval(result: Interval, text: Any) -> str:
+    """An interval's ends, or that there is none."""
+    return "none" if result.low is None else f"{text(result.low)} to {text(result.high)}"
+
+
+def dataset_rows(counts: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[dict[str, Any]]:
+    """The paper's Table 2, with families and transforms: one row a label and split."""
+    return [
+        {"label": label, "split": split, **row} for split, labels in counts.items() for label, row in labels.items()
+    ]
+
+
+def partition_rows(partition: Mapping[str, Mapping[str, Any]], proportions: Sequence[float]) -> list[dict[str, Any]]:
+    """One row a label: method, discrepancy, reached against wanted proportions, diversities."""
+    return [
+        {
+            "label": label,
+            "method": row["method"],
+            "discrepancy": f"{row['discrepancy']:.4f}",
+            "proportions": " / ".join(f"{100 * value:.1f}" for value in row["proportions"]),
+            "wanted": " / ".join(f"{100 * value:g}" for value in proportions),
+            "diversities": " / ".join(f"{value:.2f}" for value in row["diversities"]),
+        }
+        for label, row in partition.items()
+    ]
+
+
+def cell_rows(cells: Sequence[Cell], chosen: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """One row a cell of the grid, the chosen one marked; never a best value without its spread."""
+    return [
+        {
+            "learning_rate": f"{cell.values['learning_rate']:g}",
+            "batch_size": cell.values["batch_size"],
+            "sessions": cell.sessions,
+            "diverged": cell.diverged,
+            "loss": f"{loss(cell.mean)} ± {loss(cell.std)}",
+            "median": loss(cell.median),
+            "best": loss(cell.best),
+            "accuracy": f"{percent(cell.accuracy_mean)} ± {percent(cell.accuracy_std)}",
+            "chosen": chosen is not None and all(cell.values[key] == chosen[key] for key in cell.values),
+        }
+        for cell in cells
+    ]
