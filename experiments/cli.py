@@ -3,7 +3,7 @@
 import sys
 from collections.abc import Callable
 
-from absl import app
+from absl import app, flags, logging
 
 
 def run(main: Callable[[], None]) -> None:
@@ -16,6 +16,8 @@ def run(main: Callable[[], None]) -> None:
     def guarded(arguments: list[str]) -> None:
         from nbjax.errors import InputError
 
+        if not flags.FLAGS["verbosity"].present:
+            logging.set_verbosity(logging.ERROR)
         if len(arguments) > 1:
             sys.exit(f"error: {arguments[1]!r} was not understood; every option is a flag, see --help.")
         try:

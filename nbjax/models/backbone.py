@@ -14,14 +14,27 @@ import numpy as np
 
 from nbjax.errors import InputError
 from nbjax.models.convert import convert
+from nbjax.models.densenet import densenet121
+from nbjax.models.efficientnet import efficientnet_b0
 from nbjax.models.efficientnet_lite import efficientnet_lite0
-from nbjax.models.network import Network, forward, initialise
-from nbjax.models.resnet import DEPTHS, resnet
+from nbjax.models.googlenet import googlenet
+from nbjax.models.inception import inception_v3
+from nbjax.models.network import IMAGENET_DEVIATION, IMAGENET_MEAN, Network, forward, initialise
+from nbjax.models.resnet import DEPTHS as RESNETS
+from nbjax.models.resnet import resnet
+from nbjax.models.vgg import DEPTHS as VGGS
+from nbjax.models.vgg import vgg
 from nbjax.weights import read_checkpoint
 
-NETWORKS = {**dict.fromkeys(DEPTHS, resnet), "efficientnet_lite0": efficientnet_lite0}
-IMAGENET_MEAN = np.asarray((0.485, 0.456, 0.406), np.float32)
-IMAGENET_STD = np.asarray((0.229, 0.224, 0.225), np.float32)
+NETWORKS = {
+    **dict.fromkeys(VGGS, vgg),
+    **dict.fromkeys(RESNETS, resnet),
+    "inception_v3": inception_v3,
+    "googlenet": googlenet,
+    "densenet121": densenet121,
+    "efficientnet_b0": efficientnet_b0,
+    "efficientnet_lite0": efficientnet_lite0,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,21 +83,30 @@ class Backbone:
 
         They are read as if they were ImageNet-normalised, which is what torchvision's networks expect.
         """
-        if self.network.name != "efficientnet_lite0":
+        mean, deviation = self.network.mean, self.network.deviation
+        if (mean, deviation) == (IMAGENET_MEAN, IMAGENET_DEVIATION):
             return images
-        scale, shift = IMAGENET_STD * np.float32(255 / 128), (IMAGENET_MEAN * np.float32(255) - 127) / np.float32(128)
-        return images * scale + shift.astype(np.float32)
+        scale = np.divide(IMAGENET_DEVIATION, deviation)
+        shift = np.divide(np.subtract(IMAGENET_MEAN, mean), deviation)
+        return images * scale.astype(np.float32) + shift.astype(np.float32)
 
 
 def _checked(images: np.ndarray | jax.Array) -> jax.Array:
     if images.ndim != 4 or images.shape[-1] != 3 or images.dtype != np.float32:
-        raise ValueError(f"images are {images.dtype} {list(images.shape)}; expected float32 [N, H, W, 3].")
+        raise InputError(f"images are {images.dtype} {list(images.shape)}; expected float32 [N, H, W, 3].")
     return jnp.asarray(images)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _run(network: Network, stop: str | None, params: Any, batch_stats: Any, images: jax.Array) -> jax.Array:
-    return forward(network, params, batch_stats, images, stop=stop)[0]
+    """Outputs of all images, on a CPU `network.block` at a time: what then lies between two layers stays in its cache."""
+    count, block = len(images), network.block
+    if block is None or count <= block or jax.default_backend() != "cpu":
+        return forward(network, params, batch_stats, images, stop=stop)[0]
+    padded = jnp.pad(images, ((0, -count % block), (0, 0), (0, 0), (0, 0)))
+    blocks = padded.reshape(-1, block, *images.shape[1:])
+    outputs = jax.lax.map(lambda part: forward(network, params, batch_stats, part, stop=stop)[0], blocks)
+    return outputs.reshape(len(padded), -1)[:count]
 
 
 def load_backbone(
@@ -105,11 +127,15 @@ def load_backbone(
     if state_dict is not None and weights is not None:
         raise InputError(f"{name}: both a state dict and weights {weights!r} were given; give one of them.")
     if state_dict is not None:
-        return Backbone(network, *convert(network, state_dict), True, "state dict given by the caller")
-    if weights is None:
-        return Backbone(network, *initialise(network, jax.random.key(seed)), False, f"random (seed {seed})")
-    path = _published_file(name) if weights == "imagenet" else Path(weights)
-    return Backbone(network, *convert(network, read_checkpoint(path), str(path)), True, f"file {path.name}")
+        trees, provenance = convert(network, state_dict), "state dict given by the caller"
+    elif weights is not None:
+        path = _published_file(name) if weights == "imagenet" else Path(weights)
+        trees, provenance = convert(network, read_checkpoint(path), str(path)), f"file {path.name}"
+    else:
+        trees, provenance = initialise(network, seed), f"random (seed {seed})"
+    pretrained = state_dict is not None or weights is not None
+    params, batch_stats = jax.device_put(trees)
+    return Backbone(network, params, batch_stats, pretrained, provenance)
 
 
 def build_network(name: str) -> Network:

@@ -3,19 +3,22 @@
 The layers of a network carry the names of the published ones, so the table of names is read off the network itself.
 """
 
+import re
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
-from nbjax.models.network import Network, initialise
+from nbjax.models.network import Network, shapes
 from nbjax.weights import match_keys
 
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
 # Axes of a published weight in our order: convolutions [out, in, h, w] to [h, w, in, out], dense [out, in] to [in, out].
 # A depthwise filter [C, 1, h, w] becomes [h, w, 1, C] by the same rule.
 AXES = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
+# torchvision's published DenseNet files still have the names of torchvision 0.2: `denselayer1.norm.1.weight`.
+OLD_DENSE = re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.([12])\.")
 
 
 class Entry(NamedTuple):
@@ -36,10 +39,12 @@ class Entry(NamedTuple):
 
 def name_table(network: Network) -> list[Entry]:
     """The published name and shape of every parameter and running statistic of a network."""
-    prefixes = {stage.name: stage.torch_prefix for stage in network.stages}
-    shapes = jax.eval_shape(lambda key: initialise(network, key), jax.random.key(0))
+    prefixes = {
+        stage.name: f"{stage.name}." if stage.torch_prefix is None else stage.torch_prefix
+        for stage in (*network.stages, *network.auxiliary)
+    }
     table = []
-    for collection, tree in zip(("params", "batch_stats"), shapes, strict=True):
+    for collection, tree in zip(("params", "batch_stats"), shapes(network), strict=True):
         for keys, leaf in jax.tree_util.tree_flatten_with_path(tree)[0]:
             stage, *modules, last = (key.key for key in keys)
             torch_name = prefixes[stage] + ".".join([*modules, LEAVES[last]])
@@ -64,9 +69,11 @@ def convert(
         InputError: names that are missing or unexpected, or shapes that differ, on both sides.
     """
     table = name_table(network)
-    arrays = match_keys({entry.torch_name: entry.torch_shape for entry in table}, state_dict, source)
+    renamed = {OLD_DENSE.sub(r"\1\2.", name): array for name, array in state_dict.items()}
+    arrays = match_keys({entry.torch_name: entry.torch_shape for entry in table}, renamed, source)
     trees: dict[str, dict[str, Any]] = {
-        collection: {stage.name: {} for stage in network.stages} for collection in ("params", "batch_stats")
+        collection: {stage.name: {} for stage in (*network.stages, *network.auxiliary)}
+        for collection in ("params", "batch_stats")
     }
     for entry in table:
         node = trees[entry.collection]

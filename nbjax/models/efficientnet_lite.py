@@ -6,7 +6,7 @@ Names and shapes are those of the published file `efficientnet-lite0-57934424.pt
 import flax.linen as nn
 import jax
 
-from nbjax.models.layers import BatchNorm, DepthwiseConv, Linear, Mode, Padding, conv, global_average
+from nbjax.models.layers import BatchNorm, DepthwiseConv, Dropout, GlobalAverage, Linear, Mode, Padding, conv
 from nbjax.models.network import Network, Stage
 
 EPSILON = 1e-3
@@ -66,22 +66,26 @@ class Block(nn.Module):
 
 
 class Top(nn.Module):
-    """`[N, 7, 7, 320]` to the features `[N, 1280]`."""
+    """`[N, 7, 7, 320]` to `[N, 7, 7, 1280]`."""
 
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
-        """Convolution, batch norm, ReLU6, global average."""
-        x = conv(1280, 1, name="_conv_head")(x)
-        return global_average(nn.relu6(BatchNorm(EPSILON, name="_bn1")(x, mode)))
+        """Convolution, batch norm, ReLU6."""
+        return nn.relu6(BatchNorm(EPSILON, name="_bn1")(conv(1280, 1, name="_conv_head")(x), mode))
 
 
 def efficientnet_lite0(name: str = "efficientnet_lite0") -> Network:
-    """Stages stem, blocks.0 … blocks.15, top, fc."""
+    """Stages stem, blocks.0 … blocks.15, top, avgpool, dropout, fc; input (pixel - 127) / 128."""
     stages = [Stage("stem", Stem(), "")]
     for repeats, kernel, stride, expansion, width in GROUPS:
         for repeat in range(repeats):
             number = len(stages) - 1
             block = Block(width, kernel, stride if repeat == 0 else 1, expansion)
             stages.append(Stage(f"blocks.{number}", block, f"_blocks.{number}."))
-    stages += [Stage("top", Top(), ""), Stage("fc", Linear(1000, "_fc"), "")]
-    return Network(name, tuple(stages), 224, 1280)
+    stages += [
+        Stage("top", Top(), ""),
+        Stage("avgpool", GlobalAverage()),
+        Stage("dropout", Dropout(0.2)),
+        Stage("fc", Linear(1000), "_fc."),
+    ]
+    return Network(name, tuple(stages), 1280, mean=(127 / 255,) * 3, deviation=(128 / 255,) * 3, block=2)

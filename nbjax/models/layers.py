@@ -126,6 +126,17 @@ class ConvNorm(nn.Module):
         return nn.relu(BatchNorm(1e-3, name="bn")(x, mode))
 
 
+# Of one unit: its name, width, kernel; and its stride where that is not 1, the padding then being 0.
+Unit = tuple[str, int, int | tuple[int, int]] | tuple[str, int, int | tuple[int, int], int]
+
+
+def chain(x: jax.Array, mode: Mode, *units: Unit) -> jax.Array:
+    """`ConvNorm` units one after the other, as in the branches of Inception's blocks; call it in a compact method."""
+    for name, width, kernel, *stride in units:
+        x = ConvNorm(width, kernel, *stride, padding=0 if stride else None, name=name)(x, mode)
+    return x
+
+
 def windows(x: jax.Array, kernel: int, stride: int) -> list[jax.Array]:
     """The kernel² shifted views of `[N, H, W, C]`, each `[N, H', W', C]`, row by row."""
     height, width = ((x.shape[axis] - kernel) // stride + 1 for axis in (1, 2))
@@ -160,7 +171,7 @@ def max_pool(x: jax.Array, kernel: int, stride: int, padding: int = 0, *, ceil: 
     extra = [0, 0]
     if ceil:
         rest = [(size + 2 * padding - kernel) % stride for size in x.shape[1:3]]
-        extra = [stride - r if 0 < r and kernel - (stride - r) > padding else 0 for r in rest]
+        extra = [stride - r if r > 0 and kernel - (stride - r) > padding else 0 for r in rest]
     pads = [(0, 0), *((padding, padding + more) for more in extra), (0, 0)]
     padded = jnp.pad(x, pads, constant_values=-jnp.inf)
     return functools.reduce(jnp.maximum, windows(padded, kernel, stride))
@@ -226,30 +237,18 @@ class Relu(nn.Module):
 
 
 class Dropout(nn.Module):
-    """Dropout as a stage, active where `mode.train`."""
+    """Dropout, active where `mode.train`; `whole` drops all of an example (stochastic depth, Huang et al. 2016)."""
 
     rate: float
+    whole: bool = False
 
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
-        """Any shape."""
+        """`[N, …]`; what is kept is scaled up, so that the mean stays."""
         if not mode.train:
             return x
-        keep = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, x.shape)
-        return jnp.where(keep, x / jnp.asarray(1 - self.rate, x.dtype), jnp.zeros((), x.dtype))
-
-
-class StochasticDepth(nn.Module):
-    """Drops the whole branch of an example, active where `mode.train` (Huang et al. 2016, per row)."""
-
-    rate: float
-
-    @nn.compact
-    def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
-        """`[N, H, W, C]`."""
-        if not mode.train:
-            return x
-        keep = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, (x.shape[0], 1, 1, 1))
+        shape = (x.shape[0], *(1,) * (x.ndim - 1)) if self.whole else x.shape
+        keep = jax.random.bernoulli(self.make_rng("dropout"), 1 - self.rate, shape)
         return jnp.where(keep, x / jnp.asarray(1 - self.rate, x.dtype), jnp.zeros((), x.dtype))
 
 

@@ -6,11 +6,17 @@ from typing import Any, NamedTuple
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
+import numpy as np
 
+from nbjax.errors import InputError
 from nbjax.models.layers import EVALUATION, Mode
 
 # By stage, then Linen's own nesting. Parameters and batch statistics are trees of their own.
 Tree = Mapping[str, Any]
+
+# Of pixels as fractions of 255.
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
 class Stage(NamedTuple):
@@ -19,12 +25,15 @@ class Stage(NamedTuple):
     Attributes:
         name: unique in its network; where a cut can be.
         module: Linen, called with (x, mode).
-        torch_prefix: what stands before the names of the module's layers in the published state dict.
+        torch_prefix: what stands before the names of the module's layers in the published state dict; None: the stage's
+            name and a dot.
+        source: the stage whose output an auxiliary stage takes; None: the stage before it.
     """
 
     name: str
     module: nn.Module
-    torch_prefix: str
+    torch_prefix: str | None = None
+    source: str | None = None
 
 
 class Network(NamedTuple):
@@ -33,31 +42,39 @@ class Network(NamedTuple):
     Attributes:
         name: as `load_backbone` takes it.
         stages: first to last; the last one is the classifier's last layer alone.
-        input_size: pixels of the square input it was published with.
         feature_size: width of the last layer's input.
+        input_size: pixels of the square input it was published with.
+        mean: per channel, subtracted from the pixels as fractions of 255.
+        deviation: by which the result is divided.
+        auxiliary: stages beside the path, which classify the output of their `source` while training.
+        block: images that a CPU runs at once, None for all of a batch; by measurement, see `benchmarks`.
     """
 
     name: str
     stages: tuple[Stage, ...]
-    input_size: int
     feature_size: int
+    input_size: int = 224
+    mean: tuple[float, float, float] = IMAGENET_MEAN
+    deviation: tuple[float, float, float] = IMAGENET_DEVIATION
+    auxiliary: tuple[Stage, ...] = ()
+    block: int | None = None
 
 
-def stage_range(network: Network, start: str | None, stop: str | None) -> tuple[Stage, ...]:
-    """The stages from `start` (included; None: the first) to `stop` (left out; None: none).
+def stage_range(network: Network, start: str | None, stop: str | None) -> range:
+    """Positions of the stages from `start` (included; None: the first) to `stop` (left out; None: none).
 
     Raises:
-        ValueError: the network has no such stage, or `stop` lies before `start`.
+        InputError: the network has no such stage, or `stop` lies before `start`.
     """
     names = [stage.name for stage in network.stages]
     for name in (start, stop):
         if name is not None and name not in names:
-            raise ValueError(f"{network.name} has no stage {name!r}; its stages are {', '.join(names)}.")
+            raise InputError(f"{network.name} has no stage {name!r}; its stages are {', '.join(names)}.")
     first = 0 if start is None else names.index(start)
     last = len(names) if stop is None else names.index(stop)
     if last < first:
-        raise ValueError(f"stage {stop!r} of {network.name} lies before {start!r}; swap them.")
-    return network.stages[first:last]
+        raise InputError(f"stage {stop!r} of {network.name} lies before {start!r}; swap them.")
+    return range(first, last)
 
 
 def forward(
@@ -70,6 +87,7 @@ def forward(
     stop: str | None = None,
     mode: Mode = EVALUATION,
     dropout_key: jax.Array | None = None,
+    auxiliary: bool = False,
 ) -> tuple[jax.Array, dict[str, Any], dict[str, jax.Array]]:
     """Runs the stages from `start` (included) to `stop` (left out).
 
@@ -77,39 +95,76 @@ def forward(
         network: the architecture.
         params: by stage.
         batch_stats: by stage.
-        x: images `[N, H, W, 3]`, or what the stage before `start` gave.
+        x: images `[N, H, W, 3]`, or what the stage before `start` gave; float32 or bfloat16, as the activations shall be.
         start: name of the first stage to run; None is the network's first.
         stop: name of the stage before which to stop; None runs all.
         mode: dropout and batch norm.
-        dropout_key: needed where `mode.train` and a stage has dropout.
+        dropout_key: needed where `mode.train` and a stage has dropout. A stage's mask does not depend on the cut.
+        auxiliary: run the auxiliary stages too, each where its source is run.
 
     Returns:
-        The last stage's output, the batch statistics after the pass (by stage, all of the network's) and each stage's
-        output by its name.
+        The last stage's output, the batch statistics after the pass (by stage, all of the network's) and the output of
+        each stage that ran, by its name.
     """
     statistics = dict(batch_stats)
     outputs = {}
-    for index, stage in enumerate(stage_range(network, start, stop)):
-        variables = {"params": params.get(stage.name, {}), "batch_stats": batch_stats.get(stage.name, {})}
-        rngs = None if dropout_key is None else {"dropout": jax.random.fold_in(dropout_key, index)}
-        if mode.batch_statistics:
-            x, changed = stage.module.apply(variables, x, mode, rngs=rngs, mutable=["batch_stats"])
-            if "batch_stats" in changed:
-                statistics[stage.name] = changed["batch_stats"]
-        else:
-            x = stage.module.apply(variables, x, mode, rngs=rngs)
+    beside = {stage.source: stage for stage in network.auxiliary} if auxiliary else {}
+    for index in stage_range(network, start, stop):
+        stage = network.stages[index]
+        key = None if dropout_key is None else jax.random.fold_in(dropout_key, index)
+        x, statistics[stage.name] = _apply(stage, params, batch_stats, x, mode, key)
         outputs[stage.name] = x
+        if stage.name in beside:
+            other = beside[stage.name]
+            key = None if dropout_key is None else jax.random.fold_in(dropout_key, len(network.stages) + index)
+            outputs[other.name], statistics[other.name] = _apply(other, params, batch_stats, x, mode, key)
     return x, statistics, outputs
 
 
-def initialise(network: Network, key: jax.Array) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Random parameters and fresh batch statistics, each by stage."""
-    params, batch_stats = {}, {}
-    x = jnp.zeros((1, network.input_size, network.input_size, 3), jnp.float32)
-    for index, stage in enumerate(network.stages):
-        variables = stage.module.init(jax.random.fold_in(key, index), x, EVALUATION)
-        shape = jax.eval_shape(lambda v, x, module=stage.module: module.apply(v, x, EVALUATION), variables, x)
-        x = jnp.zeros(shape.shape, shape.dtype)
+def _apply(
+    stage: Stage, params: Tree, batch_stats: Tree, x: jax.Array, mode: Mode, dropout_key: jax.Array | None
+) -> tuple[jax.Array, Any]:
+    """A stage's output and its batch statistics after it."""
+    statistics = batch_stats[stage.name]
+    variables = {"params": params[stage.name], "batch_stats": statistics}
+    rngs = None if dropout_key is None else {"dropout": dropout_key}
+    if not mode.batch_statistics or not statistics:
+        return stage.module.apply(variables, x, mode, rngs=rngs), statistics
+    x, changed = stage.module.apply(variables, x, mode, rngs=rngs, mutable=["batch_stats"])
+    return x, changed["batch_stats"]
+
+
+def shapes(network: Network) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Shape and type of every parameter and of every running statistic, each by stage, the auxiliary stages last."""
+    params: dict[str, Any] = {}
+    batch_stats: dict[str, Any] = {}
+    outputs: dict[str, jax.ShapeDtypeStruct] = {}
+    x = jax.ShapeDtypeStruct((1, network.input_size, network.input_size, 3), jnp.float32)
+    key = jax.random.key(0)
+    for stage in (*network.stages, *network.auxiliary):
+        source = x if stage.source is None else outputs[stage.source]
+        x, variables = jax.eval_shape(
+            lambda x, key, module=stage.module: module.init_with_output(key, x, EVALUATION), source, key
+        )
         params[stage.name] = variables.get("params", {})
         batch_stats[stage.name] = variables.get("batch_stats", {})
+        outputs[stage.name] = x
     return params, batch_stats
+
+
+def initialise(network: Network, seed: int) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Random parameters and fresh batch statistics, each by stage, as NumPy arrays.
+
+    Kernels are normal with variance 2 / inputs (He et al. 2015), scales and running variances 1, all others 0.
+    """
+    rng = np.random.default_rng(seed)
+
+    def draw(path: tuple[Any, ...], leaf: jax.ShapeDtypeStruct) -> np.ndarray:
+        name = path[-1].key
+        if name == "kernel":
+            deviation = np.float32(np.sqrt(2 / np.prod(leaf.shape[:-1])))
+            return deviation * rng.standard_normal(leaf.shape, np.float32)
+        return np.full(leaf.shape, name in ("scale", "var"), np.float32)
+
+    params, batch_stats = shapes(network)
+    return jax.tree_util.tree_map_with_path(draw, params), jax.tree_util.tree_map_with_path(draw, batch_stats)

@@ -3,7 +3,7 @@
 import flax.linen as nn
 import jax
 
-from nbjax.models.layers import BatchNorm, Linear, Mode, conv, global_average, max_pool
+from nbjax.models.layers import BatchNorm, GlobalAverage, Linear, MaxPool, Mode, conv
 from nbjax.models.network import Network, Stage
 
 # Blocks of layer1 to layer4, and whether they are bottlenecks.
@@ -17,14 +17,12 @@ DEPTHS = {
 
 
 class Stem(nn.Module):
-    """`[N, 224, 224, 3]` to `[N, 56, 56, 64]`."""
+    """`[N, 224, 224, 3]` to `[N, 112, 112, 64]`."""
 
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
-        """Convolution, batch norm, maximum."""
-        x = conv(64, 7, 2, name="conv1")(x)
-        x = nn.relu(BatchNorm(name="bn1")(x, mode))
-        return max_pool(x, 3, 2, 1)
+        """Convolution, batch norm, ReLU."""
+        return nn.relu(BatchNorm(name="bn1")(conv(64, 7, 2, name="conv1")(x), mode))
 
 
 class Block(nn.Module):
@@ -54,25 +52,15 @@ class Block(nn.Module):
         return nn.relu(x + y)
 
 
-class Pool(nn.Module):
-    """Global average."""
-
-    @nn.compact
-    def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
-        """`[N, H, W, C]` to `[N, C]`."""
-        del mode
-        return global_average(x)
-
-
 def resnet(name: str) -> Network:
-    """The network of one of `DEPTHS`: stages stem, layer1.0 … layer4.n, avgpool, fc."""
+    """The network of one of `DEPTHS`: stages stem, maxpool, layer1.0 … layer4.n, avgpool, fc."""
     depths, bottleneck = DEPTHS[name]
-    stages = [Stage("stem", Stem(), "")]
+    stages = [Stage("stem", Stem(), ""), Stage("maxpool", MaxPool(3, 2, 1))]
     for layer, blocks in enumerate(depths, start=1):
         for block in range(blocks):
             stride = 2 if layer > 1 and block == 0 else 1
             shortcut = block == 0 and (bottleneck or layer > 1)
             module = Block(64 << (layer - 1), stride, bottleneck, shortcut)
-            stages.append(Stage(f"layer{layer}.{block}", module, f"layer{layer}.{block}."))
-    stages += [Stage("avgpool", Pool(), ""), Stage("fc", Linear(1000, "fc"), "")]
-    return Network(name, tuple(stages), 224, 2048 if bottleneck else 512)
+            stages.append(Stage(f"layer{layer}.{block}", module))
+    stages += [Stage("avgpool", GlobalAverage()), Stage("fc", Linear(1000))]
+    return Network(name, tuple(stages), 2048 if bottleneck else 512)

@@ -138,16 +138,8 @@ def _descend(
                 continue
             moved = shares[first] - (shares[second] if swap else 0.0)
             one = 0.0 if swap else 1 / families
-            change = (
-                abs(lacking[old] + moved)
-                - abs(lacking[old])
-                + abs(lacking[new] - moved)
-                - abs(lacking[new])
-                + abs(wanted[old] + one)
-                - abs(wanted[old])
-                + abs(wanted[new] - one)
-                - abs(wanted[new])
-            )
+            change = _growth(lacking[old], moved) + _growth(lacking[new], -moved)
+            change += _growth(wanted[old], one) + _growth(wanted[new], -one)
             if change > 0:
                 continue
             lacking[old] += moved
@@ -166,3 +158,8 @@ def _descend(
             if current <= 2 * splits * near:
                 break
     return np.array(place, dtype=np.int64)
+
+
+def _growth(value: float, by: float) -> float:
+    """How much further from 0 a value gets."""
+    return abs(value + by) - abs(value)

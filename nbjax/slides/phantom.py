@@ -199,8 +199,9 @@ def write_phantom(
     slides = phantom_sizes(config)
     paths = [folder / slide.label / f"{slide.name}.png" for slide in slides]
     _check_folder(config, folder, paths)
-    with replacing(folder / NOTE) as temporary:
-        temporary.write_text(_note(config), encoding="utf-8")
+    if not (folder / NOTE).exists():
+        with replacing(folder / NOTE) as temporary:
+            temporary.write_text(_note(config), encoding="utf-8")
     counts = {label: iter(range(count)) for label, count in config.slides.items()}
     for slide, path in zip(progress(slides), paths, strict=True):
         index = next(counts[slide.label])

@@ -100,7 +100,7 @@ def draw_look(rng: np.random.Generator, differentiation: float) -> Look:
         stroma=rng.uniform(0.35, 0.8),
         rosettes=rng.uniform(0.25, 0.85),
         ganglia=rng.uniform(0.25, 0.8),
-        glass=float(rng.choice([0.01, 0.11, 0.45], p=[0.36, 0.36, 0.28]) * rng.uniform(0.6, 1.4)),
+        glass=float(rng.choice([0.01, 0.12, 0.48], p=[0.36, 0.36, 0.28]) * rng.uniform(0.6, 1.4)),
         pale=rng.uniform(0.0, 0.1),
     )
 
@@ -307,7 +307,7 @@ def _fibre_angles(regions: Regions, points: np.ndarray) -> np.ndarray:
 def develop(rng: np.random.Generator, look: Look, canvas: np.ndarray) -> np.ndarray:
     """Turns stain amounts `[H, W, 2]` into transmitted light, uint8 `[H, W, 3]` (Beer and Lambert)."""
     height, width, _ = canvas.shape
-    uneven = 1 + 0.06 * smooth_noise(rng, height, width, 500) if min(height, width) else 1.0
+    uneven = 1 + 0.06 * smooth_noise(rng, height, width, 500)
     amounts = [ndimage.gaussian_filter(canvas[..., i], look.blur, truncate=3) * uneven for i in range(2)]
     decades = look.stains * -np.log(10)
     image = np.empty((height, width, 3), np.uint8)

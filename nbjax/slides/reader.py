@@ -156,10 +156,8 @@ def _decode(path: Path) -> PIL.Image.Image:
                     f"{path}: {image.width}x{image.height} pixels are too many for a plain image (at most {MAX_IMAGE_PIXELS:,}); "
                     "save it as a tiled pyramidal TIFF."
                 )
-            if getattr(image, "n_frames", 1) > 1:
-                raise InputError(
-                    f"{path}: holds {image.n_frames} pages; expected one image, or a tiled pyramidal TIFF."
-                )
+            if (pages := _pages(image)) > 1:
+                raise InputError(f"{path}: holds {pages} pages; expected one image, or a tiled pyramidal TIFF.")
             if image.mode not in ("RGB", "RGBA", "P"):
                 raise InputError(f"{path}: pixel format is {image.mode}; expected 8-bit RGB colour; convert it.")
             image.load()
