@@ -15,7 +15,8 @@ from experiments.cli import run
 from nbjax.config import StudyConfig, load_config
 from nbjax.errors import InputError
 from nbjax.progress import bar
-from nbjax.slides.manifest import check_labels, write_manifest
+from nbjax.samples.plan import plan_samples
+from nbjax.slides.manifest import write_manifest
 from nbjax.slides.phantom import write_phantom
 from nbjax.slides.tile import tile_folder
 
@@ -61,9 +62,9 @@ def slides_folder(config: StudyConfig, slides: str | None, out: Path) -> Path:
 
 
 def tile(config: StudyConfig, folder: Path, out: Path) -> Path:
-    """Writes the patch manifest and returns its path."""
+    """Writes the patch manifest, once it is known that the dataset can be planned from it, and returns its path."""
     manifest, ignored = tile_folder(folder, config.dataset.tiling, lambda files: bar(files, "tiling", "slide"))
-    check_labels(manifest)
+    plan_samples(manifest, config.dataset)
     if ignored:
         print(f"left out, not slides: {', '.join(ignored[:5])}{f' and {len(ignored) - 5} more' if ignored[5:] else ''}")
     print(f"patches: {manifest.kept().num_rows} kept of {manifest.table.num_rows}, {len(manifest.slides)} slides")

@@ -4,6 +4,8 @@ import dataclasses
 import hashlib
 import io
 import json
+import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +55,10 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         NeuroblastomaConfig(name="phantom", description="A small phantom, no real tissue.", phantom=SMALL),
         NeuroblastomaConfig(name="slides", description="The labelled slides in the manual folder."),
     ]
+
+    def __init__(self, *, file_format: str | None = None, **kwargs: Any) -> None:
+        """As TFDS's own, but ArrayRecord unless another format is asked for: it is read without TensorFlow."""
+        super().__init__(file_format=file_format or "array_record", **kwargs)
 
     def _info(self) -> tfds.core.DatasetInfo:
         """Features; class names and metadata are filled in once the slides are known."""
@@ -145,9 +151,17 @@ def build_from_manifest(slides: Path, manifest: Path, dataset: DatasetConfig, da
     config = NeuroblastomaConfig(
         name=name, description="Slides of a manifest.", dataset=dataset, manifest=str(manifest)
     )
-    builder = Builder(config=config, data_dir=data_dir, file_format="array_record")
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=slides))
-    return Path(builder.data_path)
+    if not sys.stderr.isatty():
+        tfds.disable_progress_bar()
+    builder = Builder(config=config, data_dir=data_dir)
+    folder = Path(builder.data_path)
+    try:
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=slides))
+    except BaseException:
+        for unfinished in folder.parent.glob("incomplete.*"):
+            shutil.rmtree(unfinished)
+        raise
+    return folder
 
 
 def _digest(content: Any) -> str:

@@ -7,6 +7,7 @@ import pyarrow as pa
 import sklearn.metrics
 
 from nbjax.analysis.uncertainty import Interval, family_interval, naive_interval
+from nbjax.errors import InputError
 
 
 class TestResult(NamedTuple):
@@ -23,6 +24,8 @@ class TestResult(NamedTuple):
         naive: what the accuracy's interval would be if samples were independent.
         roc_auc: mean over sessions of the area under the ROC curve; None with more than two classes.
         confusion: int `[classes, classes]`, rows the label, columns the prediction, summed over sessions.
+        recall: of each class, the share of its samples classified rightly; of two classes the specificity and the
+            sensitivity. Mean over sessions.
         family_accuracy: by (label index, family): samples, mean accuracy.
     """
 
@@ -36,6 +39,7 @@ class TestResult(NamedTuple):
     naive: tuple[float, float]
     roc_auc: float | None
     confusion: np.ndarray
+    recall: tuple[float, ...]
     family_accuracy: dict[tuple[int, str], tuple[int, float]]
 
 
@@ -46,15 +50,30 @@ def predicted_class(table: pa.Table) -> np.ndarray:
     return np.stack(table["probabilities"].to_pylist()).argmax(axis=1)
 
 
+def _check_samples(table: pa.Table, sessions: int) -> None:
+    """A mean over sessions needs the same samples from each, in a table sorted by seed and sample."""
+    samples = table["sample"].to_numpy()
+    per_session = len(samples) // sessions
+    if len(samples) != sessions * per_session or (samples.reshape(sessions, -1) != samples[:per_session]).any():
+        raise InputError(
+            f"{len(samples)} predictions of {sessions} seeds are not of the same samples; expected one a seed and sample; run "
+            "the study again."
+        )
+
+
 def score_test(table: pa.Table, classes: int) -> TestResult:
     """Scores the test predictions of one cell, or those of held-out folds.
 
     Args:
         table: a row a seed and sample: seed, sample, family, label, loss, probability (or probabilities).
         classes: how many there are.
+
+    Raises:
+        InputError: the seeds did not predict the same samples.
     """
     table = table.sort_by([("seed", "ascending"), ("sample", "ascending")])
     sessions = len(table["seed"].unique())
+    _check_samples(table, sessions)
     label, predicted = table["label"].to_numpy(), predicted_class(table)
     hits = (label == predicted).astype(np.float64).reshape(sessions, -1)
     losses = table["loss"].to_numpy().astype(np.float64).reshape(sessions, -1)
@@ -62,6 +81,7 @@ def score_test(table: pa.Table, classes: int) -> TestResult:
     labels = label[:samples]
     families = np.asarray(table["family"].to_pylist()[:samples])
     mean_hits = hits.mean(axis=0)
+    confusion = sklearn.metrics.confusion_matrix(label, predicted, labels=range(classes))
     auc = None
     if classes == 2:
         probability = table["probability"].to_numpy().reshape(sessions, -1)
@@ -76,7 +96,8 @@ def score_test(table: pa.Table, classes: int) -> TestResult:
         loss_std=float(losses.mean(axis=1).std(ddof=1)) if sessions > 1 else None,
         naive=naive_interval(round(mean_hits.sum()), samples),
         roc_auc=auc,
-        confusion=sklearn.metrics.confusion_matrix(label, predicted, labels=range(classes)),
+        confusion=confusion,
+        recall=tuple((confusion.diagonal() / confusion.sum(axis=1)).tolist()),
         family_accuracy={
             (int(one), str(family)): (int(here.sum()), float(mean_hits[here].mean()))
             for one, family in sorted(set(zip(labels.tolist(), families.tolist(), strict=True)))

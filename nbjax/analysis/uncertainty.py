@@ -36,12 +36,12 @@ def family_interval(
     Families are the independent units, stratified by label with the labels' shares as they are. The variance is that
     of a ratio estimator over families within each label (Cochran, Sampling Techniques, 3rd ed., 6.3); Student's t has
     the degrees of freedom of Satterthwaite, with each label's effective number of families less one. A fraction's interval
-    is made on the logit scale, so it stays within [0, 1]; where every family agrees entirely, families take the place of
-    samples in the interval of Clopper and Pearson. `benchmarks/coverage.md` has the coverage: a percentile bootstrap over
+    is made on the logit scale and stays within [0, 1], a loss's on the logarithmic scale and stays positive. Where every
+    family agrees entirely, families take the place of samples in the interval of Clopper and Pearson. `benchmarks/coverage.md` has the coverage: a percentile bootstrap over
     families is far too narrow with few of them.
 
     Args:
-        values: float `[samples]`; of a fraction each in [0, 1].
+        values: float `[samples]`; of a fraction each in [0, 1], else at least 0.
         families: `[samples]`, names.
         labels: `[samples]`.
         fraction: the values are hits or means of hits.
@@ -64,7 +64,8 @@ def family_interval(
     freedom = variance**2 / sum(v**2 / max(n - 1, 0.5) for v, n in zip(variances, effective, strict=True))
     reach = float(stats.t.ppf((1 + level) / 2, freedom)) * variance**0.5
     if not fraction:
-        return Interval(estimate, estimate - reach, estimate + reach, counts, effective, "")
+        factor = float(np.exp(reach / estimate))
+        return Interval(estimate, estimate / factor, estimate * factor, counts, effective, "")
     logit, scale = np.log(estimate / (1 - estimate)), 1 / (estimate * (1 - estimate))
     low, high = (float(1 / (1 + np.exp(-(logit + sign * reach * scale)))) for sign in (-1, 1))
     return Interval(estimate, low, high, counts, effective, "")

@@ -71,12 +71,11 @@ class Backbone:
         The convention is the published one: for torchvision's networks ImageNet-normalised, for EfficientNet-lite0
         (pixel - 127) / 128.
         """
-        return _run(self.network, None, self.params, self.batch_stats, _checked(images))
+        return _classify(self.network, self.params, self.batch_stats, self.features(images))
 
     def features(self, images: np.ndarray | jax.Array) -> jax.Array:
         """Evaluation-mode inputs of the last layer, float32 `[N, feature_size]`, of images as `logits` takes them."""
-        last = self.network.stages[-1].name
-        return _run(self.network, last, self.params, self.batch_stats, _checked(images))
+        return _extract(self.network, self.params, self.batch_stats, _checked(images))
 
     def from_standardised(self, images: np.ndarray) -> np.ndarray:
         """Images with mean 0 and deviation 1 per channel, float32 `[N, H, W, 3]`, in the network's own convention.
@@ -97,16 +96,21 @@ def _checked(images: np.ndarray | jax.Array) -> jax.Array:
     return jnp.asarray(images)
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-def _run(network: Network, stop: str | None, params: Any, batch_stats: Any, images: jax.Array) -> jax.Array:
-    """Outputs of all images, on a CPU `network.block` at a time: what then lies between two layers stays in its cache."""
-    count, block = len(images), network.block
+@functools.partial(jax.jit, static_argnums=0)
+def _extract(network: Network, params: Any, batch_stats: Any, images: jax.Array) -> jax.Array:
+    """Features of all images, on a CPU `network.block` at a time: what lies between two layers then fits its cache."""
+    count, block, last = len(images), network.block, network.stages[-1].name
     if block is None or count <= block or jax.default_backend() != "cpu":
-        return forward(network, params, batch_stats, images, stop=stop)[0]
+        return forward(network, params, batch_stats, images, stop=last)[0]
     padded = jnp.pad(images, ((0, -count % block), (0, 0), (0, 0), (0, 0)))
     blocks = padded.reshape(-1, block, *images.shape[1:])
-    outputs = jax.lax.map(lambda part: forward(network, params, batch_stats, part, stop=stop)[0], blocks)
-    return outputs.reshape(len(padded), -1)[:count]
+    features = jax.lax.map(lambda part: forward(network, params, batch_stats, part, stop=last)[0], blocks)
+    return features.reshape(len(padded), -1)[:count]
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _classify(network: Network, params: Any, batch_stats: Any, features: jax.Array) -> jax.Array:
+    return forward(network, params, batch_stats, features, start=network.stages[-1].name)[0]
 
 
 def load_backbone(

@@ -1,5 +1,6 @@
 """A network is an ordered list of named stages; any cut between two of them gives a prefix and a suffix."""
 
+import functools
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
@@ -125,12 +126,19 @@ def _apply(
     stage: Stage, params: Tree, batch_stats: Tree, x: jax.Array, mode: Mode, dropout_key: jax.Array | None
 ) -> tuple[jax.Array, Any]:
     """A stage's output and its batch statistics after it."""
-    statistics = batch_stats[stage.name]
-    variables = {"params": params[stage.name], "batch_stats": statistics}
+    return _apply_module(stage.module, mode, params[stage.name], batch_stats[stage.name], x, dropout_key)
+
+
+# Compiled by module, not by stage: the equal blocks of a deep network are traced once.
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def _apply_module(
+    module: nn.Module, mode: Mode, params: Any, batch_stats: Any, x: jax.Array, dropout_key: jax.Array | None
+) -> tuple[jax.Array, Any]:
+    variables = {"params": params, "batch_stats": batch_stats}
     rngs = None if dropout_key is None else {"dropout": dropout_key}
-    if not mode.batch_statistics or not statistics:
-        return stage.module.apply(variables, x, mode, rngs=rngs), statistics
-    x, changed = stage.module.apply(variables, x, mode, rngs=rngs, mutable=["batch_stats"])
+    if not mode.batch_statistics or not batch_stats:
+        return module.apply(variables, x, mode, rngs=rngs), batch_stats
+    x, changed = module.apply(variables, x, mode, rngs=rngs, mutable=["batch_stats"])
     return x, changed["batch_stats"]
 
 

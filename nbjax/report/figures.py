@@ -29,6 +29,11 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list
     return figure, list(axes)
 
 
+def _plain(name: str) -> str:
+    """A name as Matplotlib prints it letter by letter, not as a formula."""
+    return name.replace("$", r"\$")
+
+
 def learning_curves(curves: Mapping[str, np.ndarray], sessions: int) -> Figure:
     """Loss and accuracy by epoch: mean and standard deviation over sessions (the paper's Figures 16 and 17).
 
@@ -66,10 +71,10 @@ def family_accuracies(accuracies: Sequence[tuple[str, str, int, float]], chance:
         marker = "osD^v"[index % 5]
         sizes = [20 + 100 * rows[place][2] / largest for place in places]
         values = [rows[place][3] for place in places]
-        axis.scatter(values, places, sizes, color=COLOURS[index % 4], marker=marker, label=label, zorder=3)
+        axis.scatter(values, places, sizes, color=COLOURS[index % 4], marker=marker, label=_plain(label), zorder=3)
     axis.axvline(chance, color=BLACK, linestyle="--", linewidth=1)
     axis.annotate("guessing", (chance, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9)
-    axis.set_yticks(range(len(rows)), [row[1].split("/")[-1] for row in rows], fontsize=8)
+    axis.set_yticks(range(len(rows)), [_plain(row[1].split("/")[-1]) for row in rows], fontsize=8)
     axis.set(xlabel="samples classified rightly, mean over sessions", xlim=(-0.03, 1.03), ylim=(-0.7, len(rows) - 0.3))
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
@@ -98,7 +103,7 @@ def family_splits(families: Mapping[str, Mapping[str, Sequence[int]]]) -> Figure
                 textcoords="offset points",
                 va="center",
             )
-            names.append(f"{label}, {split}")
+            names.append(_plain(f"{label}, {split}"))
     axis.set_yticks(range(len(names)), names)
     axis.invert_yaxis()
     axis.margins(x=0.2)
@@ -121,5 +126,5 @@ def sample_sheet(rows: Mapping[str, np.ndarray]) -> Figure:
             axis.set_axis_off()
         for axis, image in zip(line, images, strict=False):
             axis.imshow(image)
-        line[0].set_title(label, loc="left", fontsize=10)
+        line[0].set_title(_plain(label), loc="left", fontsize=10)
     return figure

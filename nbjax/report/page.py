@@ -2,32 +2,28 @@
 
 import base64
 import io
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import jinja2
 import markupsafe
-import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
-from matplotlib.figure import Figure
+import pyarrow.csv
 
 from nbjax.analysis.metrics import TestResult, score_test
 from nbjax.analysis.selection import Cell, summarise_cells
 from nbjax.errors import InputError
 from nbjax.files import replacing
-from nbjax.report import figures, words
+from nbjax.report import words
+from nbjax.report.drawing import Drawn, draw
+from nbjax.report.reading import read_history, read_predictions, read_record
 from nbjax.report.tables import cell_rows, dataset_rows, interval, loss, partition_rows, percent
-from nbjax.samples.reading import columns, decode, open_dataset
 
 HERE = Path(__file__).parent
-SHEET_COLUMNS = 6
 
 
 def write_report(folder: str | Path) -> Path:
-    """Writes `report.html` and `figures/*.png` into a study's folder.
+    """Writes `report.html`, `figures/*.png` and the figures' numbers, `figures/*.csv`, into a study's folder.
 
     Reads `study.json`, `sessions.parquet` and, where they are there already, `test_predictions.parquet` and
     `fold_predictions.parquet`.
@@ -39,36 +35,27 @@ def write_report(folder: str | Path) -> Path:
         InputError: a file of the study is missing or damaged.
     """
     folder = Path(folder)
-    study = _read_json(folder / "study.json")
-    history = _read_table(folder / "sessions.parquet")
-    classes = len(study["dataset"]["classes"])
+    study = read_record(folder / "study.json")
+    history = read_history(folder / "sessions.parquet")
     cells = summarise_cells(history, study["selection"]["criterion"])
+    classes = len(study["dataset"]["classes"])
     test, folds = (_score(folder / f"{name}_predictions.parquet", classes) for name in ("test", "fold"))
-    drawn = _draw(folder, study, history, test, folds)
-    images = {name: _save(figure, folder / "figures" / f"{name}.png") for name, figure in drawn.items()}
-    page = _template().render(**_context(study, cells, test, folds), figures=images)
+    drawn = draw(folder, study, history, test, folds)
+    images = {name: _save(one, folder / "figures" / name) for name, one in drawn.items()}
+    page = _template().render(**_context(study, cells, test, folds), drawn=drawn, images=images)
     with replacing(folder / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
     return folder / "report.html"
 
 
-def _read_json(path: Path) -> dict[str, Any]:
-    try:
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: not a study's record ({error}); run the study again.") from error
-    return record
-
-
-def _read_table(path: Path) -> pa.Table:
-    try:
-        return pyarrow.parquet.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path}: not a readable table of a study ({error}); run the study again.") from error
-
-
 def _score(path: Path, classes: int) -> TestResult | None:
-    return score_test(_read_table(path), classes) if path.is_file() else None
+    table = read_predictions(path, classes)
+    if table is None:
+        return None
+    try:
+        return score_test(table, classes)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
 
 
 def _template() -> jinja2.Template:
@@ -78,71 +65,15 @@ def _template() -> jinja2.Template:
     return environment.get_template("page.html")
 
 
-def _draw(
-    folder: Path, study: Mapping[str, Any], history: pa.Table, test: TestResult | None, folds: TestResult | None
-) -> dict[str, Figure]:
-    """Every figure that the study has data for."""
-    drawn = {}
-    dataset = folder / study["dataset"]["folder"]
-    if dataset.is_dir():
-        splits = open_dataset(dataset).splits
-        rows = {name: columns(split) for name, split in splits.items()}
-        labels = study["dataset"]["classes"]
-        drawn["samples"] = figures.sample_sheet(_sheet(splits["train"], rows["train"], labels))
-        drawn["families"] = figures.family_splits(_family_sizes(rows, labels))
-    if study["chosen"] is not None:
-        curves = _chosen_curves(history, study["chosen"])
-        drawn["curves"] = figures.learning_curves(curves, len(curves["train_loss"]))
-    for name, result in (("test_families", test), ("fold_families", folds)):
-        if result is not None:
-            drawn[name] = _family_figure(result, study["dataset"]["classes"])
-    return drawn
-
-
-def _sheet(split: Any, rows: Mapping[str, np.ndarray], labels: list[str]) -> dict[str, np.ndarray]:
-    """Untransformed patches of each label, of as many families as possible."""
-    sheet = {}
-    for index, label in enumerate(labels):
-        plain = np.flatnonzero((rows["label"] == index) & (rows["transform"] == 0))
-        order = np.lexsort((rows["y"][plain], rows["x"][plain], rows["family"][plain]))
-        spread = np.linspace(0, len(plain) - 1, min(SHEET_COLUMNS, len(plain))).round().astype(int)
-        sheet[label] = np.stack([decode(split[int(plain[order[place]])]["image"]) for place in spread])
-    return sheet
-
-
-def _family_sizes(rows: Mapping[str, Mapping[str, np.ndarray]], labels: list[str]) -> dict[str, dict[str, list[int]]]:
-    sizes: dict[str, dict[str, list[int]]] = {label: {} for label in labels}
-    for split, values in rows.items():
-        for index, label in enumerate(labels):
-            plain = (values["label"] == index) & (values["transform"] == 0)
-            sizes[label][split] = np.unique(values["family"][plain], return_counts=True)[1].tolist()
-    return sizes
-
-
-def _chosen_curves(history: pa.Table, chosen: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Metrics of the chosen cell's sessions that did not diverge, each `[sessions, epochs + 1]`."""
-    keep = np.ones(len(history), bool)
-    for key in ("backbone", "strategy", "nonlinearities", "unfrozen", "learning_rate", "batch_size"):
-        keep &= np.asarray(history[key].to_pylist(), dtype=object) == chosen[key]
-    table = history.filter(pa.array(keep)).sort_by([("seed", "ascending"), ("epoch", "ascending")])
-    sessions = len(table["seed"].unique())
-    names = ("train_loss", "train_accuracy", "validation_loss", "validation_accuracy")
-    curves = {name: table[name].to_numpy().reshape(sessions, -1) for name in names}
-    finite = np.isfinite(curves["train_loss"]).all(axis=1) & np.isfinite(curves["validation_loss"]).all(axis=1)
-    return {name: values[finite] for name, values in curves.items()}
-
-
-def _family_figure(result: TestResult, classes: list[str]) -> Figure:
-    rows = [(classes[label], family, *values) for (label, family), values in result.family_accuracy.items()]
-    return figures.family_accuracies(rows, words.chance(result))
-
-
-def _save(figure: Figure, path: Path) -> str:
-    """Writes the PNG and returns it as base64 text for the page."""
+def _save(drawn: Drawn, stem: Path) -> str:
+    """Writes the PNG and its numbers, and returns the PNG as base64 text for the page."""
     file = io.BytesIO()
-    figure.savefig(file, format="png", facecolor="white", metadata={"Software": None})
-    with replacing(path) as temporary:
+    drawn.figure.savefig(file, format="png", facecolor="white", metadata={"Software": None})
+    with replacing(stem.with_suffix(".png")) as temporary:
         temporary.write_bytes(file.getvalue())
+    if drawn.numbers is not None:
+        with replacing(stem.with_suffix(".csv")) as temporary:
+            pyarrow.csv.write_csv(drawn.numbers, temporary)
     return base64.b64encode(file.getvalue()).decode()
 
 
@@ -166,32 +97,37 @@ def _context(
         "kept": patches,
         "border": percent(dataset["border_pixels_lost"]),
         "dataset_rows": dataset_rows(dataset["counts"]),
-        "partition_rows": partition_rows(dataset["partition"], dataset["config"]["proportions"]),
+        "partition_rows": partition_rows(dataset["partition"], dataset["config"]),
         "cell_rows": cell_rows(cells, study["chosen"]),
         "sessions": sum(cell.sessions for cell in cells),
         "chosen_sessions": test.sessions if test else 0,
         "fold_count": folds.folds if folds else 0,
-        "test": _test_rows(test, folds),
+        "test": _test_rows(test, folds, dataset["classes"]),
         "confusion": _confusion(test, dataset["classes"]),
     }
 
 
-def _test_rows(test: TestResult | None, folds: TestResult | None) -> list[dict[str, str]]:
+def _test_rows(test: TestResult | None, folds: TestResult | None, classes: list[str]) -> list[dict[str, str]]:
     if test is None:
         return []
-    columns = [_result_column(result) for result in (test, folds)]
+    columns = [_result_column(result, classes) for result in (test, folds)]
     return [{"name": name, "test": columns[0][name], "folds": columns[1].get(name, "–")} for name in columns[0]]
 
 
-def _result_column(result: TestResult | None) -> dict[str, str]:
+def _result_column(result: TestResult | None, classes: list[str]) -> dict[str, str]:
     if result is None:
         return {}
+    recall = {f"{label} classified rightly": percent(one) for label, one in zip(classes, result.recall, strict=True)}
+    if len(classes) == 2:
+        names = (f"specificity ({classes[0]} classified rightly)", f"sensitivity ({classes[1]} classified rightly)")
+        recall = dict(zip(names, recall.values(), strict=True))
     return {
         "accuracy": percent(result.accuracy.estimate),
         "95 % interval, by family": interval(result.accuracy, percent),
         "as if samples were independent": f"{percent(result.naive[0])} to {percent(result.naive[1])}",
         "standard deviation over sessions": percent(result.accuracy_std),
         "always the most frequent label": percent(words.chance(result)),
+        **recall,
         "area under the ROC curve": "–" if result.roc_auc is None else f"{result.roc_auc:.3f}",
         "loss": loss(result.loss.estimate),
         "95 % interval of the loss, by family": interval(result.loss, loss),

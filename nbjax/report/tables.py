@@ -29,19 +29,24 @@ def dataset_rows(counts: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[
     ]
 
 
-def partition_rows(partition: Mapping[str, Mapping[str, Any]], proportions: Sequence[float]) -> list[dict[str, Any]]:
-    """One row a label: method, discrepancy, reached against wanted proportions, diversities."""
+def partition_rows(
+    partition: Mapping[str, Mapping[str, Any]], wanted: Mapping[str, Sequence[float]]
+) -> list[dict[str, Any]]:
+    """One row a label: method, discrepancy, proportions and diversities reached, each against what was wanted."""
     return [
         {
             "label": label,
             "method": row["method"],
             "discrepancy": f"{row['discrepancy']:.4f}",
-            "proportions": " / ".join(f"{100 * value:.1f}" for value in row["proportions"]),
-            "wanted": " / ".join(f"{100 * value:g}" for value in proportions),
-            "diversities": " / ".join(f"{value:.2f}" for value in row["diversities"]),
+            **{name: _shares(row[name]) for name in ("proportions", "diversities")},
+            **{f"wanted_{name}": _shares(wanted[name]) for name in ("proportions", "diversities")},
         }
         for label, row in partition.items()
     ]
+
+
+def _shares(values: Sequence[float]) -> str:
+    return " / ".join(f"{100 * value:.1f}" for value in values)
 
 
 def cell_rows(cells: Sequence[Cell], chosen: Mapping[str, Any] | None) -> list[dict[str, Any]]:

@@ -8,6 +8,7 @@ statistics; it says nothing of any tumour.
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import math
 from collections.abc import Callable, Iterable, Sequence
@@ -18,6 +19,7 @@ import numpy as np
 import PIL.Image
 
 from nbjax.errors import InputError
+from nbjax.fields import check, check_types
 from nbjax.files import replacing
 from nbjax.slides.phantom_tissue import draw_look, draw_tissue
 
@@ -36,18 +38,18 @@ class PhantomConfig:
     """What a phantom is drawn from.
 
     Attributes:
-        slides: number of slides by label; the labels are PD and D.
-        shares: by label, the shares of its pixels that its first slides hold, falling, each in (0, 1]; the first slide
+        slides: number of slides of each label, (label, slides) pairs; the labels are PD and D.
+        shares: for each of these labels, the shares of its pixels that its first slides hold, falling; the first slide
             has the largest size, the slides that are not named share the rest.
         smallest: height and width in pixels of the last slide of the first label; no slide has a smaller side.
         largest: height and width in pixels of the first slide of each label; no slide has a larger side.
-        overlap: in [0, 1]; 0 draws textbook examples of each label, 1 draws both labels from the same distribution. A
-            slide of overlap o has a share of differentiated tissue uniform in [0, o] for PD, in [1 - o, 1] for D.
+        overlap: in [0, 1]; 0 draws textbook examples of each label, 1 draws both labels from the same distribution. The
+            share of differentiated tissue of a slide is uniform in [0, overlap] for PD, in [1 - overlap, 1] for D.
         seed: at least 0.
     """
 
-    slides: dict[str, int]
-    shares: dict[str, tuple[float, ...]]
+    slides: tuple[tuple[str, int], ...]
+    shares: tuple[tuple[float, ...], ...]
     smallest: tuple[int, int]
     largest: tuple[int, int]
     overlap: float = 0.35
@@ -55,34 +57,24 @@ class PhantomConfig:
 
     def __post_init__(self) -> None:
         """Raises InputError where a field is out of its range."""
-        if not self.slides or set(self.slides) - set(DIFFERENTIATION) or set(self.slides) != set(self.shares):
-            raise InputError(
-                f"slides names the labels {list(self.slides)} and shares {list(self.shares)}; "
-                f"expected the same ones in both, out of {list(DIFFERENTIATION)}."
-            )
-        for label, count in self.slides.items():
-            _check_shares(label, count, self.shares[label])
-        sides = (*self.smallest, *self.largest)
-        if len(sides) != 4 or not all(32 <= side <= 16_000 for side in sides):
-            raise InputError(
-                f"smallest is {self.smallest} and largest {self.largest}; expected two sides each, 32 to 16000 pixels."
-            )
-        if self.smallest[0] > self.largest[0] or self.smallest[1] > self.largest[1]:
-            raise InputError(f"smallest is {self.smallest}, beyond largest, {self.largest}; swap them.")
-        if not 0 <= self.overlap <= 1:
-            raise InputError(f"overlap is {self.overlap}; expected a number in [0, 1].")
-        if self.seed < 0:
-            raise InputError(f"seed is {self.seed}; expected 0 or more.")
-
-
-def _check_shares(label: str, count: int, shares: tuple[float, ...]) -> None:
-    if count < 1:
-        raise InputError(f"slides[{label!r}] is {count}; expected at least 1.")
-    if not 1 <= len(shares) <= count:
-        raise InputError(f"shares[{label!r}] has {len(shares)} numbers for {count} slides; expected 1 to {count}.")
-    falling = all(a >= b for a, b in zip(shares, shares[1:], strict=False))
-    if not falling or shares[-1] <= 0 or math.fsum(shares) > 1 + 1e-9:
-        raise InputError(f"shares[{label!r}] is {shares}; expected falling positive numbers whose sum is at most 1.")
+        check_types(self)
+        labels = [label for label, _ in self.slides]
+        once = len(set(labels)) == len(labels) > 0 and set(labels) <= set(DIFFERENTIATION)
+        check(once, "slides", self.slides, f"each label once, out of {', '.join(DIFFERENTIATION)}")
+        check(all(count >= 1 for _, count in self.slides), "slides", self.slides, "at least 1 slide of each label")
+        check(len(self.shares) == len(labels), "shares", self.shares, f"one tuple of shares for each of {labels}")
+        for (label, count), shares in zip(self.slides, self.shares, strict=True):
+            falling = len(shares) > 0 and all(a >= b > 0 for a, b in itertools.pairwise((*shares, shares[-1])))
+            check(falling, "shares", shares, f"falling positive numbers for label {label}")
+            check(len(shares) <= count, "shares", shares, f"at most {count} numbers for label {label}, one a slide")
+            check(math.fsum(shares) <= 1 + 1e-9, "shares", shares, f"a sum of at most 1 for label {label}")
+        for field in ("smallest", "largest"):
+            sides = getattr(self, field)
+            check(min(sides) >= 32 and max(sides) <= 16_000, field, sides, "two sides of 32 to 16000 pixels")
+        ordered = self.smallest[0] <= self.largest[0] and self.smallest[1] <= self.largest[1]
+        check(ordered, "smallest", self.smallest, f"no side longer than that of largest, {self.largest}")
+        check(0 <= self.overlap <= 1, "overlap", self.overlap, "a number in [0, 1]")
+        check(self.seed >= 0, "seed", self.seed, "0 or more")
 
 
 class PhantomSlide(NamedTuple):
@@ -96,8 +88,8 @@ class PhantomSlide(NamedTuple):
 
 # Two labels alike in number, a few large slides: about 300 patches, for a first try on two cores.
 SMALL = PhantomConfig(
-    slides={"PD": 12, "D": 12},
-    shares={"PD": (0.18, 0.15, 0.11), "D": (0.2, 0.16, 0.12)},
+    slides=(("PD", 12), ("D", 12)),
+    shares=((0.18, 0.15, 0.11), (0.2, 0.16, 0.12)),
     smallest=(500, 500),
     largest=(1250, 1500),
 )
@@ -106,8 +98,8 @@ SMALL = PhantomConfig(
 # the largest families from the authors' report: 44 families of PD, 16 of D, slides of 321x241 to 4000x3000 pixels).
 # The cohort has 61 slides but 60 families: the 61st here is the one of 321x241 pixels, which holds no whole patch.
 PAPER = PhantomConfig(
-    slides={"PD": 45, "D": 16},
-    shares={"PD": (0.172, 0.172, 0.069, 0.069), "D": (0.265, 0.265, 0.115, 0.115, 0.065)},
+    slides=(("PD", 45), ("D", 16)),
+    shares=((0.172, 0.172, 0.069, 0.069), (0.265, 0.265, 0.115, 0.115, 0.065)),
     smallest=(241, 321),
     largest=(3000, 4000),
 )
@@ -119,24 +111,23 @@ def phantom_sizes(config: PhantomConfig) -> list[PhantomSlide]:
     Most sides are multiples of the patch size, as in the paper's cohort; the others lose pixels at the border.
     """
     slides = []
-    for label, count in config.slides.items():
+    for (label, count), shares in zip(config.slides, config.shares, strict=True):
         rng = _generator(config, label)
-        for index, area in enumerate(_areas(config, label)):
+        for index, area in enumerate(_portions(count, shares) * math.prod(config.largest) / shares[0]):
             height, width = _sides(rng, area, config)
             if index == 0:
                 height, width = config.largest
-            elif index == count - 1 and label == next(iter(config.slides)):
+            elif index == count - 1 and label == config.slides[0][0]:
                 height, width = config.smallest
             slides.append(PhantomSlide(label, f"{label}-{index + 1:03d}", height, width))
     return slides
 
 
-def _areas(config: PhantomConfig, label: str) -> np.ndarray:
-    """Pixels of each slide of a label, before rounding: float `[slides]`."""
-    shares = config.shares[label]
-    rest = config.slides[label] - len(shares)
+def _portions(count: int, shares: tuple[float, ...]) -> np.ndarray:
+    """Share of a label's pixels that each of its slides holds, before rounding: float `[count]`."""
+    rest = count - len(shares)
     tail = np.linspace(1.6, 0.4, rest) * (1 - math.fsum(shares)) / max(rest, 1)
-    return np.concatenate([shares, tail]) * math.prod(config.largest) / shares[0]
+    return np.concatenate([shares, tail])
 
 
 def _sides(rng: np.random.Generator, area: float, config: PhantomConfig) -> tuple[int, int]:
@@ -153,19 +144,20 @@ def phantom_slide(config: PhantomConfig, label: str, index: int) -> np.ndarray:
     """Draws a slide: uint8 `[height, width, 3]`, RGB.
 
     The pixels follow from the seed, the label, the index, the slide's size and the overlap alone: they do not depend on
-    which other slides are drawn.
+    which other slides are drawn. Another processor or release of NumPy may round a few of them differently.
 
     Args:
         config: the phantom.
-        label: one of `config.slides`.
+        label: one of those in `config.slides`.
         index: from 0, in the order of `phantom_sizes`.
 
     Raises:
         InputError: there is no such slide.
     """
-    if not 0 <= index < config.slides.get(label, 0):
-        raise InputError(f"slide {index} of label {label!r} is not in the phantom; expected one of {config.slides}.")
-    slide = [slide for slide in phantom_sizes(config) if slide.label == label][index]
+    slides = [slide for slide in phantom_sizes(config) if slide.label == label]
+    if not 0 <= index < len(slides):
+        raise InputError(f"slide {index} of label {label!r} is not in the phantom; it has the slides {config.slides}.")
+    slide = slides[index]
     rng = _generator(config, label, index)
     mixed = (1 - config.overlap) * DIFFERENTIATION[label] + config.overlap * rng.random()
     return draw_tissue(rng, draw_look(rng, mixed), slide.height, slide.width)
@@ -202,9 +194,8 @@ def write_phantom(
     if not (folder / NOTE).exists():
         with replacing(folder / NOTE) as temporary:
             temporary.write_text(_note(config), encoding="utf-8")
-    counts = {label: iter(range(count)) for label, count in config.slides.items()}
-    for slide, path in zip(progress(slides), paths, strict=True):
-        index = next(counts[slide.label])
+    indices = [index for _, count in config.slides for index in range(count)]
+    for slide, path, index in zip(progress(slides), paths, indices, strict=True):
         if not path.exists():
             image = PIL.Image.fromarray(phantom_slide(config, slide.label, index))
             with replacing(path) as temporary:

@@ -65,20 +65,20 @@ def depth(
         roughness: relative size of the outline's bumps.
 
     Returns:
-        float64 `[K, size, size]`.
+        float32 `[K, size, size]`.
     """
     count = len(lengths)
-    across = np.arange(size) - size // 2
-    shift = rng.uniform(-0.5, 0.5, (2, count, 1, 1))
+    across = np.arange(size, dtype=np.float32) - size // 2
+    shift = rng.uniform(-0.5, 0.5, (2, count, 1, 1)).astype(np.float32)
     y, x = across[:, None] + shift[0], across[None, :] + shift[1]
-    cos, sin = np.cos(angles)[:, None, None], np.sin(angles)[:, None, None]
+    a, b, cos, sin = np.array([lengths, widths, np.cos(angles), np.sin(angles)], np.float32)[..., None, None]
     along, aside = x * cos + y * sin, y * cos - x * sin
-    a, b = lengths[:, None, None], widths[:, None, None]
     turn = np.arctan2(aside / b, along / a)
     outline = np.ones_like(turn)
     for waves in (2, 3, 5):
-        phase = rng.uniform(0, 2 * np.pi, (count, 1, 1))
-        outline += roughness * rng.uniform(0.3, 1, (count, 1, 1)) / np.sqrt(waves) * np.cos(waves * turn + phase)
+        phase = rng.uniform(0, 2 * np.pi, (count, 1, 1)).astype(np.float32)
+        height = rng.uniform(0.3, 1, (count, 1, 1)).astype(np.float32) * np.float32(roughness / np.sqrt(waves))
+        outline += height * np.cos(waves * turn + phase)
     radius = np.hypot(along / a, aside / b)
     slope = np.hypot(along, aside) / np.maximum(radius, 1e-6)
     return (outline - radius) * np.where(radius < 1e-3, np.minimum(a, b), slope)
@@ -86,7 +86,7 @@ def depth(
 
 def grain(rng: np.random.Generator, count: int, size: int, sigma: float) -> np.ndarray:
     """Zero-mean, unit-variance noise `[count, size, size]` with grains of `sigma` pixels."""
-    noise = ndimage.gaussian_filter(rng.standard_normal((count, size, size)), (0, sigma, sigma))
+    noise = ndimage.gaussian_filter(rng.standard_normal((count, size, size), np.float32), (0, sigma, sigma))
     return noise / noise.std()
 
 
@@ -96,7 +96,7 @@ def edge(distance: np.ndarray, softness: float) -> np.ndarray:
 
 
 def nuclei(
-    rng: np.random.Generator, radius: float, elongation: float, darkness: float, texture: float, variants: int = 10
+    rng: np.random.Generator, radius: float, elongation: float, darkness: float, texture: float, variants: int = 8
 ) -> Stamps:
     """Nuclei with coarse chromatin: small, dark, round (a neuroblast's, a lymphocyte's) or spindle-shaped.
 
@@ -137,7 +137,7 @@ def maturing_cells(rng: np.random.Generator, radius: float, darkness: float, var
     return stamps(np.maximum(0.85 * edge(body, 2.0), inside), haematoxylin, eosin)
 
 
-def ganglion_cells(rng: np.random.Generator, radius: float, darkness: float, count: int = 40) -> Stamps:
+def ganglion_cells(rng: np.random.Generator, radius: float, darkness: float, count: int = 32) -> Stamps:
     """Ganglion-like cells: ample pink-purple cytoplasm, an eccentric vesicular nucleus with a nucleolus, a pale cleft.
 
     Args:

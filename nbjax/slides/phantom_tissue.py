@@ -81,7 +81,7 @@ class Regions(NamedTuple):
 
 def draw_look(rng: np.random.Generator, differentiation: float) -> Look:
     """Draws a slide's look; nothing but `differentiation` tells the labels apart."""
-    strength = np.exp(rng.uniform(np.log(0.5), np.log(1.45)))
+    strength = np.exp(rng.uniform(np.log(0.45), np.log(1.6)))
     haematoxylin = np.array([rng.uniform(0.52, 0.76), rng.uniform(0.56, 0.74), rng.uniform(0.12, 0.36)])
     eosin = np.array([rng.uniform(0.06, 0.24), rng.uniform(0.38, 0.54), rng.uniform(0.08, 0.28)])
     brightness = rng.uniform(0.93, 0.99)
@@ -100,7 +100,7 @@ def draw_look(rng: np.random.Generator, differentiation: float) -> Look:
         stroma=rng.uniform(0.35, 0.8),
         rosettes=rng.uniform(0.25, 0.85),
         ganglia=rng.uniform(0.25, 0.8),
-        glass=float(rng.choice([0.01, 0.12, 0.48], p=[0.36, 0.36, 0.28]) * rng.uniform(0.6, 1.4)),
+        glass=float(rng.choice([0.01, 0.12, 0.45], p=[0.5, 0.2, 0.3]) * rng.uniform(0.6, 1.4)),
         pale=rng.uniform(0.0, 0.1),
     )
 
@@ -125,10 +125,11 @@ def smooth_noise(rng: np.random.Generator, height: int, width: int, scale: float
 
 def fibre_texture(rng: np.random.Generator, along: float, across: float) -> np.ndarray:
     """Periodic noise of unit variance, `along` by `across` pixels long and wide: float32 `[TEXTURE, TEXTURE]`."""
-    y, x = fft.fftfreq(TEXTURE)[:, None], fft.rfftfreq(TEXTURE)[None, :]
-    spectrum = np.exp(-2 * np.pi**2 * (np.square(x * along) + np.square(y * across)))
-    noise = fft.irfft2(fft.rfft2(rng.standard_normal((TEXTURE, TEXTURE))) * spectrum, s=(TEXTURE, TEXTURE))
-    return (noise / noise.std()).astype(np.float32)
+    y = np.exp(-2 * np.square(np.pi * across * fft.fftfreq(TEXTURE))).astype(np.float32)
+    x = np.exp(-2 * np.square(np.pi * along * fft.rfftfreq(TEXTURE))).astype(np.float32)
+    spectrum = fft.rfft2(rng.standard_normal((TEXTURE, TEXTURE), np.float32)) * y[:, None] * x
+    noise = fft.irfft2(spectrum, s=(TEXTURE, TEXTURE))
+    return noise / noise.std()
 
 
 def draw_regions(rng: np.random.Generator, look: Look, height: int, width: int) -> Regions:
@@ -144,7 +145,7 @@ def draw_regions(rng: np.random.Generator, look: Look, height: int, width: int) 
     # Tissue ends at one side more often than in the middle.
     side = rng.uniform(0, 2 * np.pi)
     ramp = np.cos(side) * (x / width - 0.5) + np.sin(side) * (y / height - 0.5)
-    bare = noise(1500, 250, 60, 16) + rng.uniform(1, 4) * ramp
+    bare = noise(2000, 200, 60, 16) + rng.uniform(1, 4) * ramp
     level = np.quantile(bare, 1 - look.glass)
     crack = ndimage.gaussian_filter(np.abs(noise(260, 90)) - 0.04 * noise(400) + 0.04, 1.2)
     tissue = np.minimum(level - bare, crack * 6)
@@ -217,7 +218,8 @@ def draw_cells(rng: np.random.Generator, look: Look, regions: Regions, canvas: n
     packed = living * (1 - regions.mature) * (1 - regions.stroma)
     between = living * 2 * regions.mature * (1 - regions.mature) * (1 - regions.stroma)
     r = look.radius
-    clusters = 0.6 + 0.8 * smooth_noise(rng, *living.shape, 180 / STEP)
+    rows, columns = living.shape
+    clusters = 0.6 + 0.8 * smooth_noise(rng, rows, columns, 180 / STEP)
     large = scatter(rng, living * regions.mature * np.clip(clusters, 0.02, 1) * look.ganglia, 9.5 * r)
     rosettes = scatter(rng, packed * np.clip(clusters + 0.3, 0.05, 1) * look.rosettes, 12.5 * r)
     taken = np.zeros(living.shape, bool)
@@ -241,25 +243,24 @@ def draw_cells(rng: np.random.Generator, look: Look, regions: Regions, canvas: n
     cells.paint(canvas, rings, _oriented(rng, rings, angles), points)
     _paint_any(rng, canvas, cells.ganglion_cells(rng, 4.0 * r, look.darkness), large)
 
-    lymph = np.clip(smooth_noise(rng, *living.shape, 110 / STEP) - 1.7, 0, 0.7) + 0.01
-    _paint_any(
-        rng, canvas, cells.nuclei(rng, 0.72 * r, 1.1, 1.15 * look.darkness, 0.08), scatter(rng, living * lymph, 2.6 * r)
-    )
-    bleed = np.clip(smooth_noise(rng, *living.shape, 90 / STEP) - 2.1, 0, 0.9)
+    lymph = np.clip(smooth_noise(rng, rows, columns, 110 / STEP) - 1.7, 0, 0.7) + 0.01
+    lymphocytes = cells.nuclei(rng, 0.72 * r, 1.1, 1.15 * look.darkness, 0.08)
+    _paint_any(rng, canvas, lymphocytes, scatter(rng, living * lymph, 2.6 * r))
+    bleed = np.clip(smooth_noise(rng, rows, columns, 90 / STEP) - 2.1, 0, 0.9)
     _paint_any(rng, canvas, cells.blood_cells(rng, 0.85 * r), scatter(rng, living * bleed, 1.9 * r))
 
 
 def scatter(rng: np.random.Generator, chance: np.ndarray, spacing: float) -> np.ndarray:
-    """Points about `spacing` pixels apart, each kept with the chance that the coarse field `[H, W]` gives: int `[N, 2]`."""
+    """Points about `spacing` pixels apart, each kept with the chance that the coarse field gives: int `[N, 2]`."""
     height, width = chance.shape[0] * STEP, chance.shape[1] * STEP
     rows = np.arange(-spacing, height + spacing, spacing * np.sqrt(3) / 2)
     columns = np.arange(-spacing, width + spacing, spacing)
     grid = np.stack(np.meshgrid(rows, columns, indexing="ij"), axis=-1)
     grid[1::2, :, 1] += spacing / 2
     points = grid.reshape(-1, 2) + rng.uniform(-0.36, 0.36, (grid.size // 2, 2)) * spacing
-    points += (
-        0.7 * spacing * np.stack([np.sin(points[:, 1] / (5.3 * spacing)), np.cos(points[:, 0] / (4.1 * spacing))], 1)
-    )
+    # Bends the rows, which the eye would follow otherwise.
+    y, x = points.T / spacing
+    points += 0.7 * spacing * np.stack([np.sin(x / 5.3), np.cos(y / 4.1)], axis=1)
     points = np.rint(points).astype(int)
     points = points[np.all((points >= 0) & (points < (height, width)), axis=1)]
     kept = rng.random(len(points)) < chance[points[:, 0] // STEP, points[:, 1] // STEP]

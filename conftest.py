@@ -1,0 +1,40 @@
+"""Strict settings for every test, and the folder of shared material."""
+
+from pathlib import Path
+
+import jax
+import numpy as np
+import PIL.Image
+import pytest
+
+jax.config.update("jax_platforms", "cpu")
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+SHARED = Path(__file__).parents[1] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder of shared material beside the checkout."""
+    if not SHARED.is_dir():
+        pytest.skip(f"the shared material is not at {SHARED}")
+    return SHARED
+
+
+def draw_slides(folder: Path, families: dict[str, int]) -> Path:
+    """Noise slides of 520x520 pixels, two patches a side: a colour a family, blue for the first label, red for the second."""
+    rng = np.random.default_rng(0)
+    for channel, (label, count) in zip((2, 0, 1), families.items(), strict=False):
+        (folder / label).mkdir(parents=True)
+        for index in range(count):
+            tint = rng.integers(60, 140, 3)
+            tint[channel] = 190
+            pixels = np.clip(tint + rng.normal(0, 25, (520, 520, 3)), 0, 255).astype(np.uint8)
+            PIL.Image.fromarray(pixels).save(folder / label / f"slide {index}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def slides(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Nine slides of label A and six of label B, four patches each; not to be changed."""
+    return draw_slides(tmp_path_factory.mktemp("slides"), {"A": 9, "B": 6})

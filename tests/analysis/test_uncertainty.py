@@ -1,0 +1,73 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from nbjax.analysis import family_interval, naive_interval
+
+
+def draw(seed, families=6, size=8):
+    rng = np.random.default_rng(seed)
+    family = np.repeat(np.arange(2 * families), rng.integers(1, size, 2 * families))
+    label = family // families
+    return (rng.random(len(family)) < 0.3 + 0.6 * rng.random(2 * families)[family]).astype(float), family, label
+
+
+def test_one_sample_a_family_and_equal_labels_is_students_interval_with_pooled_strata():
+    rng = np.random.default_rng(0)
+    values, label = rng.exponential(size=200), np.repeat([0, 1], 100)
+    ours = family_interval(values, np.arange(200), label, fraction=False)
+    # Two strata of 100: half the mean's variance from each, Welch's degrees of freedom.
+    variances = [values[label == one].var(ddof=1) / 100 / 4 for one in (0, 1)]
+    freedom = sum(variances) ** 2 / sum(v**2 / 99 for v in variances)
+    reach = stats.t.ppf(0.975, freedom) * sum(variances) ** 0.5
+    np.testing.assert_allclose(np.log(ours.high / ours.estimate), reach / values.mean(), rtol=1e-9)
+    np.testing.assert_allclose(ours.estimate, values.mean())
+
+
+def test_near_scipys_bootstrap_where_families_are_many_and_of_one_size():
+    rng = np.random.default_rng(1)
+    means = rng.beta(6, 3, 300)
+    values, family = np.repeat(means, 4), np.repeat(np.arange(300), 4)
+    ours = family_interval(values, family, np.zeros(1200, int), fraction=True)
+    theirs = stats.bootstrap((means,), np.mean, random_state=2, n_resamples=4000).confidence_interval
+    np.testing.assert_allclose((ours.low, ours.high), (theirs.low, theirs.high), atol=0.002)
+
+
+@given(st.integers(0, 10_000))
+def test_order_and_repetition_of_samples_change_nothing(seed):
+    values, family, label = draw(seed)
+    once = family_interval(values, family, label, fraction=True)
+    order = np.random.default_rng(seed).permutation(len(values))
+    again = family_interval(values[order], family[order], label[order], fraction=True)
+    thrice = family_interval(np.tile(values, 3), np.tile(family, 3), np.tile(label, 3), fraction=True)
+    for other in (again, thrice):
+        np.testing.assert_allclose(other[:3], once[:3], rtol=1e-9)
+
+
+@given(st.integers(0, 10_000))
+def test_a_fractions_interval_stays_within_bounds_and_holds_the_estimate(seed):
+    values, family, label = draw(seed, families=3)
+    result = family_interval(values, family, label, fraction=True)
+    assert 0 <= result.low <= result.estimate <= result.high <= 1
+
+
+def test_families_make_the_interval_wider_than_samples():
+    values, family, label = draw(3, families=5, size=60)
+    result = family_interval(values, family, label, fraction=True)
+    low, high = naive_interval(int(values.sum()), len(values))
+    assert result.high - result.low > 2 * (high - low)
+
+
+def test_one_family_of_a_label_gives_no_interval():
+    result = family_interval(np.ones(6), np.array([0, 0, 1, 1, 2, 2]), np.array([0, 0, 1, 1, 1, 1]), fraction=True)
+    assert (result.low, result.high) == (None, None)
+    assert result.families == (1, 2)
+    assert "one family only" in result.reason
+
+
+def test_agreeing_families_are_counted_as_samples_are_by_clopper_and_pearson():
+    result = family_interval(np.ones(40), np.repeat(np.arange(8), 5), np.repeat([0, 1], 20), fraction=True)
+    expected = stats.binomtest(8, 8).proportion_ci(0.95, "exact")
+    assert (result.low, result.high) == pytest.approx((expected.low, 1.0))
