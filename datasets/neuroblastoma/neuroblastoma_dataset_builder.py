@@ -4,7 +4,6 @@ import dataclasses
 import hashlib
 import io
 import json
-import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -154,14 +153,8 @@ def build_from_manifest(slides: Path, manifest: Path, dataset: DatasetConfig, da
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()
     builder = Builder(config=config, data_dir=data_dir)
-    folder = Path(builder.data_path)
-    try:
-        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=slides))
-    except BaseException:
-        for unfinished in folder.parent.glob("incomplete.*"):
-            shutil.rmtree(unfinished)
-        raise
-    return folder
+    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=slides))
+    return Path(builder.data_path)
 
 
 def _digest(content: Any) -> str:

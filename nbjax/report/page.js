@@ -1,5 +1,7 @@
-// Click a column's head to sort its table by that column, again to turn the order round.
+// Click a column's head, or press Enter on it, to sort its table by that column; again to turn the order round.
 for (const head of document.querySelectorAll("table.sortable th")) {
+  head.tabIndex = 0;
+  head.addEventListener("keydown", event => { if (event.key === "Enter") head.click(); });
   head.addEventListener("click", () => {
     const body = head.closest("table").tBodies[0];
     const column = [...head.parentNode.children].indexOf(head);
