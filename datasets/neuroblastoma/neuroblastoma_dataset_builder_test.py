@@ -52,13 +52,17 @@ def test_counts_are_those_of_the_card(built):
         rows = columns(built.splits[split])
         for index, label in enumerate(built.card["classes"]):
             here = rows["label"] == index
-            assert here.sum() == labels[label]["samples"] == labels[label]["patches"] * (1 + labels[label]["transforms"])
+            assert (
+                here.sum() == labels[label]["samples"] == labels[label]["patches"] * (1 + labels[label]["transforms"])
+            )
             assert len(set(rows["family"][here])) == labels[label]["families"]
 
 
 def test_each_standardised_split_has_mean_0_and_deviation_1(built):
     for split, source in built.splits.items():
-        images = np.concatenate([standardise(batch, built.standardisation(split)) for batch in image_batches(source, 64)])
+        images = np.concatenate(
+            [standardise(batch, built.standardisation(split)) for batch in image_batches(source, 64)]
+        )
         np.testing.assert_allclose(images.mean(axis=(0, 1, 2), dtype=np.float64), 0, atol=1e-4)
         np.testing.assert_allclose(images.std(axis=(0, 1, 2), dtype=np.float64), 1, atol=1e-4)
 
@@ -108,7 +112,14 @@ def test_reading_loads_no_tensorflow(built):
 @pytest.mark.slow
 def test_tfds_build_from_a_shell(slides, tmp_path):
     tfds = Path(sys.executable).with_name("tfds")
-    command = [tfds, "build", "datasets/neuroblastoma", f"--data_dir={tmp_path}", f"--manual_dir={slides}", "--config=slides"]
+    command = [
+        tfds,
+        "build",
+        "datasets/neuroblastoma",
+        f"--data_dir={tmp_path}",
+        f"--manual_dir={slides}",
+        "--config=slides",
+    ]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert run.returncode == 0, run.stderr[-2000:]
     (folder,) = tmp_path.glob("neuroblastoma/slides/*")

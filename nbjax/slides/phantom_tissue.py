@@ -100,7 +100,7 @@ def draw_look(rng: np.random.Generator, differentiation: float) -> Look:
         stroma=rng.uniform(0.35, 0.8),
         rosettes=rng.uniform(0.25, 0.85),
         ganglia=rng.uniform(0.25, 0.8),
-        glass=float(rng.choice([0.01, 0.12, 0.45], p=[0.5, 0.2, 0.3]) * rng.uniform(0.6, 1.4)),
+        glass=float(rng.choice([0.01, 0.12, 0.43], p=[0.5, 0.2, 0.3]) * rng.uniform(0.6, 1.4)),
         pale=rng.uniform(0.0, 0.1),
     )
 

@@ -45,7 +45,9 @@ def test_the_earliest_of_equal_epochs():
 
 
 def test_cells_are_summed_up_over_seeds():
-    table = history([(0.1, seed, [loss], [loss]) for seed, loss in enumerate([0.2, 0.4, 0.9])] + [(0.2, 0, [0.3], [0.3])])
+    table = history(
+        [(0.1, seed, [loss], [loss]) for seed, loss in enumerate([0.2, 0.4, 0.9])] + [(0.2, 0, [0.3], [0.3])]
+    )
     first, second = summarise_cells(table, "validation_loss")
     losses = np.array([0.2, 0.4, 0.9])
     assert first.sessions == 3
@@ -63,7 +65,9 @@ def test_order_of_rows_changes_nothing():
 
 def test_diverged_sessions_are_counted_and_never_win():
     nan = float("nan")
-    table = history([(0.1, 0, [0.6, nan], [0.6, nan]), (0.1, 1, [0.1, 0.1], [0.1, 0.1]), (0.2, 0, [nan, nan], [nan, nan])])
+    table = history(
+        [(0.1, 0, [0.6, nan], [0.6, nan]), (0.1, 1, [0.1, 0.1], [0.1, 0.1]), (0.2, 0, [nan, nan], [nan, nan])]
+    )
     first, second = summarise_cells(table, "max_train_validation_loss")
     assert (first.diverged, first.mean) == (1, pytest.approx(0.35))
     assert (second.diverged, second.mean) == (1, np.inf)

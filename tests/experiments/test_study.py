@@ -14,7 +14,14 @@ from nbjax.config import StudyConfig, load_config
 from nbjax.errors import InputError
 
 ROOT = Path(__file__).parents[2]
-SMALL = {"learning_rates": (1e-3, 1e-2), "epochs": 3, "seeds": 3, "backbone": "resnet18", "weights": None, "input_size": 64}
+SMALL = {
+    "learning_rates": (1e-3, 1e-2),
+    "epochs": 3,
+    "seeds": 3,
+    "backbone": "resnet18",
+    "weights": None,
+    "input_size": 64,
+}
 
 
 def run(*arguments, cwd=ROOT):
@@ -96,7 +103,9 @@ def test_bad_folders_get_one_sentence_and_leave_nothing_half_written(kind, slide
 
 def test_exit_status_and_one_sentence_from_a_shell(tmp_path, shared):
     misspelt = tmp_path / "config.py"
-    misspelt.write_text("from nbjax.config import StudyConfig\ndef get_config():\n    return StudyConfig(name='x', sedes=3)\n")
+    misspelt.write_text(
+        "from nbjax.config import StudyConfig\ndef get_config():\n    return StudyConfig(name='x', sedes=3)\n"
+    )
     for arguments, expected in [
         ([f"--config={misspelt}"], "StudyConfig has no field 'sedes'; did you mean 'seeds'?"),
         (["--set=epoch=3"], "StudyConfig has no field 'epoch'; did you mean 'epochs'?"),

@@ -15,7 +15,13 @@ COUNTS = {"train": (6, 40), "validation": (3, 12), "test": (5, 15)}
 def study_record(classes):
     counts = {
         split: {
-            label: {"families": families, "patches": patches, "balanced": patches, "samples": 8 * patches, "transforms": 7}
+            label: {
+                "families": families,
+                "patches": patches,
+                "balanced": patches,
+                "samples": 8 * patches,
+                "transforms": 7,
+            }
             for label in classes
         }
         for split, (families, patches) in COUNTS.items()
@@ -44,7 +50,8 @@ def study_record(classes):
             "border_pixels_lost": 0.0321,
             "counts": counts,
             "partition": {
-                label: {"method": "filing", "discrepancy": 0.0712, "mu": 0.2, "epsilon": 0.1, **shares} for label in classes
+                label: {"method": "filing", "discrepancy": 0.0712, "mu": 0.2, "epsilon": 0.1, **shares}
+                for label in classes
             },
             "standardisation": {"mode": "per_split", "mean": {}, "std": {}},
             "config": {"proportions": [0.7, 0.15, 0.15], "diversities": [1 / 3, 1 / 3, 1 / 3]},

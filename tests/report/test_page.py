@@ -1,0 +1,317 @@
+import base64
+import html.parser
+import io
+import re
+
+import numpy as np
+import PIL.Image
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+import pytest
+import sklearn.metrics
+
+from nbjax.analysis import family_interval, naive_interval
+from nbjax.errors import InputError
+from nbjax.report.page import write_report
+
+
+class Page(html.parser.HTMLParser):
+    """Text of the page, rows of its tables by id, and every tag's attributes."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.source = path.read_text(encoding="utf-8")
+        self.tables, self.tags, self.words = {}, [], []
+        self.table, self.hidden = None, False
+        self.feed(self.source)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        self.hidden = self.hidden or tag in ("style", "script")
+        if tag == "table":
+            self.table = self.tables.setdefault(dict(attributes).get("id"), [])
+        elif tag == "tr":
+            self.table.append([])
+        elif tag in ("td", "th"):
+            self.table[-1].append("")
+
+    def handle_endtag(self, tag):
+        self.hidden = self.hidden and tag not in ("style", "script")
+        self.table = None if tag == "table" else self.table
+
+    def handle_data(self, data):
+        if not self.hidden:
+            self.words.append(data)
+        if self.table and self.table[-1]:
+            self.table[-1][-1] += data
+
+
+def page_of(folder):
+    return Page(write_report(folder))
+
+
+def per_cent(value):
+    return f"{100 * value:.1f} %"
+
+
+def test_cells_are_the_tables_own_numbers(make_study):
+    folder = make_study()
+    history = pyarrow.parquet.read_table(folder / "sessions.parquet").to_pylist()
+    rows = page_of(folder).tables["cells"][1:]
+    assert [row[0] for row in rows] == ["0.001", "0.01"]
+    for row, rate in zip(rows, (0.001, 0.01), strict=True):
+        chosen = []
+        for seed in range(4):
+            epochs = [line for line in history if line["learning_rate"] == rate and line["seed"] == seed]
+            chosen.append(min(epochs, key=lambda line: max(line["train_loss"], line["validation_loss"])))
+        losses = np.array([max(line["train_loss"], line["validation_loss"]) for line in chosen])
+        accuracies = np.array([line["validation_accuracy"] for line in chosen])
+        assert row[2:4] == ["4", "0"]
+        assert row[4] == f"{losses.mean():.3f} ± {losses.std(ddof=1):.3f}"
+        assert row[5:7] == [f"{np.median(losses):.3f}", f"{losses.min():.3f}"]
+        assert row[7] == f"{per_cent(accuracies.mean())} ± {per_cent(accuracies.std(ddof=1))}"
+
+
+def test_the_chosen_cell_alone_is_marked(make_study):
+    page = page_of(make_study())
+    assert [attributes.get("class") for tag, attributes in page.tags if tag == "tr"].count("chosen") == 1
+    assert re.search(r'<tr class="chosen"><td>0.01</td>', page.source)
+
+
+def test_test_scores_equal_scikit_learns(make_study):
+    folder = make_study()
+    table = pyarrow.parquet.read_table(folder / "test_predictions.parquet")
+    label, probability, losses = (table[name].to_numpy() for name in ("label", "probability", "loss"))
+    predicted = (probability > 0.5).astype(int)
+    page = page_of(folder)
+    scores = {name: test for name, test, _ in page.tables["test"][1:]}
+    per_seed = (label == predicted).reshape(4, 30)
+    assert scores["accuracy"] == per_cent(sklearn.metrics.accuracy_score(label, predicted))
+    assert scores["standard deviation over sessions"] == per_cent(per_seed.mean(axis=1).std(ddof=1))
+    assert scores["loss"] == f"{losses.mean():.3f}"
+    assert scores["sensitivity (PD classified rightly)"] == per_cent(sklearn.metrics.recall_score(label, predicted))
+    specificity = sklearn.metrics.recall_score(label, predicted, pos_label=0)
+    assert scores["specificity (D classified rightly)"] == per_cent(specificity)
+    areas = [sklearn.metrics.roc_auc_score(label[:30], row) for row in probability.reshape(4, 30)]
+    assert scores["area under the ROC curve"] == f"{np.mean(areas):.3f}"
+    confusion = sklearn.metrics.confusion_matrix(label, predicted, normalize="true")
+    assert [row[1:] for row in page.tables["confusion"][1:]] == [[per_cent(one) for one in row] for row in confusion]
+    assert (scores["families"], scores["samples"], scores["sessions"]) == ("5 + 5", "30", "4")
+
+
+def test_intervals_in_the_answer_and_the_table(make_study):
+    folder = make_study()
+    table = pyarrow.parquet.read_table(folder / "test_predictions.parquet")
+    label, probability = table["label"].to_numpy(), table["probability"].to_numpy()
+    hits = ((probability > 0.5) == label).reshape(4, 30).mean(axis=0)
+    interval = family_interval(hits, np.array(table["family"].to_pylist()[:30]), label[:30], fraction=True)
+    low, high = naive_interval(round(hits.sum()), 30)
+    page = page_of(folder)
+    scores = {name: test for name, test, _ in page.tables["test"][1:]}
+    ends = f"{per_cent(interval.low)} to {per_cent(interval.high)}"
+    assert scores["95 % interval, by family"] == ends
+    assert scores["as if samples were independent"] == f"{per_cent(low)} to {per_cent(high)}"
+    assert f"{per_cent(hits.mean())} of the samples were classified rightly (95 % interval {ends}" in page.text
+
+
+def test_dataset_and_partition_tables(make_study):
+    page = page_of(make_study())
+    assert page.tables["dataset"][1] == ["train", "D", "6", "40", "40", "320", "7"]
+    assert len(page.tables["dataset"]) == 1 + 6
+    assert "17 were rejected (too little tissue)" in page.text
+    row = page.tables["partition"][1]
+    assert row[2:] == ["0.0712", "60.0 / 18.0 / 22.0(70.0 / 15.0 / 15.0)", "42.0 / 22.0 / 36.0(33.3 / 33.3 / 33.3)"]
+
+
+def test_sections_stand_in_their_order(make_study):
+    headings = re.findall("<h2>(.*?)</h2>", page_of(make_study()).source)
+    assert headings == [
+        "The dataset",
+        "The partition",
+        "The sessions",
+        "The test split",
+        "What was random, phantom or pretrained",
+        "How to reproduce it",
+    ]
+
+
+def test_a_phantom_is_called_one_before_anything_else(make_study):
+    page = page_of(make_study())
+    assert page.text.index("This is a phantom") < page.text.index("The dataset")
+
+
+def test_real_slides_and_random_weights(make_study):
+    def change(record):
+        record["dataset"]["phantom"], record["dataset"]["source"] = False, "slides/ours"
+        record["backbone"]["pretrained"] = False
+
+    page = page_of(make_study(change))
+    assert "This is a phantom" not in page.text
+    assert "given: slides/ours" in page.text
+    assert "The backbone's weights are random" in page.text
+
+
+def test_caution_where_the_interval_includes_guessing_or_families_are_few(make_study):
+    label = np.repeat([0, 1], 8)
+    family = np.array([f"f{index // 4}" for index in range(16)])
+    hit = np.tile([1, 1, 0, 0], 4)
+    probability = np.where(hit == 1, label, 1 - label) * 0.8 + 0.1
+    columns = {"seed": np.zeros(16, int), "sample": np.arange(16), "family": family, "label": label}
+    columns |= {"probability": probability, "loss": np.where(hit == 1, 0.1, 2.3)}
+    page = page_of(make_study(test=pa.table(columns), folds=None))
+    assert "does not show that the network learnt anything" in page.text
+    assert "with fewer than 5 of a label" in page.text
+
+
+def test_no_interval_is_said_to_be_none(make_study):
+    label = np.repeat([0, 1], 3)
+    columns = {"seed": np.zeros(6, int), "sample": np.arange(6), "family": ["a"] * 3 + ["b"] * 3, "label": label}
+    columns |= {"probability": [0.2, 0.6, 0.2, 0.7, 0.6, 0.8], "loss": [0.2, 0.9, 0.2, 0.4, 0.5, 0.2]}
+    page = page_of(make_study(test=pa.table(columns), folds=None))
+    assert "no interval: a label has one family only" in page.text
+    assert ["95 % interval, by family", "none", "–"] in page.tables["test"]
+
+
+def test_unfinished_study(make_study):
+    def change(record):
+        record["chosen"] = None
+
+    page = page_of(make_study(change, test=None, folds=None))
+    assert "The study is not finished" in page.text
+    assert "No cell was chosen yet" in page.text
+    assert "No test predictions yet" in page.text
+    assert 'class="chosen"' not in page.source
+    assert len(page.tables["cells"]) == 3
+    assert "test" not in page.tables
+
+
+def test_three_classes(make_study):
+    page = page_of(make_study(classes=("D", "PD", "UD")))
+    scores = {name: test for name, test, _ in page.tables["test"][1:]}
+    assert {"D classified rightly", "PD classified rightly", "UD classified rightly"} <= set(scores)
+    assert scores["area under the ROC curve"] == "–"
+    assert len(page.tables["confusion"]) == 4
+
+
+def test_names_are_shown_and_never_run(make_study):
+    def change(record):
+        record["name"] = "<script>alert(1)</script>"
+        record["command"] = "study --slides='a & <b>'"
+        record["dataset"]["source"] = '"><img src=x onerror=alert(1)>'
+
+    page = page_of(make_study(change, classes=("<i>$x_$", "a & b$")))
+    tags = [tag for tag, _ in page.tags]
+    assert tags.count("script") == 1
+    assert "i" not in tags
+    assert all(not attributes["src"] == "x" for tag, attributes in page.tags if tag == "img")
+    assert "<script>alert(1)</script>" in page.text
+    assert "predicted <i>$x_$" in page.tables["confusion"][0]
+
+
+def test_the_page_needs_nothing_else(make_study):
+    page = page_of(make_study())
+    assert not re.search(
+        r"https?:|//[a-z]|@import|url\(", re.sub(r"base64,[\w+/=]+", "", page.source).replace("// Click", "")
+    )
+    assert all(attributes.get("src", "data:").startswith("data:") for _, attributes in page.tags)
+    assert all(attributes.get("href", "data:").startswith("data:") for _, attributes in page.tags)
+    assert len(page.source.encode()) < 10_000_000
+    assert "prefers-color-scheme: dark" in page.source
+    assert "@media print" in page.source
+
+
+def test_figures_lie_beside_with_their_numbers(make_study):
+    folder = make_study()
+    page = page_of(folder)
+    embedded = {base64.b64decode(found) for found in re.findall(r"base64,([\w+/=]+)", page.source)}
+    files = sorted((folder / "figures").glob("*.png"))
+    assert [file.stem for file in files] == ["curves", "fold_families", "test_families"]
+    assert {file.read_bytes() for file in files} == embedded
+    assert all(PIL.Image.open(io.BytesIO(file.read_bytes())).width > 1000 for file in files)
+    history = pyarrow.parquet.read_table(folder / "sessions.parquet")
+    at = [row for row in history.to_pylist() if row["learning_rate"] == 0.01 and row["epoch"] == 2]
+    curves = pyarrow.csv.read_csv(folder / "figures" / "curves.csv").to_pylist()
+    losses = np.array([row["validation_loss"] for row in at])
+    assert curves[2]["sessions"] == 4
+    np.testing.assert_allclose(curves[2]["validation_loss_mean"], losses.mean())
+    np.testing.assert_allclose(curves[2]["validation_loss_std"], losses.std(ddof=1))
+    families = pyarrow.csv.read_csv(folder / "figures" / "test_families.csv").to_pylist()
+    assert [row["family"] for row in families[:2]] == ["D/p0", "D/p1"]
+    assert sum(row["samples"] for row in families) == 30
+
+
+def test_every_figure_says_how_many_sessions(make_study):
+    captions = re.findall("<figcaption>(.*?)</figcaption>", page_of(make_study()).source)
+    assert len(captions) == 3
+    assert all("4 sessions" in caption for caption in captions)
+
+
+def test_diverged_sessions_are_counted_and_left_out_of_the_curves(make_study):
+    folder = make_study()
+    history = pyarrow.parquet.read_table(folder / "sessions.parquet").to_pylist()
+    for row in history:
+        if row["learning_rate"] == 0.01 and row["seed"] == 1:
+            row["diverged"] = True
+            row["train_loss"] = row["train_loss"] if row["epoch"] == 0 else float("nan")
+    page = page_of(make_study(history=pa.Table.from_pylist(history)))
+    assert page.tables["cells"][2][2:4] == ["4", "1"]
+    assert "1 of 8 sessions diverged" in page.text
+    assert "mean over 3 sessions" in page.text
+    assert "Diverged sessions left out: 1." in page.text
+
+
+def test_missing_and_damaged_files_are_named(make_study):
+    folder = make_study()
+    (folder / "test_predictions.parquet").write_bytes(b"PAR1 no")
+    with pytest.raises(InputError, match=r"test_predictions\.parquet: not a readable table"):
+        write_report(folder)
+    (folder / "sessions.parquet").unlink()
+    with pytest.raises(InputError, match=r"sessions\.parquet: not a readable table"):
+        write_report(folder)
+    (folder / "study.json").write_text('{"name": ')
+    with pytest.raises(InputError, match=r"study\.json: not a study's record"):
+        write_report(folder)
+    assert not (folder / "report.html").exists()
+
+
+def test_missing_fields_columns_and_samples_are_named(make_study):
+    folder = make_study()
+    predictions = pyarrow.parquet.read_table(folder / "test_predictions.parquet")
+    history = pyarrow.parquet.read_table(folder / "sessions.parquet")
+    with pytest.raises(InputError, match="has no column loss"):
+        write_report(make_study(test=predictions.drop_columns(["loss"])))
+    with pytest.raises(InputError, match="has no column train_loss, epoch|has no column epoch, train_loss"):
+        write_report(make_study(history=history.drop_columns(["train_loss", "epoch"])))
+    with pytest.raises(
+        InputError, match=r"test_predictions\.parquet: 119 predictions of 4 seeds are not of the same samples"
+    ):
+        write_report(make_study(test=predictions.slice(0, 119)))
+    with pytest.raises(InputError, match="the chosen cell has 23 rows for 4 seeds and 6 epochs"):
+        write_report(make_study(history=history.slice(0, 47)))
+    with pytest.raises(InputError, match="labels are"):
+        write_report(make_study(test=predictions.slice(0, 0)))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "message"),
+    [
+        (("dataset", "counts"), None, "field dataset.counts is missing or of another kind"),
+        (("dataset", "phantom"), "yes", "field dataset.phantom is 'yes'; expected true or false"),
+        (("dataset", "patch_size"), True, "field dataset.patch_size is True; expected a whole number"),
+        (("dataset", "classes"), ["D", "other"], "field dataset.counts does not hold the labels of dataset.classes"),
+        (("selection", "criterion"), "best", "field selection.criterion is 'best'"),
+        (("chosen",), {"learning_rate": 1.0}, "field chosen has learning_rate; expected backbone"),
+        (("name",), None, "field name is None; expected text"),
+    ],
+)
+def test_wrong_fields_are_named(make_study, field, value, message):
+    def change(record):
+        inner = record
+        for key in field[:-1]:
+            inner = inner[key]
+        inner[field[-1]] = value
+
+    with pytest.raises(InputError, match=re.escape(message)):
+        write_report(make_study(change))
