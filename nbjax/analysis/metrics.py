@@ -25,7 +25,7 @@ class TestResult(NamedTuple):
         roc_auc: mean over sessions of the area under the ROC curve; None with more than two classes.
         confusion: int `[classes, classes]`, rows the label, columns the prediction, summed over sessions.
         recall: of each class, the share of its samples classified rightly; of two classes the specificity and the
-            sensitivity. Mean over sessions.
+            sensitivity. Mean over sessions; None for a class without samples.
         family_accuracy: by (label index, family): samples, mean accuracy.
     """
 
@@ -39,7 +39,7 @@ class TestResult(NamedTuple):
     naive: tuple[float, float]
     roc_auc: float | None
     confusion: np.ndarray
-    recall: tuple[float, ...]
+    recall: tuple[float | None, ...]
     family_accuracy: dict[tuple[int, str], tuple[int, float]]
 
 
@@ -97,7 +97,7 @@ def score_test(table: pa.Table, classes: int) -> TestResult:
         naive=naive_interval(round(mean_hits.sum()), samples),
         roc_auc=auc,
         confusion=confusion,
-        recall=tuple((confusion.diagonal() / confusion.sum(axis=1)).tolist()),
+        recall=tuple(float(row[one] / row.sum()) if row.sum() else None for one, row in enumerate(confusion)),
         family_accuracy={
             (int(one), str(family)): (int(here.sum()), float(mean_hits[here].mean()))
             for one, family in sorted(set(zip(labels.tolist(), families.tolist(), strict=True)))

@@ -141,7 +141,7 @@ def _result_column(result: TestResult | None, classes: list[str]) -> dict[str, s
 def _confusion(test: TestResult | None, classes: list[str]) -> list[dict[str, Any]]:
     if test is None:
         return []
-    shares = test.confusion / test.confusion.sum(axis=1, keepdims=True)
     return [
-        {"name": name, "shares": [percent(share) for share in row]} for name, row in zip(classes, shares, strict=True)
+        {"name": name, "shares": [percent(count / row.sum() if row.sum() else None) for count in row]}
+        for name, row in zip(classes, test.confusion, strict=True)
     ]

@@ -52,7 +52,7 @@ class PhantomConfig:
     shares: tuple[tuple[float, ...], ...]
     smallest: tuple[int, int]
     largest: tuple[int, int]
-    overlap: float = 0.35
+    overlap: float = 0.25
     seed: int = 0
 
     def __post_init__(self) -> None:

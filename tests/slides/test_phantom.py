@@ -156,7 +156,7 @@ def test_a_written_phantom_is_tiled_resumed_and_reused(tmp_path):
     assert [path.relative_to(folder).as_posix() for path in paths][3:] == ["D/D-001.png", "D/D-002.png"]
     note = (folder / NOTE).read_text()
     assert "no patient" in note
-    assert '"overlap": 0.35' in note
+    assert '"overlap": 0.25' in note
     np.testing.assert_array_equal(np.asarray(PIL.Image.open(paths[4])), phantom_slide(TINY, "D", 1))
 
     manifest, ignored = tile_folder(folder, Tiling(minimum_tissue=0.0))
