@@ -35,7 +35,8 @@ for path in sys.argv[2:]:
     except InputError as error:
         outcome = str(error)
     signal.alarm(0)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    # Not ru_maxrss, which a child inherits from the process that started it.
+    peak = next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
     print(json.dumps({"path": path, "outcome": outcome, "seconds": time.monotonic() - begin, "peak": peak}))
 """
 

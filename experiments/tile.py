@@ -1,0 +1,57 @@
+"""Slides to a patch manifest: one row a patch, kept or rejected and why.
+
+    python -m experiments.tile --slides=FOLDER --out=manifest.parquet
+    python -m experiments.tile --slides=FOLDER --out=manifest.parquet --csv
+
+`--csv` writes the same rows beside it for a spreadsheet; programs here read the Parquet, which also holds each slide's
+size and checksum.
+"""
+
+from collections import Counter
+from pathlib import Path
+
+from absl import flags
+
+from experiments.cli import run
+from nbjax.errors import InputError
+from nbjax.progress import bar
+from nbjax.slides.manifest import check_labels, write_manifest
+from nbjax.slides.tile import Tiling, tile_folder
+
+SLIDES = flags.DEFINE_string("slides", None, "folder of <label>/<slide> or <label>/<family>/<slide>")
+OUT = flags.DEFINE_string("out", "manifest.parquet", "the manifest to write")
+CSV = flags.DEFINE_bool("csv", False, "write the rows as CSV too")
+PATCH_SIZE = flags.DEFINE_integer("patch_size", Tiling.patch_size, "pixels")
+MINIMUM_TISSUE = flags.DEFINE_float("minimum_tissue", Tiling.minimum_tissue, "least stained fraction of a kept patch")
+MIXED = flags.DEFINE_bool("allow_mixed_resolution", False, "accept slides of different micrometres per pixel")
+SMALL = flags.DEFINE_bool("allow_small_slides", False, "accept slides smaller than a patch; they give none")
+
+
+def main() -> None:
+    """Tiles the folder that the flags name."""
+    if SLIDES.value is None:
+        raise InputError("--slides is missing; give the folder of labelled slides.")
+    out = Path(OUT.value)
+    if out.suffix != ".parquet":
+        raise InputError(f"--out={out}: a manifest is a Parquet file; give a name that ends in .parquet.")
+    tiling = Tiling(
+        patch_size=PATCH_SIZE.value,
+        minimum_tissue=MINIMUM_TISSUE.value,
+        allow_mixed_resolution=MIXED.value,
+        allow_small_slides=SMALL.value,
+    )
+    manifest, ignored = tile_folder(SLIDES.value, tiling, lambda files: bar(files, "tiling", "slide"))
+    check_labels(manifest)
+    for name in ignored:
+        print(f"left out, not a slide: {name}")
+    kept = Counter(manifest.kept()["label"].to_pylist())
+    for label, patches in sorted(Counter(manifest.table["label"].to_pylist()).items()):
+        print(f"{label}: {kept[label]} of {patches} patches kept")
+    paths = [out, out.with_suffix(".csv")] if CSV.value else [out]
+    for path in paths:
+        write_manifest(manifest, path)
+    print(f"\nmanifest: {', '.join(map(str, paths))}")
+
+
+if __name__ == "__main__":
+    run(main)
