@@ -1,8 +1,8 @@
 """The TFDS builder: slides to balanced, augmented samples in leak-free splits."""
 
 import dataclasses
+import functools
 import hashlib
-import io
 import json
 import sys
 from collections.abc import Iterator
@@ -10,20 +10,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import PIL.Image
 import tensorflow_datasets as tfds
 
 from nbjax.config import DatasetConfig, to_dict
+from nbjax.samples.assign import SPLITS
 from nbjax.samples.card import dataset_card, manifest_hash
-from nbjax.samples.plan import SPLITS, SamplePlan, plan_samples, samples_of
-from nbjax.samples.standardise import NO_PIXELS, add_sums, pixel_sums, standardisations
-from nbjax.samples.transforms import apply_transform
+from nbjax.samples.measure import audit_plan, check_audit, measure_patches, refused
+from nbjax.samples.plan import SamplePlan, plan_samples
+from nbjax.samples.records import records_of_patch, records_of_slide
+from nbjax.samples.standardise import standardisations
+from nbjax.samples.transforms import TRANSFORMS
 from nbjax.slides.manifest import Manifest, read_manifest
-from nbjax.slides.phantom import NOTE, SMALL, PhantomConfig, write_phantom
-from nbjax.slides.tile import check_unchanged, read_patches, tile_folder
-
-# Level 1 packs H&E patches within a few percent of level 6 and is several times faster.
-PNG_LEVEL = 1
+from nbjax.slides.phantom import NOTE, PAPER, SMALL, PhantomConfig, write_phantom
+from nbjax.slides.tile import Tiling, check_unchanged, read_patches, tile_folder
+from nbjax.threads import map_ahead
 
 
 @dataclasses.dataclass(kw_only=True)
@@ -34,11 +34,50 @@ class NeuroblastomaConfig(tfds.core.BuilderConfig):
         dataset: from slides to samples.
         phantom: the phantom to make; None reads the slides in the manual folder.
         manifest: a patch manifest of the slides, made earlier (and perhaps reviewed); None tiles them.
+        storage: one of `nbjax.samples.reading.STORAGES`.
     """
 
     dataset: DatasetConfig = dataclasses.field(default_factory=DatasetConfig)
     phantom: PhantomConfig | None = None
     manifest: str | None = None
+    storage: str = "samples"
+
+
+# One of the 61 slides is smaller than a patch, as in the paper's cohort.
+PAPER_TILING = Tiling(allow_small_slides=True)
+SOURCES = {
+    "phantom": ("A small phantom, no real tissue", SMALL, DatasetConfig()),
+    "paper_phantom": ("A phantom of the paper's size, no real tissue", PAPER, DatasetConfig(tiling=PAPER_TILING)),
+    "slides": ("The labelled slides in the manual folder", None, DatasetConfig()),
+}
+# What differs from the default: iterative filing, no leak, each sample stored as a PNG.
+VARIANTS: dict[str, tuple[str, dict[str, Any], str]] = {
+    "": ("iterative filing", {}, "samples"),
+    "exact": ("the partition of least discrepancy", {"method": "exact"}, "samples"),
+    "sequential": ("the authors' baseline partition", {"method": "sequential"}, "samples"),
+    "stratified": ("scikit-learn's StratifiedGroupKFold", {"method": "stratified_group_folds"}, "samples"),
+    "resampled": ("another near-optimal partition", {"method": "resampled"}, "samples"),
+    "exchange": ("experiment 2: one patch a family leaks", {"leak": "exchange"}, "samples"),
+    "random": ("experiment 3: patches of train and validation at random", {"leak": "random"}, "samples"),
+    "random_samples": ("experiment 3 on samples", {"leak": "random_samples"}, "samples"),
+    "train_moments": ("all splits standardised as train", {"standardisation": "train"}, "samples"),
+    "compact": ("each patch once, transformed when read", {}, "compact"),
+    "standardised": ("standardised float32 pixels", {}, "standardised"),
+}
+
+
+def _configs() -> list[NeuroblastomaConfig]:
+    return [
+        NeuroblastomaConfig(
+            name=f"{source}_{variant}" if variant else source,
+            description=f"{what}; {how}.",
+            phantom=phantom,
+            dataset=dataclasses.replace(dataset, **changes),
+            storage=storage,
+        )
+        for source, (what, phantom, dataset) in SOURCES.items()
+        for variant, (how, changes, storage) in VARIANTS.items()
+    ]
 
 
 class Builder(tfds.core.GeneratorBasedBuilder):
@@ -50,68 +89,93 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         "Put one folder a label in the manual folder: <label>/<slide>.<ext> or <label>/<family>/<slide>.<ext>; "
         "PNG, JPEG, TIFF or SVS."
     )
-    BUILDER_CONFIGS = [  # noqa: RUF012 (as above)
-        NeuroblastomaConfig(name="phantom", description="A small phantom, no real tissue.", phantom=SMALL),
-        NeuroblastomaConfig(name="slides", description="The labelled slides in the manual folder."),
-    ]
+    BUILDER_CONFIGS = _configs()
 
     def __init__(self, *, file_format: str | None = None, **kwargs: Any) -> None:
         """As TFDS's own, but ArrayRecord unless another format is asked for: it is read without TensorFlow."""
         super().__init__(file_format=file_format or "array_record", **kwargs)
+        self._on_beam = False
 
     def _info(self) -> tfds.core.DatasetInfo:
         """Features; class names and metadata are filled in once the slides are known."""
-        size = self.builder_config.dataset.tiling.patch_size
+        config = self.builder_config
         return self.dataset_info_from_configs(
-            features=tfds.features.FeaturesDict(
-                {
-                    "image": tfds.features.Image(shape=(size, size, 3), encoding_format="png"),
-                    "label": tfds.features.ClassLabel(),
-                    "family": tfds.features.Text(),
-                    "slide": tfds.features.Text(),
-                    "x": np.int32,
-                    "y": np.int32,
-                    "transform": np.int32,
-                }
-            ),
+            features=_features(config.dataset.tiling.patch_size, config.storage),
             supervised_keys=("image", "label"),
             metadata=tfds.core.MetadataDict(),
         )
 
-    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Iterator]:
-        """Tiles, partitions and measures the slides; the pixels are read again when the samples are written."""
+    def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> Any:
+        # Where TFDS has Beam options it runs Beam; the generators then must be Beam's too.
+        self._on_beam = bool(download_config.beam_options or download_config.beam_runner)
+        return super()._download_and_prepare(dl_manager, download_config)
+
+    def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
+        """Tiles, partitions, measures and audits the slides; pixels are read again when the samples are written."""
         config = self.builder_config
-        if config.phantom is None:
-            folder = Path(dl_manager.manual_dir)
-        else:
-            folder = Path(dl_manager.download_dir) / f"phantom-{_digest(to_dict(config.phantom))}"
-            write_phantom(config.phantom, folder)
+        folder = _slides(dl_manager, config)
         manifest = _manifest(folder, config)
         plan = plan_samples(manifest, config.dataset)
+        pixels = (patch for _, patch in read_patches(folder, plan.patches, manifest.patch_size))
+        measured = measure_patches(plan, pixels)
+        violations = audit_plan(plan, manifest.patch_size, measured.fingerprints)
+        check_audit(refused(plan, violations, config.dataset.leak, config.dataset.accept))
+        moments = standardisations(config.dataset.standardisation, measured.sums)
+        card = dataset_card(manifest, plan, moments, violations, config.dataset)
         self.info.features["label"].names = list(plan.labels)
-        card = dataset_card(manifest, plan, _standardisations(folder, manifest, plan, config.dataset), config.dataset)
-        self.info.metadata.update(card | {"phantom": (folder / NOTE).is_file()})
-        return {split: self._generate_examples(folder, plan, split, manifest.patch_size) for split in SPLITS}
+        self.info.metadata.update(card | {"storage": config.storage, "phantom": (folder / NOTE).is_file()})
+        return {
+            split: self._generate_examples(folder, plan, split, manifest.patch_size, moments[split]) for split in SPLITS
+        }
 
-    def _generate_examples(self, folder: Path, plan: SamplePlan, split: str, size: int) -> Iterator[tuple[str, dict]]:
-        """Yields `<slide>/<y>/<x>/<transform>` and the sample."""
-        transforms = dict(samples_of(plan, split))
-        rows = sorted(transforms)
-        for index, pixels in read_patches(folder, plan.patches.take(rows), size):
-            row: dict[str, Any] = plan.patches.slice(rows[index], 1).to_pylist()[0]
-            for transform in transforms[rows[index]]:
-                yield (
-                    f"{row['slide']}/{row['y']}/{row['x']}/{transform}",
-                    {
-                        "image": _png(apply_transform(pixels, transform)),
-                        "label": row["label"],
-                        "family": row["family"],
-                        "slide": row["slide"],
-                        "x": row["x"],
-                        "y": row["y"],
-                        "transform": transform,
-                    },
-                )
+    def _generate_examples(self, folder: Path, plan: SamplePlan, split: str, size: int, moments: Any) -> Any:
+        """Yields `<slide>/<y>/<x>/<transform>` and the sample; on Beam a transform that does, one slide a step."""
+        here = plan.split == SPLITS.index(split)
+        patches, first = np.unique(plan.patch[here], return_index=True)
+        transforms = np.split(plan.transform[here], first[1:])
+        table = plan.patches.take(patches)
+        encode = functools.partial(records_of_patch, storage=self.builder_config.storage, moments=moments)
+        if self._on_beam:
+            return records_of_slide(folder, table, transforms, size, encode)
+        return _generate(folder, table, transforms, size, encode)
+
+
+def _features(size: int, storage: str) -> tfds.features.FeaturesDict:
+    """The features of a record (see `records_of_patch`) of a patch with an edge of `size` pixels."""
+    shape = (size, size, 3)
+    image: Any = tfds.features.Image(shape=shape, encoding_format="png")
+    if storage == "standardised":
+        image = tfds.features.Tensor(shape=shape, dtype=np.float32, encoding=tfds.features.Encoding.BYTES)
+    transform = {"transform": np.int32}
+    if storage == "compact":
+        transform = {"transforms": tfds.features.Tensor(shape=(len(TRANSFORMS),), dtype=np.int32)}
+    return tfds.features.FeaturesDict(
+        {
+            "image": image,
+            "label": tfds.features.ClassLabel(),
+            "family": tfds.features.Text(),
+            "slide": tfds.features.Text(),
+            "x": np.int32,
+            "y": np.int32,
+            **transform,
+        }
+    )
+
+
+def _generate(folder: Path, table: Any, transforms: list[np.ndarray], size: int, encode: Any) -> Iterator[Any]:
+    rows = table.to_pylist()
+    jobs = ((pixels, rows[index], transforms[index]) for index, pixels in read_patches(folder, table, size))
+    for records in map_ahead(lambda job: encode(*job), jobs):
+        yield from records
+
+
+def _slides(dl_manager: tfds.download.DownloadManager, config: NeuroblastomaConfig) -> Path:
+    """The folder of slides; a phantom is drawn where it does not lie already."""
+    if config.phantom is None:
+        return Path(dl_manager.manual_dir)
+    folder = Path(dl_manager.download_dir) / f"phantom-{_digest(to_dict(config.phantom))}"
+    write_phantom(config.phantom, folder)
+    return folder
 
 
 def _manifest(folder: Path, config: NeuroblastomaConfig) -> Manifest:
@@ -122,33 +186,17 @@ def _manifest(folder: Path, config: NeuroblastomaConfig) -> Manifest:
     return manifest
 
 
-def _standardisations(folder: Path, manifest: Manifest, plan: SamplePlan, config: DatasetConfig) -> dict[str, Any]:
-    """Mean and deviation of each split's samples, from one pass over the patches."""
-    transforms = {row: each for split in SPLITS for row, each in samples_of(plan, split)}
-    sums = dict.fromkeys(SPLITS, NO_PIXELS)
-    for row, pixels in read_patches(folder, plan.patches, manifest.patch_size):
-        split = SPLITS[plan.split[row]]
-        sums[split] = add_sums(sums[split], pixel_sums(pixels, len(transforms[row])))
-    return standardisations(config.standardisation, sums)
-
-
-def _png(pixels: np.ndarray) -> io.BytesIO:
-    """Lossless bytes that TFDS stores as they are, so that building needs no TensorFlow."""
-    file = io.BytesIO()
-    PIL.Image.fromarray(np.ascontiguousarray(pixels)).save(file, "PNG", compress_level=PNG_LEVEL)
-    file.seek(0)
-    return file
-
-
-def build_from_manifest(slides: Path, manifest: Path, dataset: DatasetConfig, data_dir: Path) -> Path:
+def build_from_manifest(
+    slides: Path, manifest: Path, dataset: DatasetConfig, data_dir: Path, storage: str = "samples"
+) -> Path:
     """Builds the dataset of a manifest below `data_dir`, unless it is there already, and returns its folder.
 
     The config's name ends in a hash of the manifest's content and the dataset's config: another manifest or another
     config is another folder.
     """
-    name = f"manifest-{_digest([manifest_hash(read_manifest(manifest)), to_dict(dataset)])}"
+    name = f"manifest-{_digest([manifest_hash(read_manifest(manifest)), to_dict(dataset), storage])}"
     config = NeuroblastomaConfig(
-        name=name, description="Slides of a manifest.", dataset=dataset, manifest=str(manifest)
+        name=name, description="Slides of a manifest.", dataset=dataset, manifest=str(manifest), storage=storage
     )
     if not sys.stderr.isatty():
         tfds.disable_progress_bar()

@@ -13,8 +13,7 @@ import pytest
 from datasets.neuroblastoma.neuroblastoma_dataset_builder import build_from_manifest
 from nbjax.config import DatasetConfig
 from nbjax.errors import InputError
-from nbjax.samples.reading import columns, decode, image_batches, open_dataset
-from nbjax.samples.standardise import standardise
+from nbjax.samples.reading import columns, decode, image_batches, open_dataset, standardised
 from nbjax.samples.transforms import apply_transform
 from nbjax.slides import Tiling, tile_folder, write_manifest
 
@@ -31,8 +30,8 @@ def built(slides, tmp_path_factory):
 def test_no_family_is_in_two_splits_and_no_patch_is_lost(built, slides):
     seen = {}
     patches = 0
-    for split, source in built.splits.items():
-        rows = columns(source)
+    for split in built.splits:
+        rows = columns(built, split)
         patches += int((rows["transform"] == 0).sum())
         for family in set(rows["family"]):
             assert seen.setdefault(family, split) == split
@@ -49,7 +48,7 @@ def test_every_sample_is_its_patch_under_its_transform(built, slides):
 
 def test_counts_are_those_of_the_card(built):
     for split, labels in built.card["counts"].items():
-        rows = columns(built.splits[split])
+        rows = columns(built, split)
         for index, label in enumerate(built.card["classes"]):
             here = rows["label"] == index
             assert (
@@ -59,10 +58,8 @@ def test_counts_are_those_of_the_card(built):
 
 
 def test_each_standardised_split_has_mean_0_and_deviation_1(built):
-    for split, source in built.splits.items():
-        images = np.concatenate(
-            [standardise(batch, built.standardisation(split)) for batch in image_batches(source, 64)]
-        )
+    for split in built.splits:
+        images = np.concatenate([standardised(built, split, batch) for batch in image_batches(built, split, 64)])
         np.testing.assert_allclose(images.mean(axis=(0, 1, 2), dtype=np.float64), 0, atol=1e-4)
         np.testing.assert_allclose(images.std(axis=(0, 1, 2), dtype=np.float64), 1, atol=1e-4)
 

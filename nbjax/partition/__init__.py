@@ -2,6 +2,7 @@
 
 from nbjax.partition.audit import Violation, audit_patches
 from nbjax.partition.experiments import exchange, random
+from nbjax.partition.fingerprints import Fingerprints, fingerprint_patches
 from nbjax.partition.heatmap import DiscrepancyMap, discrepancy_map
 from nbjax.partition.inputs import SPLITS
 from nbjax.partition.partition import (
@@ -20,6 +21,7 @@ __all__ = [
     "METHODS",
     "SPLITS",
     "DiscrepancyMap",
+    "Fingerprints",
     "JointPartition",
     "Partition",
     "Quality",
@@ -28,6 +30,7 @@ __all__ = [
     "audit_patches",
     "discrepancy_map",
     "exchange",
+    "fingerprint_patches",
     "grouped_folds",
     "measure_quality",
     "partition_classes",

@@ -9,8 +9,7 @@ Kinds of violation, by the names that a dataset's config may allow:
 - `similar`: patches in different splits look alike under one of the eight transforms (see `similarity_bits`).
 """
 
-import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from typing import NamedTuple
 
@@ -18,13 +17,10 @@ import numpy as np
 from scipy.spatial import KDTree
 
 from nbjax.errors import InputError
+from nbjax.partition.fingerprints import MOST_DIFFERENT_BITS, Fingerprints, similarity_bits
 from nbjax.partition.inputs import SPLITS
 
 KINDS = ("family", "label", "overlap", "identical", "similar")
-# Of 256 signs of a patch's lowest spatial frequencies. Unrelated patches differ in about half of them.
-FREQUENCIES = 16
-MOST_DIFFERENT_BITS = 60
-_GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 # Hashes compared at once: bounds the memory of a comparison to about 100 MB.
 _BLOCK = 256
 
@@ -43,18 +39,6 @@ class Violation(NamedTuple):
     patches: tuple[int, ...]
 
 
-class Fingerprints(NamedTuple):
-    """What the audit keeps of the patches' pixels.
-
-    Attributes:
-        digests: equal for patches that are equal under one of the eight transforms `[patches]`.
-        frequencies: lowest coefficients of the cosine transform of the grey image, float32 `[patches, 16, 16]`.
-    """
-
-    digests: list[bytes]
-    frequencies: np.ndarray
-
-
 def audit_patches(
     slide: Sequence[str] | np.ndarray,
     family: Sequence[str] | np.ndarray,
@@ -63,7 +47,7 @@ def audit_patches(
     y: np.ndarray,
     split: np.ndarray,
     patch_size: int,
-    pixels: Iterable[np.ndarray] | None = None,
+    fingerprints: Fingerprints | None = None,
 ) -> list[Violation]:
     """Looks for whatever a split shares with another.
 
@@ -75,14 +59,14 @@ def audit_patches(
         y: level-0 pixels of the upper edge, int `[patches]`.
         split: 0 train, 1 validation, 2 test, int `[patches]`.
         patch_size: edge in level-0 pixels.
-        pixels: the patches themselves in the same order, uint8 `[H, W, 3]` each, read once; None to leave out
-            `identical` and `similar`.
+        fingerprints: of the patches in the same order, from `fingerprint_patches`; None leaves out `identical` and
+            `similar`.
 
     Returns:
         The violations found, in the order of `KINDS`; empty where there is none.
 
     Raises:
-        InputError: arrays of different lengths, an unknown split, a patch size below 1, or pixels that do not fit.
+        InputError: arrays of different lengths, an unknown split, a patch size below 1, or fingerprints that do not fit.
     """
     columns = {
         name: np.asarray(values)
@@ -95,15 +79,20 @@ def audit_patches(
     violations = [
         *_mixed(columns["family"], split, "family", "splits", SPLITS),
         *_mixed(columns["family"], columns["label"], "label", "labels", None),
-        *_overlaps(columns["slide"], np.stack([columns["x"], columns["y"]], axis=1), split, patch_size),
+        *_overlaps(columns, patch_size),
     ]
-    if pixels is not None:
-        fingerprints = fingerprint(pixels)
+    if fingerprints is not None:
         if len(fingerprints.digests) != len(split):
-            raise InputError(f"pixels: found {len(fingerprints.digests)} patches, expected {len(split)}, one a row.")
-        violations += _identical(fingerprints.digests, split)
-        violations += _similar(fingerprints, split)
+            raise InputError(f"fingerprints: found {len(fingerprints.digests)}, expected {len(split)}, one a patch.")
+        violations += _identical(fingerprints.digests, columns)
+        violations += _similar(fingerprints, columns)
     return violations
+
+
+def _place(columns: dict[str, np.ndarray], patch: int) -> str:
+    """A patch in words that find it: its slide, corner and split."""
+    slide, x, y = (columns[name][patch] for name in ("slide", "x", "y"))
+    return f"{slide} at x={x}, y={y} ({SPLITS[columns['split'][patch]]})"
 
 
 def _check(columns: dict[str, np.ndarray], patch_size: int) -> None:
@@ -136,9 +125,10 @@ def _mixed(
         yield Violation(kind, f"Family {families[mixed]} has patches of the {noun} {', '.join(found)}.", patches)
 
 
-def _overlaps(slide: np.ndarray, corners: np.ndarray, split: np.ndarray, patch_size: int) -> Iterator[Violation]:
+def _overlaps(columns: dict[str, np.ndarray], patch_size: int) -> Iterator[Violation]:
     """Slides with patches of different splits that share pixels."""
-    slides, number = np.unique(slide, return_inverse=True)
+    split, corners = columns["split"], np.stack([columns["x"], columns["y"]], axis=1)
+    slides, number = np.unique(columns["slide"], return_inverse=True)
     order = np.argsort(number, kind="stable")
     for patches in np.split(order, np.flatnonzero(np.diff(number[order])) + 1):
         for first, second in combinations(range(len(SPLITS)), 2):
@@ -153,113 +143,32 @@ def _overlaps(slide: np.ndarray, corners: np.ndarray, split: np.ndarray, patch_s
                 yield Violation(
                     "overlap",
                     f"Slide {slides[number[patches[0]]]}: {len(pairs)} pairs of patches share pixels between "
-                    f"{SPLITS[first]} and {SPLITS[second]}, the first pair is {pairs[0][0]} and {pairs[0][1]}.",
+                    f"{SPLITS[first]} and {SPLITS[second]}, first {_place(columns, pairs[0][0])} and "
+                    f"{_place(columns, pairs[0][1])}.",
                     tuple(sorted({patch for pair in pairs for patch in pair})),
                 )
 
 
-def fingerprint(pixels: Iterable[np.ndarray]) -> Fingerprints:
-    """Reads patches once.
-
-    Args:
-        pixels: uint8 `[H, W, 3]` each.
-
-    Raises:
-        InputError: an array of another type or shape.
-    """
-    digests, frequencies = [], []
-    bases: dict[int, np.ndarray] = {}
-    for number, patch in enumerate(pixels):
-        if patch.dtype != np.uint8 or patch.ndim != 3 or patch.shape[2] != 3:
-            raise InputError(f"pixels: patch {number} is {patch.dtype} {patch.shape}, expected uint8 (H, W, 3).")
-        values = patch.astype(np.float32)
-        digests.append(_digest(patch, values))
-        grey = values @ _GREY
-        rows, columns = (bases.setdefault(size, _cosines(size)) for size in grey.shape)
-        frequencies.append(rows @ grey @ columns.T)
-    return Fingerprints(digests, np.array(frequencies, dtype=np.float32).reshape(-1, FREQUENCIES, FREQUENCIES))
-
-
-def _digest(patch: np.ndarray, values: np.ndarray) -> bytes:
-    """A hash of the patch, turned the way that makes its sums of rows, then of columns, come first in order.
-
-    The sums are whole numbers below 2^24, so float32 holds them exactly (edges up to 65,000 pixels).
-    """
-    height, width = patch.shape[:2]
-    of_rows = np.matmul(np.ones((1, width), np.float32), values).reshape(height, 3)
-    of_columns = (np.ones((1, height), np.float32) @ values.reshape(height, -1)).reshape(width, 3)
-    sums = (of_rows, of_columns)
-    keys = {}
-    for transposed in (False, True):
-        for flip_rows in (1, -1):
-            for flip_columns in (1, -1):
-                along, across = sums[transposed], sums[not transposed]
-                key = along[::flip_rows].tobytes() + across[::flip_columns].tobytes()
-                keys[transposed, flip_rows, flip_columns] = (len(along), key)
-    least = min(keys.values())
-    candidates = []
-    for (transposed, flip_rows, flip_columns), key in keys.items():
-        if key == least:
-            turned = patch.transpose(1, 0, 2) if transposed else patch
-            turned = np.ascontiguousarray(turned[::flip_rows, ::flip_columns])
-            candidates.append(hashlib.sha256(str(turned.shape).encode() + turned.tobytes()).digest())
-    return min(candidates)
-
-
-def _cosines(size: int) -> np.ndarray:
-    """The first rows of the cosine transform (type II), float32 `[16, size]`."""
-    places = (np.arange(size) + 0.5) / size
-    return np.cos(np.pi * np.arange(FREQUENCIES)[:, None] * places[None, :]).astype(np.float32)
-
-
-def _identical(digests: list[bytes], split: np.ndarray) -> Iterator[Violation]:
+def _identical(digests: list[bytes], columns: dict[str, np.ndarray]) -> Iterator[Violation]:
     """Sets of equal patches that lie in more than one split."""
+    split = columns["split"]
     alike: dict[bytes, list[int]] = {}
     for patch, digest in enumerate(digests):
         alike.setdefault(digest, []).append(patch)
     for patches in alike.values():
-        splits = sorted(set(split[patches].tolist()))
-        if len(splits) > 1:
+        others = [patch for patch in patches if split[patch] != split[patches[0]]]
+        if others:
             yield Violation(
                 "identical",
-                f"Patches {', '.join(map(str, patches))} are identical under a dihedral transform, in the splits "
-                f"{', '.join(SPLITS[one] for one in splits)}.",
+                f"{len(patches)} patches are identical under a dihedral transform and lie in several splits, among them "
+                f"{_place(columns, patches[0])} and {_place(columns, others[0])}.",
                 tuple(patches),
             )
 
 
-def similarity_bits(frequencies: np.ndarray) -> np.ndarray:
-    """Perceptual hashes: the signs of the lowest frequencies, under each of the eight transforms.
-
-    Patches count as similar when at most `MOST_DIFFERENT_BITS` of 256 signs differ. Measured on 1,044 patches of 23
-    patients (BreaKHis, 250 pixels): among a million pairs of different patients none differed in fewer than 88; copies
-    compressed again (JPEG quality 20), scaled by a half, blurred, made noisier or darker differed in at most 13, 20 %
-    brighter ones in at most 58, ones moved by 3 pixels in at most 41 and by 8 pixels in about 67, which is not found.
-
-    A flip changes the sign of every odd frequency along its axis, a transposition exchanges the axes; the constant term
-    is left out.
-
-    Args:
-        frequencies: float32 `[patches, 16, 16]`.
-
-    Returns:
-        uint64 `[8, patches, 4]`, the first under the identity.
-    """
-    signs = np.where(np.arange(FREQUENCIES) % 2 == 1, -1, 1).astype(np.float32)
-    hashes = []
-    for transposed in (False, True):
-        turned = frequencies.swapaxes(1, 2) if transposed else frequencies
-        for flip_rows in (False, True):
-            for flip_columns in (False, True):
-                factor = (signs[:, None] if flip_rows else 1) * (signs[None, :] if flip_columns else 1)
-                bits = (turned * factor > 0).reshape(len(frequencies), -1)
-                bits[:, 0] = False
-                hashes.append(np.packbits(bits, axis=1).view(np.uint64))
-    return np.stack(hashes)
-
-
-def _similar(fingerprints: Fingerprints, split: np.ndarray) -> Iterator[Violation]:
+def _similar(fingerprints: Fingerprints, columns: dict[str, np.ndarray]) -> Iterator[Violation]:
     """Pairs of patches in different splits that look alike but are not identical."""
+    split = columns["split"]
     hashes = similarity_bits(fingerprints.frequencies)
     for first, second in combinations(range(len(SPLITS)), 2):
         larger, smaller = sorted((np.flatnonzero(split == one) for one in (first, second)), key=len, reverse=True)
@@ -277,8 +186,7 @@ def _similar(fingerprints: Fingerprints, split: np.ndarray) -> Iterator[Violatio
                 if fingerprints.digests[pair[0]] != fingerprints.digests[pair[1]]:
                     yield Violation(
                         "similar",
-                        f"Patches {pair[0]} ({SPLITS[split[pair[0]]]}) and {pair[1]} ({SPLITS[split[pair[1]]]}) look "
-                        f"alike: {different[i, j]} of 256 signs of their spatial frequencies differ under a dihedral "
-                        "transform.",
+                        f"{_place(columns, pair[0])} and {_place(columns, pair[1])} look alike: under a dihedral transform "
+                        f"{different[i, j]} of 256 signs of their spatial frequencies differ.",
                         tuple(pair),
                     )

@@ -13,7 +13,7 @@ from nbjax.analysis.selection import CELL
 from nbjax.errors import InputError
 from nbjax.report import figures, words
 from nbjax.report.reading import METRICS
-from nbjax.samples.reading import columns, decode, open_dataset
+from nbjax.samples.reading import Dataset, columns, open_dataset, picture
 
 SHEET_COLUMNS = 8
 
@@ -45,9 +45,9 @@ def draw(
     classes = study["dataset"]["classes"]
     dataset = folder / study["dataset"]["folder"]
     if dataset.is_dir():
-        splits = open_dataset(dataset).splits
-        rows = {name: columns(split) for name, split in splits.items()}
-        drawn["samples"] = Drawn(figures.sample_sheet(_sheet(splits, rows, classes)), None)
+        opened = open_dataset(dataset)
+        rows = {split: columns(opened, split) for split in opened.splits}
+        drawn["samples"] = Drawn(figures.sample_sheet(_sheet(opened, rows, classes)), None)
         drawn["families"] = _families(rows, classes)
     if study["chosen"] is not None:
         drawn |= _curves(history, study["chosen"])
@@ -58,7 +58,7 @@ def draw(
 
 
 def _sheet(
-    splits: Mapping[str, Any], rows: Mapping[str, Mapping[str, np.ndarray]], classes: Sequence[str]
+    dataset: Dataset, rows: Mapping[str, Mapping[str, np.ndarray]], classes: Sequence[str]
 ) -> dict[str, np.ndarray]:
     """Untransformed patches of each label and split, of as many families as possible."""
     sheet = {}
@@ -67,7 +67,7 @@ def _sheet(
             plain = np.flatnonzero((values["label"] == index) & (values["transform"] == 0))
             order = plain[np.lexsort((values["y"][plain], values["x"][plain], values["family"][plain]))]
             spread = np.linspace(0, len(order) - 1, min(SHEET_COLUMNS, len(order))).round().astype(int)
-            sheet[f"{label}, {split}"] = np.stack([decode(splits[split][int(row)]["image"]) for row in order[spread]])
+            sheet[f"{label}, {split}"] = np.stack([picture(dataset, split, row) for row in order[spread]])
     return sheet
 
 

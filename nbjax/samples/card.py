@@ -1,15 +1,25 @@
-"""What is known of a built dataset: counts, partition quality, standardisation, where it came from."""
+"""What is known of a built dataset: counts, partition quality, audit, standardisation, where it came from."""
 
 import hashlib
+import importlib.metadata
 import json
+import platform
 from collections import Counter
 from typing import Any
 
 from nbjax import __version__
 from nbjax.config import DatasetConfig, to_dict
-from nbjax.samples.plan import SPLITS, SamplePlan, count_samples
+from nbjax.partition import Partition, Violation
+from nbjax.samples.assign import SPLITS
+from nbjax.samples.measure import violations_by_kind
+from nbjax.samples.plan import SamplePlan, count_samples
 from nbjax.samples.standardise import Standardisation
 from nbjax.slides.manifest import Manifest
+
+# What decides the bytes of a dataset.
+TOOLS = ("numpy", "scipy", "pillow", "scikit-learn", "tensorflow-datasets", "array_record")
+# Violations of one kind that the card spells out; all are counted.
+MOST_MESSAGES = 20
 
 
 def manifest_hash(manifest: Manifest) -> str:
@@ -23,31 +33,30 @@ def manifest_hash(manifest: Manifest) -> str:
 
 
 def dataset_card(
-    manifest: Manifest, plan: SamplePlan, standardisations: dict[str, Standardisation], config: DatasetConfig
+    manifest: Manifest,
+    plan: SamplePlan,
+    standardisations: dict[str, Standardisation],
+    violations: list[Violation],
+    config: DatasetConfig,
 ) -> dict[str, Any]:
     """The dataset's metadata as plain JSON values, keyed as the report reads them."""
     labels = manifest.table["label"].to_pylist()
-    slides = dict(zip(manifest.table["slide"].to_pylist(), labels, strict=True))
-    families = dict(zip(manifest.table["family"].to_pylist(), labels, strict=True))
+    slides = set(zip(manifest.table["slide"].to_pylist(), labels, strict=True))
+    families = set(zip(manifest.table["family"].to_pylist(), labels, strict=True))
     rejected = Counter(reason for reason in manifest.table["reason"].to_pylist() if reason)
     return {
         "classes": list(plan.labels),
         "patch_size": manifest.patch_size,
-        "slides": dict(sorted(Counter(slides.values()).items())),
-        "families": dict(sorted(Counter(families.values()).items())),
+        "slides": dict(sorted(Counter(label for _, label in slides).items())),
+        "families": dict(sorted(Counter(label for _, label in families).items())),
         "counts": count_samples(plan),
         "rejected": dict(rejected),
         "border_pixels_lost": border_loss(manifest),
-        "partition": {
-            label: {
-                "method": config.method,
-                "discrepancy": float(partition.discrepancy),
-                "proportions": [float(value) for value in partition.proportions],
-                "diversities": [float(value) for value in partition.diversities],
-                "mu": None if partition.mu is None else float(partition.mu),
-                "epsilon": None if partition.epsilon is None else float(partition.epsilon),
-            }
-            for label, partition in plan.partitions.items()
+        "partition": {label: describe_partition(partition) for label, partition in plan.partitions.items()},
+        "leak": config.leak,
+        "audit": {
+            kind: {"findings": len(found), "messages": [one.message for one in found[:MOST_MESSAGES]]}
+            for kind, found in violations_by_kind(violations)
         },
         "standardisation": {
             "mode": config.standardisation,
@@ -57,6 +66,26 @@ def dataset_card(
         "config": to_dict(config),
         "sha256": manifest_hash(manifest),
         "nbjax": __version__,
+        "versions": {
+            "python": platform.python_version(),
+            **{name: importlib.metadata.version(name) for name in TOOLS},
+        },
+    }
+
+
+def describe_partition(partition: Partition) -> dict[str, Any]:
+    """One class's partition as plain JSON values."""
+    return {
+        "method": partition.method,
+        "found_by": partition.found_by,
+        "discrepancy": partition.discrepancy,
+        "proportions": list(partition.proportions),
+        "diversities": list(partition.diversities),
+        "mu": partition.mu,
+        "epsilon": partition.epsilon,
+        "optima": [{"mu": list(one.mu), "epsilon": list(one.epsilon)} for one in partition.optima],
+        "lower_bound": partition.lower_bound,
+        "gap": partition.gap,
     }
 
 

@@ -10,9 +10,13 @@ import numpy as np
 import PIL.Image
 
 from nbjax.errors import InputError
-from nbjax.samples.standardise import Standardisation
+from nbjax.samples.standardise import Standardisation, standardise
+from nbjax.samples.transforms import apply_transform
 
-COLUMNS = ("label", "family", "slide", "x", "y", "transform")
+COLUMNS = ("label", "family", "slide", "x", "y")
+# How the builder stores samples: each as a PNG, each as standardised float32, or each patch once with the list of its
+# transforms.
+STORAGES = ("samples", "standardised", "compact")
 
 
 class Dataset(NamedTuple):
@@ -21,17 +25,24 @@ class Dataset(NamedTuple):
     Attributes:
         folder: where its ArrayRecord files lie.
         card: its metadata, see `nbjax.samples.card`.
-        splits: by name; element i is a sample with its image still encoded.
+        splits: by name; element i is a record with its image still encoded.
+        samples: by split, int32 `[samples, 2]`: the record of each sample and the transform that it must still get.
     """
 
     folder: Path
     card: Mapping[str, Any]
     splits: Mapping[str, Sequence[Mapping[str, Any]]]
+    samples: Mapping[str, np.ndarray]
 
     def standardisation(self, split: str) -> Standardisation:
         """What the split's pixels are standardised with."""
         moments = self.card["standardisation"]
         return Standardisation(tuple(moments["mean"][split]), tuple(moments["std"][split]))
+
+    @property
+    def is_standardised(self) -> bool:
+        """Whether the stored images already are standardised float32."""
+        return bool(self.card["storage"] == "standardised")
 
 
 def open_dataset(folder: str | Path) -> Dataset:
@@ -48,34 +59,70 @@ def open_dataset(folder: str | Path) -> Dataset:
         raise InputError(f"{folder}: no built dataset lies here (no dataset_info.json); build it with `tfds build`.")
     try:
         builder = tfds.builder_from_directory(folder)
-        decoders = {"image": tfds.decode.SkipDecoding()}
+        card = dict(builder.info.metadata or {})
+        decoders = None if card["storage"] == "standardised" else {"image": tfds.decode.SkipDecoding()}
         splits = {name: builder.as_data_source(split=name, decoders=decoders) for name in builder.info.splits}
     except (ValueError, KeyError, OSError, RuntimeError) as error:
         raise InputError(f"{folder}: the dataset is damaged ({error}); build it again.") from error
-    return Dataset(folder, dict(builder.info.metadata or {}), splits)
+    compact = card["storage"] == "compact"
+    samples = {name: _compact_samples(source) if compact else _plain_samples(source) for name, source in splits.items()}
+    return Dataset(folder, card, splits, samples)
 
 
-def columns(split: Sequence[Mapping[str, Any]]) -> dict[str, np.ndarray]:
+def _plain_samples(source: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    return np.stack([np.arange(len(source)), np.zeros(len(source))], axis=1).astype(np.int32)
+
+
+def _compact_samples(source: Sequence[Mapping[str, Any]]) -> np.ndarray:
+    return np.argwhere(np.stack([source[index]["transforms"] for index in range(len(source))])).astype(np.int32)
+
+
+def columns(dataset: Dataset, split: str) -> dict[str, np.ndarray]:
     """Everything but the pixels: one array `[samples]` a column; family and slide as text."""
-    rows = [split[index] for index in range(len(split))]
-    return {name: np.asarray([_text(row[name]) for row in rows]) for name in COLUMNS}
+    source = dataset.splits[split]
+    record, transform = dataset.samples[split].T
+    names = COLUMNS if dataset.card["storage"] == "compact" else (*COLUMNS, "transform")
+    rows = [[_text(row[name]) for name in names] for row in (source[index] for index in range(len(source)))]
+    table = {name: np.asarray(values)[record] for name, values in zip(names, zip(*rows, strict=True), strict=True)}
+    return {**table, "transform": transform} if dataset.card["storage"] == "compact" else table
 
 
 def _text(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 
 
-def image_batches(split: Sequence[Mapping[str, Any]], batch_size: int, workers: int = 2) -> Iterator[np.ndarray]:
-    """Decoded pixels in storage order, uint8 `[batch, H, W, 3]`; the last batch may be smaller."""
+def image_batches(dataset: Dataset, split: str, batch_size: int, workers: int = 2) -> Iterator[np.ndarray]:
+    """Images `[batch, H, W, 3]` in the order of `columns`, uint8, or float32 where they are stored standardised.
+
+    The last batch may be smaller.
+    """
+    source, samples = dataset.splits[split], dataset.samples[split]
     with ThreadPoolExecutor(workers) as pool:
-        for start in range(0, len(split), batch_size):
-            stop = min(start + batch_size, len(split))
-            yield np.stack(list(pool.map(lambda index: decode(split[index]["image"]), range(start, stop))))
+        for start in range(0, len(samples), batch_size):
+            batch = samples[start : start + batch_size]
+            records, place = np.unique(batch[:, 0], return_inverse=True)
+            images = list(pool.map(lambda record: decode(source[int(record)]["image"]), records))
+            yield np.stack([apply_transform(images[one], int(t)) for one, t in zip(place, batch[:, 1], strict=True)])
 
 
-def decode(png: bytes) -> np.ndarray:
-    """The pixels of an encoded sample, uint8 `[H, W, 3]`."""
-    return np.asarray(PIL.Image.open(io.BytesIO(png)))
+def standardised(dataset: Dataset, split: str, images: np.ndarray) -> np.ndarray:
+    """Images `[..., 3]` as `image_batches` gives them, standardised with their split's moments: float32."""
+    return images if dataset.is_standardised else standardise(images, dataset.standardisation(split))
+
+
+def picture(dataset: Dataset, split: str, sample: int) -> np.ndarray:
+    """One sample as it was before standardising, uint8 `[H, W, 3]`."""
+    record, transform = dataset.samples[split][sample]
+    image = apply_transform(decode(dataset.splits[split][int(record)]["image"]), int(transform))
+    if not dataset.is_standardised:
+        return image
+    mean, std = dataset.standardisation(split)
+    return np.rint((image * np.asarray(std) + np.asarray(mean)) * 255).astype(np.uint8)
+
+
+def decode(image: bytes | np.ndarray) -> np.ndarray:
+    """The pixels of a stored image `[H, W, 3]`: uint8 of a PNG, float32 as they are."""
+    return image if isinstance(image, np.ndarray) else np.asarray(PIL.Image.open(io.BytesIO(image)))
 
 
 def centre_crop(images: np.ndarray, size: int) -> np.ndarray:

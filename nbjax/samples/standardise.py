@@ -29,12 +29,17 @@ class PixelSums(NamedTuple):
 NO_PIXELS = PixelSums(0, np.zeros(3, np.int64), np.zeros(3, np.int64))
 
 
-def pixel_sums(images: np.ndarray, times: int = 1) -> PixelSums:
-    """Sums over uint8 `[..., 3]`, each pixel counted `times` (a transform changes no sum)."""
+def pixel_sums(images: np.ndarray) -> PixelSums:
+    """Sums over uint8 `[..., 3]`."""
     flat = images.reshape(-1, 3)
     counts = np.stack([np.bincount(flat[:, channel], minlength=256) for channel in range(3)]).astype(np.int64)
     values = np.arange(256, dtype=np.int64)
-    return PixelSums(len(flat) * times, counts @ values * times, counts @ values**2 * times)
+    return PixelSums(len(flat), counts @ values, counts @ values**2)
+
+
+def repeat_sums(sums: PixelSums, times: int) -> PixelSums:
+    """Sums in which each pixel counts so many times; a transform of a patch changes no sum."""
+    return PixelSums(sums.pixels * times, sums.sums * times, sums.squares * times)
 
 
 def add_sums(one: PixelSums, other: PixelSums) -> PixelSums:

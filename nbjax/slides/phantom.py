@@ -6,6 +6,7 @@ cell size and density whatever their label, so that patches of one slide look al
 statistics; it says nothing of any tumour.
 """
 
+import contextlib
 import dataclasses
 import hashlib
 import itertools
@@ -22,12 +23,15 @@ from nbjax.errors import InputError
 from nbjax.fields import check, check_types
 from nbjax.files import replacing
 from nbjax.slides.phantom_tissue import draw_look, draw_tissue
+from nbjax.threads import map_ahead
 
 # How differentiated the tissue of each label is in the textbook.
 DIFFERENTIATION = {"PD": 0.0, "D": 1.0}
 NOTE = "PHANTOM.txt"
 # Counts up whenever the same config gives other pixels: folders drawn by an older version are then refused.
 VERSION = 1
+# A higher level packs such pictures hardly better and takes several times as long.
+PNG_LEVEL = 1
 # Most slides of the paper's cohort are cut to multiples of the patch size (paper III.A).
 MULTIPLE = 250
 REMAINDER_CHANCE = 0.3
@@ -99,7 +103,7 @@ SMALL = PhantomConfig(
 # The cohort has 61 slides but 60 families: the 61st here is the one of 321x241 pixels, which holds no whole patch.
 PAPER = PhantomConfig(
     slides=(("PD", 45), ("D", 16)),
-    shares=((0.172, 0.172, 0.069, 0.069), (0.265, 0.265, 0.115, 0.115, 0.065)),
+    shares=((0.172, 0.172, 0.069, 0.069, 0.02), (0.265, 0.265, 0.115, 0.115, 0.065, 0.02)),
     smallest=(241, 321),
     largest=(3000, 4000),
 )
@@ -195,11 +199,18 @@ def write_phantom(
         with replacing(folder / NOTE) as temporary:
             temporary.write_text(_note(config), encoding="utf-8")
     indices = [index for _, count in config.slides for index in range(count)]
-    for slide, path, index in zip(progress(slides), paths, indices, strict=True):
+
+    def write(path: Path, slide: PhantomSlide, index: int) -> None:
         if not path.exists():
             image = PIL.Image.fromarray(phantom_slide(config, slide.label, index))
             with replacing(path) as temporary:
-                image.save(temporary, format="PNG", compress_level=3)
+                image.save(temporary, format="PNG", compress_level=PNG_LEVEL)
+
+    # Two at once and no more: the largest slides take several hundred megabytes while they are drawn.
+    jobs = zip(paths, slides, indices, strict=True)
+    with contextlib.closing(map_ahead(lambda job: write(*job), jobs, workers=2)) as written:
+        for _ in zip(progress(slides), written, strict=True):
+            pass
     return paths
 
 

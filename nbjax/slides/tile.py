@@ -13,6 +13,7 @@ from nbjax.files import sha256
 from nbjax.slides.manifest import SCHEMA, Manifest, SlideRecord
 from nbjax.slides.reader import SlideFile, find_slides, open_slide
 from nbjax.slides.tissue import MINIMUM_TISSUE, tissue_fraction
+from nbjax.threads import map_ahead
 
 PATCH_SIZE = 250
 # Scanners of one model differ by about 1 %; a 20x and a 40x scan differ by 100 %.
@@ -60,27 +61,34 @@ def tile_folder(
     Raises:
         InputError: see `find_slides` and `open_slide`; a slide smaller than a patch; mixed resolutions.
     """
-    size = tiling.patch_size
     files, ignored = find_slides(folder)
     rows: list[dict] = []
     slides = {}
-    for file in progress(files):
-        path = Path(folder) / file.name
-        with open_slide(path) as slide:
-            if min(slide.width, slide.height) < size and not tiling.allow_small_slides:
-                raise InputError(
-                    f"{path}: {slide.width}x{slide.height} pixels are smaller than one patch ({size}x{size}); "
-                    "remove the slide, scan it larger, or set allow_small_slides."
-                )
-            slides[file.name] = SlideRecord(file.name, sha256(path), slide.width, slide.height, slide.mpp)
-            for x, y in grid(slide.width, slide.height, size):
-                tissue = tissue_fraction(slide.read(x, y, size, size))
-                kept = tissue >= tiling.minimum_tissue
-                reason = "" if kept else "too little tissue"
-                rows.append({**_columns(file), "x": x, "y": y, "tissue": tissue, "kept": kept, "reason": reason})
+    tiled = map_ahead(lambda file: _tile_slide(Path(folder) / file.name, file, tiling), files)
+    for file, (record, of_slide) in zip(progress(files), tiled, strict=True):
+        slides[file.name] = record
+        rows.extend(of_slide)
     if not tiling.allow_mixed_resolution:
         _check_resolution(slides.values())
-    return Manifest(pa.Table.from_pylist(rows, SCHEMA), slides, size, tiling.minimum_tissue), ignored
+    return Manifest(pa.Table.from_pylist(rows, SCHEMA), slides, tiling.patch_size, tiling.minimum_tissue), ignored
+
+
+def _tile_slide(path: Path, file: SlideFile, tiling: Tiling) -> tuple[SlideRecord, list[dict]]:
+    """What the manifest holds of one slide, and of its patches."""
+    size = tiling.patch_size
+    rows = []
+    with open_slide(path) as slide:
+        if min(slide.width, slide.height) < size and not tiling.allow_small_slides:
+            raise InputError(
+                f"{path}: {slide.width}x{slide.height} pixels are smaller than one patch ({size}x{size}); "
+                "remove the slide, scan it larger, or set allow_small_slides."
+            )
+        for x, y in grid(slide.width, slide.height, size):
+            tissue = tissue_fraction(slide.read(x, y, size, size))
+            kept = tissue >= tiling.minimum_tissue
+            reason = "" if kept else "too little tissue"
+            rows.append({**_columns(file), "x": x, "y": y, "tissue": tissue, "kept": kept, "reason": reason})
+        return SlideRecord(file.name, sha256(path), slide.width, slide.height, slide.mpp), rows
 
 
 def _columns(file: SlideFile) -> dict[str, str]:

@@ -13,8 +13,7 @@ from nbjax.errors import InputError
 from nbjax.files import replacing
 from nbjax.models import Backbone
 from nbjax.progress import bar
-from nbjax.samples.reading import Dataset, centre_crop, columns, image_batches
-from nbjax.samples.standardise import standardise
+from nbjax.samples.reading import Dataset, centre_crop, columns, image_batches, standardised
 
 BATCH_SIZE = 32
 
@@ -64,29 +63,28 @@ def feature_bank(dataset: Dataset, backbone: Backbone, input_size: int, parent: 
     }
     folder = Path(parent) / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     features = {}
-    for split, source in dataset.splits.items():
+    for split, samples in dataset.samples.items():
         path = folder / f"{split}.npy"
         if not path.is_file():
             _extract(dataset, split, backbone, input_size, path)
-        features[split] = _open(path, (len(source), backbone.feature_size))
+        features[split] = _open(path, (len(samples), backbone.feature_size))
     description = folder / "bank.json"
     if not description.is_file():
         with replacing(description) as temporary:
             temporary.write_text(json.dumps(key, indent=1, sort_keys=True))
-    return Bank(folder, features, {split: columns(source) for split, source in dataset.splits.items()})
+    return Bank(folder, features, {split: columns(dataset, split) for split in dataset.splits})
 
 
 def _extract(dataset: Dataset, split: str, backbone: Backbone, input_size: int, path: Path) -> None:
-    source = dataset.splits[split]
-    moments = dataset.standardisation(split)
-    batches = image_batches(source, BATCH_SIZE)
+    samples = len(dataset.samples[split])
+    batches = image_batches(dataset, split, BATCH_SIZE)
     label = f"{backbone.network.name} features, {split}"
     with replacing(path) as temporary:
         temporary.parent.mkdir(parents=True, exist_ok=True)
-        shape = (len(source), backbone.feature_size)
+        shape = (samples, backbone.feature_size)
         out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
-        for index, pixels in enumerate(bar(batches, label, "batch", -(-len(source) // BATCH_SIZE))):
-            images = backbone.from_standardised(standardise(centre_crop(pixels, input_size), moments))
+        for index, pixels in enumerate(bar(batches, label, "batch", -(-samples // BATCH_SIZE))):
+            images = backbone.from_standardised(standardised(dataset, split, centre_crop(pixels, input_size)))
             # A short last batch is filled up, so that the network is compiled for one shape only.
             padded = np.zeros((BATCH_SIZE, *images.shape[1:]), np.float32)
             padded[: len(images)] = images

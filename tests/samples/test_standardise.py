@@ -5,7 +5,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from nbjax.errors import InputError
-from nbjax.samples.standardise import NO_PIXELS, add_sums, moments, pixel_sums, standardisations, standardise
+from nbjax.samples.standardise import (
+    NO_PIXELS,
+    add_sums,
+    moments,
+    pixel_sums,
+    repeat_sums,
+    standardisations,
+    standardise,
+)
 from nbjax.samples.transforms import apply_transform
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 20, 20, 3), dtype=np.uint8)
@@ -20,7 +28,7 @@ def test_standardised_samples_have_mean_0_and_deviation_1():
 @given(hnp.arrays(np.uint8, (4, 5, 5, 3)), st.integers(1, 8))
 def test_sums_are_exact_and_count_repeated_samples(images, times):
     repeated = np.concatenate([apply_transform(images, t) for t in range(times)]).reshape(-1, 3).astype(object)
-    sums = add_sums(pixel_sums(images[:1], times), pixel_sums(images[1:], times))
+    sums = repeat_sums(add_sums(pixel_sums(images[:1]), pixel_sums(images[1:])), times)
     assert sums.pixels == len(repeated)
     assert sums.sums.tolist() == repeated.sum(axis=0).tolist()
     assert sums.squares.tolist() == (repeated**2).sum(axis=0).tolist()
