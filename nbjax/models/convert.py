@@ -4,7 +4,7 @@ The layers of a network carry the names of the published ones, so the table of n
 """
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -56,7 +56,10 @@ def name_table(network: Network) -> list[Entry]:
 
 
 def convert(
-    network: Network, state_dict: Mapping[str, np.ndarray], source: str = "state dict"
+    network: Network,
+    state_dict: Mapping[str, np.ndarray],
+    source: str = "state dict",
+    partial: str | Sequence[str] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The parameters and batch statistics, each by stage, float32, of a published state dict.
 
@@ -64,18 +67,22 @@ def convert(
         network: the architecture.
         state_dict: arrays by published name; `num_batches_tracked` may be there or not.
         source: names the state dict in errors.
+        partial: pattern or patterns, as for a shell, of published names that may be absent (`classifier.*`,
+            `AuxLogits.*`). What is absent is absent from the trees too: a stage that needs it cannot be run.
 
     Raises:
-        InputError: names that are missing or unexpected, or shapes that differ, on both sides.
+        InputError: names that are missing or unexpected, or shapes that differ, on both sides; a pattern fits no name.
     """
     table = name_table(network)
     renamed = {OLD_DENSE.sub(r"\1\2.", name): array for name, array in state_dict.items()}
-    arrays = match_keys({entry.torch_name: entry.torch_shape for entry in table}, renamed, source)
+    arrays = match_keys({entry.torch_name: entry.torch_shape for entry in table}, renamed, source, partial)
     trees: dict[str, dict[str, Any]] = {
         collection: {stage.name: {} for stage in (*network.stages, *network.auxiliary)}
         for collection in ("params", "batch_stats")
     }
     for entry in table:
+        if entry.torch_name not in arrays:
+            continue
         node = trees[entry.collection]
         for key in entry.path[:-1]:
             node = node.setdefault(key, {})

