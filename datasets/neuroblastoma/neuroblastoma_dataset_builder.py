@@ -20,6 +20,7 @@ from nbjax.samples.plan import SamplePlan, plan_samples
 from nbjax.samples.records import records_of_patch, records_of_slide
 from nbjax.samples.standardise import standardisations
 from nbjax.samples.transforms import TRANSFORMS
+from nbjax.samples.writer import ReproducibleWriter
 from nbjax.slides.manifest import Manifest, read_manifest
 from nbjax.slides.phantom import NOTE, PAPER, SMALL, PhantomConfig, write_phantom
 from nbjax.slides.tile import Tiling, check_unchanged, read_patches, tile_folder
@@ -109,6 +110,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         # Where TFDS has Beam options it runs Beam; the generators then must be Beam's too.
         self._on_beam = bool(download_config.beam_options or download_config.beam_runner)
         return super()._download_and_prepare(dl_manager, download_config)
+
+    def _example_writer(self) -> ReproducibleWriter:
+        return ReproducibleWriter(file_format=self.info.file_format)
 
     def _split_generators(self, dl_manager: tfds.download.DownloadManager) -> dict[str, Any]:
         """Tiles, partitions, measures and audits the slides; pixels are read again when the samples are written."""
