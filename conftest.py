@@ -13,6 +13,11 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 SHARED = Path(__file__).parents[1] / "shared"
 
 
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves out the builder's battery where it would be deselected: importing it loads TensorFlow."""
+    return True if collection_path.name.endswith("builder_test.py") and config.option.markexpr == "not slow" else None
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder of shared material beside the checkout."""

@@ -22,14 +22,15 @@ STYLE: dict[Any, Any] = {
 }
 
 
-def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+def new_figure(width: float, height: float, columns: int = 1) -> tuple[Figure, list[Axes]]:
+    """A figure of that many inches and its axes, side by side, in the house style."""
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
         axes = figure.subplots(1, columns, squeeze=False)[0]
     return figure, list(axes)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """A name as Matplotlib prints it letter by letter, not as a formula."""
     return name.replace("$", r"\$")
 
@@ -41,7 +42,7 @@ def learning_curves(curves: Mapping[str, np.ndarray], sessions: int) -> Figure:
         curves: `train_loss`, `train_accuracy`, `validation_loss`, `validation_accuracy`, each `[sessions, epochs + 1]`.
         sessions: how many there are, for the title.
     """
-    figure, axes = _figure(8.4, 3.2, 2)
+    figure, axes = new_figure(8.4, 3.2, 2)
     for axis, metric, unit in zip(axes, ("loss", "accuracy"), ("cross-entropy, nats", ""), strict=True):
         for split, colour, dash in (("train", ORANGE, ":"), ("validation", BLUE, "-")):
             values = curves[f"{split}_{metric}"]
@@ -63,7 +64,7 @@ def family_accuracies(accuracies: Sequence[tuple[str, str, int, float]], chance:
         chance: accuracy of guessing, drawn as a line.
     """
     rows = sorted(accuracies, key=lambda row: (row[0], row[3]))
-    figure, (axis,) = _figure(8.4, 0.9 + 0.22 * max(len(rows), 4))
+    figure, (axis,) = new_figure(8.4, 0.9 + 0.22 * max(len(rows), 4))
     labels = sorted({row[0] for row in rows})
     largest = max(row[2] for row in rows)
     for index, label in enumerate(labels):
@@ -71,10 +72,10 @@ def family_accuracies(accuracies: Sequence[tuple[str, str, int, float]], chance:
         marker = "osD^v"[index % 5]
         sizes = [20 + 100 * rows[place][2] / largest for place in places]
         values = [rows[place][3] for place in places]
-        axis.scatter(values, places, sizes, color=COLOURS[index % 4], marker=marker, label=_plain(label), zorder=3)
+        axis.scatter(values, places, sizes, color=COLOURS[index % 4], marker=marker, label=plain(label), zorder=3)
     axis.axvline(chance, color=BLACK, linestyle="--", linewidth=1)
     axis.annotate("guessing", (chance, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9)
-    axis.set_yticks(range(len(rows)), [_plain(row[1].split("/")[-1]) for row in rows], fontsize=8)
+    axis.set_yticks(range(len(rows)), [plain(row[1].split("/")[-1]) for row in rows], fontsize=8)
     axis.set(xlabel="samples classified rightly, mean over sessions", xlim=(-0.03, 1.03), ylim=(-0.7, len(rows) - 0.3))
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
@@ -87,7 +88,7 @@ def family_splits(families: Mapping[str, Mapping[str, Sequence[int]]]) -> Figure
     Args:
         families: by label, then split: patches of each family.
     """
-    figure, (axis,) = _figure(8.4, 0.8 + 0.32 * sum(len(splits) for splits in families.values()))
+    figure, (axis,) = new_figure(8.4, 0.8 + 0.32 * sum(len(splits) for splits in families.values()))
     names: list[str] = []
     for colour, (label, splits) in zip(COLOURS * len(families), families.items(), strict=False):
         for split, counts in splits.items():
@@ -103,7 +104,7 @@ def family_splits(families: Mapping[str, Mapping[str, Sequence[int]]]) -> Figure
                 textcoords="offset points",
                 va="center",
             )
-            names.append(_plain(f"{label}, {split}"))
+            names.append(plain(f"{label}, {split}"))
     axis.set_yticks(range(len(names)), names)
     axis.invert_yaxis()
     axis.margins(x=0.2)
@@ -126,5 +127,5 @@ def sample_sheet(rows: Mapping[str, np.ndarray]) -> Figure:
             axis.set_axis_off()
         for axis, image in zip(line, images, strict=False):
             axis.imshow(image)
-        line[0].set_title(_plain(label), loc="left", fontsize=10)
+        line[0].set_title(plain(label), loc="left", fontsize=10)
     return figure

@@ -66,7 +66,8 @@ def _transforms(
         for label, count in counts.items():
             if not count:
                 raise InputError(
-                    f"label {label} has no patch in the {name} split; add slides or change the proportions."
+                    f"label {label} has no patch in the {name} split with method {config.method}; add slides, change the "
+                    'proportions or, if it is not set already, set method="exact".'
                 )
         transforms[name] = transforms_per_class(counts, config.transforms)
     return transforms
