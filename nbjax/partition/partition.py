@@ -4,7 +4,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
-from sklearn.model_selection import StratifiedGroupKFold
 
 from nbjax.errors import InputError
 from nbjax.partition.exact import solve
@@ -179,7 +178,7 @@ def stratified_group_folds(
         seed: of the shuffling of families.
 
     Raises:
-        InputError: as `partition_classes`; fewer families than folds.
+        InputError: as `partition_classes`; fewer families than folds, or fewer patches of a class.
     """
     targets = check_targets(proportions, diversities)
     counts = check_classes(patches_per_family_and_class)
@@ -189,6 +188,15 @@ def stratified_group_folds(
         raise InputError(
             f"patches_per_family_and_class: {len(counts)} families cannot fill {folds} folds; raise the test share."
         )
+    fewest = counts.sum(axis=0)
+    if fewest.min() < folds:
+        raise InputError(
+            f"patches_per_family_and_class: class {fewest.argmin()} has {fewest.min()} patches, expected at least {folds}, "
+            "one a fold; raise the test share."
+        )
+    # scikit-learn takes seconds to import; only who asks for it pays.
+    from sklearn.model_selection import StratifiedGroupKFold
+
     families, classes = np.nonzero(counts)
     repeats = counts[families, classes]
     groups, labels = np.repeat(families, repeats), np.repeat(classes, repeats)
