@@ -76,7 +76,9 @@ def training_batches(
     """Batches of a split, each epoch in another order, with the smaller last batch of an epoch kept.
 
     What a batch holds depends on the seed alone, not on the workers. `iter()` of the result gives an iterator whose
-    `get_state()` can be stored and given to `set_state()` of another one, which then goes on from there.
+    `get_state()` (plain data) can be stored and given to `set_state()` of another one with as many workers, which then
+    goes on from there. Worker processes import the script that starts them: guard its main part with
+    `if __name__ == "__main__":`.
 
     Args:
         dataset: from `nbjax.samples.reading.open_dataset`.
@@ -107,7 +109,9 @@ def training_batches(
         # grain's workers read absl's flags, which a plain script or a notebook never parses.
         flags.FLAGS.mark_as_parsed()
     one = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
-    return batches.to_iter_dataset(one).mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+    shared = batches.to_iter_dataset(one).mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+    # Out of the memory shared with the workers, which would go with them.
+    return shared.map(lambda batch: {name: np.array(values) for name, values in batch.items()})
 
 
 def _check(

@@ -16,6 +16,8 @@ from nbjax.slides.tile import read_patches
 
 # Level 1 packs H&E patches within a few percent of level 6 and is several times faster.
 PNG_LEVEL = 1
+# On Beam: a step's records should take a few megabytes.
+PATCHES_A_STEP = 16
 Record = tuple[str, dict[str, Any]]
 
 
@@ -55,7 +57,7 @@ def _png(pixels: np.ndarray) -> io.BytesIO:
 def records_of_slide(
     folder: Path, table: pa.Table, transforms: list[np.ndarray], size: int, encode: Callable[..., list[Record]]
 ) -> Any:
-    """A Beam transform that gives the records of `table`, one slide a step.
+    """A Beam transform that gives the records of `table`, a few patches of one slide a step.
 
     Args:
         folder: of the slides; every worker must see it.
@@ -67,16 +69,17 @@ def records_of_slide(
     import apache_beam as beam
 
     names = np.asarray(table["slide"].to_pylist())
-    slides = []
+    steps = []
     for name in np.unique(names):
         rows = np.flatnonzero(names == name)
-        slides.append((table.take(rows).to_pylist(), [transforms[row] for row in rows]))
-    return beam.Create(slides) | beam.Reshuffle() | beam.FlatMap(partial(_records, folder, size, encode))
+        for some in np.array_split(rows, -(-len(rows) // PATCHES_A_STEP)):
+            steps.append((table.take(some).to_pylist(), [transforms[row] for row in some]))
+    return beam.Create(steps) | beam.Reshuffle() | beam.FlatMap(partial(_records, folder, size, encode))
 
 
 def _records(
-    folder: Path, size: int, encode: Callable[..., list[Record]], slide: tuple[list[dict[str, Any]], list[np.ndarray]]
+    folder: Path, size: int, encode: Callable[..., list[Record]], step: tuple[list[dict[str, Any]], list[np.ndarray]]
 ) -> Iterator[Record]:
-    rows, transforms = slide
+    rows, transforms = step
     for index, pixels in read_patches(folder, pa.Table.from_pylist(rows), size):
         yield from encode(pixels, rows[index], transforms[index])
