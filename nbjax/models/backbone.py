@@ -16,6 +16,7 @@ from nbjax.models.convert import convert, name_table
 from nbjax.models.densenet import densenet121
 from nbjax.models.efficientnet import efficientnet_b0
 from nbjax.models.efficientnet_lite import efficientnet_lite0
+from nbjax.models.fold import fold, run_folded
 from nbjax.models.googlenet import googlenet
 from nbjax.models.inception import inception_v3
 from nbjax.models.network import IMAGENET_DEVIATION, IMAGENET_MEAN, Network, forward, initialise
@@ -74,7 +75,14 @@ class Backbone:
 
     def features(self, images: np.ndarray | jax.Array) -> jax.Array:
         """Evaluation-mode inputs of the last layer, float32 `[N, feature_size]`, of images as `logits` takes them."""
-        return _extract(self.network, self.params, self.batch_stats, _checked(images))
+        return _extract(self.network, *self._folded, _checked(images))
+
+    @functools.cached_property
+    def _folded(self) -> tuple[Any, Any]:
+        """What `features` runs; made once."""
+        on_cpu = jax.default_backend() == "cpu"
+        folded: tuple[Any, Any] = jax.device_put(fold(self.network, self.params, self.batch_stats, on_cpu))
+        return folded
 
     def from_standardised(self, images: np.ndarray) -> np.ndarray:
         """Images with mean 0 and deviation 1 per channel, float32 `[N, H, W, 3]`, in the network's own convention.
@@ -100,10 +108,10 @@ def _extract(network: Network, params: Any, batch_stats: Any, images: jax.Array)
     """Features of all images, on a CPU `network.block` at a time: what lies between two layers then fits its cache."""
     count, block, last = len(images), network.block, network.stages[-1].name
     if block is None or count <= block or jax.default_backend() != "cpu":
-        return forward(network, params, batch_stats, images, stop=last)[0]
+        return run_folded(network, params, batch_stats, images, last)
     padded = jnp.pad(images, ((0, -count % block), (0, 0), (0, 0), (0, 0)))
     blocks = padded.reshape(-1, block, *images.shape[1:])
-    features = jax.lax.map(lambda part: forward(network, params, batch_stats, part, stop=last)[0], blocks)
+    features = jax.lax.map(lambda part: run_folded(network, params, batch_stats, part, last), blocks)
     return features.reshape(len(padded), -1)[:count]
 
 
