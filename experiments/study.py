@@ -35,12 +35,13 @@ def main() -> None:
 
 def study(config: StudyConfig, slides: str | None, out: Path) -> Path:
     """Runs every step in folder `out` and returns the report's path."""
-    # These import JAX, Flax and tensorflow_datasets; bad flags and slides are found before.
+    # Bad flags, slides and weights are found before anything is built.
     seconds: dict[str, float] = {}
     folder = _timed(seconds, "slides", slides_folder, config, slides, out)
     manifest = _timed(seconds, "tiling", tile, config, folder, out)
+    backbone = _backbone(config)
     dataset = _timed(seconds, "dataset", build, config, folder, manifest, out)
-    return _learn(config, folder, dataset, out, seconds)
+    return _learn(config, folder, dataset, backbone, out, seconds)
 
 
 def _timed(seconds: dict[str, float], step: str, function: Any, *arguments: Any) -> Any:
@@ -81,15 +82,22 @@ def build(config: StudyConfig, folder: Path, manifest: Path, out: Path) -> Any:
     return open_dataset(build_from_manifest(folder, manifest, config.dataset, out / "dataset"))
 
 
-def _learn(config: StudyConfig, folder: Path, dataset: Any, out: Path, seconds: dict[str, float]) -> Path:
+def _backbone(config: StudyConfig) -> Any:
     from nbjax.models import load_backbone
+
+    backbone = load_backbone(config.backbone, weights=config.weights)
+    print(f"backbone: {config.backbone}; weights: {backbone.provenance}")
+    return backbone
+
+
+def _learn(
+    config: StudyConfig, folder: Path, dataset: Any, backbone: Any, out: Path, seconds: dict[str, float]
+) -> Path:
     from nbjax.report.page import write_report
     from nbjax.training.bank import feature_bank
     from nbjax.training.record import write_record
     from nbjax.training.study import run_study
 
-    backbone = load_backbone(config.backbone, weights=config.weights)
-    print(f"backbone: {config.backbone}; weights: {backbone.provenance}")
     bank = _timed(seconds, "features", feature_bank, dataset, backbone, config.input_size, out / "banks")
     print(f"sessions: {len(config.learning_rates)} learning rates, {config.seeds} seeds, {config.epochs} epochs")
     classes = len(dataset.card["classes"])

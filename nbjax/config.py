@@ -72,7 +72,8 @@ class StudyConfig:
         phantom: the phantom to make where no slides are given; None where slides must be given.
         dataset: from slides to samples.
         backbone: a name that `nbjax.models.load_backbone` knows.
-        weights: `imagenet` or a checkpoint file; None is random weights, and the report says so.
+        weights: `imagenet`, a published set by its name (`IMAGENET1K_V1`, `IMAGENET1K_V2`) or a checkpoint file; None is
+            random weights, and the report says so.
         input_size: pixels of the square centre crop that the backbone sees.
         learning_rates: one cell of the grid each.
         batch_size: samples a step.

@@ -59,6 +59,7 @@ def cautions(study: Mapping[str, Any], cells: Sequence[Cell], test: TestResult |
         found.append(
             "This is a phantom: procedural pictures in the manner of stained tissue. It says nothing of any tumour."
         )
+    found += _leaks(study["dataset"])
     if not study["backbone"]["pretrained"]:
         found.append("The backbone's weights are random: its features were never trained on any picture.")
     diverged = sum(cell.diverged for cell in cells)
@@ -76,6 +77,24 @@ def cautions(study: Mapping[str, Any], cells: Sequence[Cell], test: TestResult |
             f"The test split has {' and '.join(map(str, test.accuracy.families))} families of the labels "
             f"{' and '.join(study['dataset']['classes'])}; with fewer than {FEW_FAMILIES} of a label its score depends much on which ones."
         )
+    return found
+
+
+def _leaks(dataset: Mapping[str, Any]) -> list[str]:
+    """What the splits share, on purpose or accepted."""
+    leak, audit = dataset.get("leak", "none"), dataset.get("audit", {})
+    found = []
+    if leak != "none":
+        found.append(
+            f"Training and validation share families on purpose (the dataset's leak is {leak}): a validation score is no "
+            "estimate for new patients here. The test split is not concerned."
+        )
+    shared = {kind: row["findings"] for kind, row in audit.items() if kind != "label"}
+    if shared and leak == "none":
+        counts = ", ".join(f"{count} of the kind {kind}" for kind, count in shared.items())
+        found.append(f"The audit found what the splits share, and the dataset's config accepts it: {counts}.")
+    if "label" in audit:
+        found.append(f"{audit['label']['findings']} families have patches of more than one label.")
     return found
 
 

@@ -325,3 +325,23 @@ def test_a_class_without_test_samples_has_no_share(make_study):
     page = page_of(make_study(classes=("D", "PD", "UD"), test=table.filter(pa.compute.less(table["label"], 2))))
     assert page.tables["confusion"][3] == ["UD", "–", "–", "–"]
     assert ["UD classified rightly", "–"] in [row[:2] for row in page.tables["test"]]
+
+
+def test_leaks_and_findings_are_said(make_study):
+    def leaky(record):
+        record["dataset"] |= {"leak": "exchange", "audit": {"family": {"findings": 3, "messages": []}}}
+
+    text = page_of(make_study(leaky)).text
+    assert "share families on purpose (the dataset's leak is exchange)" in text
+    assert "The audit found" not in text
+
+    def accepted(record):
+        record["dataset"] |= {
+            "leak": "none",
+            "audit": {"identical": {"findings": 4, "messages": []}, "label": {"findings": 1, "messages": []}},
+        }
+
+    text = page_of(make_study(accepted)).text
+    assert "the dataset's config accepts it: 4 of the kind identical." in text
+    assert "1 families have patches of more than one label." in text
+    assert "on purpose" not in page_of(make_study()).text
