@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import hypothesis
 import jax
 import numpy as np
 import PIL.Image
@@ -9,6 +10,10 @@ import pytest
 
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
+
+# What a test says must not hang on how busy the machine is.
+hypothesis.settings.register_profile("untimed", deadline=None)
+hypothesis.settings.load_profile("untimed")
 
 SHARED = Path(__file__).parents[1] / "shared"
 

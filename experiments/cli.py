@@ -1,9 +1,13 @@
 """What every script shares: how it starts and how bad input ends it."""
 
+import os
 import sys
 from collections.abc import Callable
 
 from absl import app, flags, logging
+
+from nbjax.memory import keep_freed_memory
+from nbjax.weights.folders import home
 
 
 def run(main: Callable[[], None]) -> None:
@@ -12,6 +16,9 @@ def run(main: Callable[[], None]) -> None:
     Only `InputError` and the operating system's own refusals are bad input: anything else is a defect and keeps its
     traceback.
     """
+    keep_freed_memory()
+    # Compiled programs are kept from one run to the next.
+    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(home() / "compiled"))
 
     def guarded(arguments: list[str]) -> None:
         from nbjax.errors import InputError

@@ -75,11 +75,15 @@ class Backbone:
 
     def features(self, images: np.ndarray | jax.Array) -> jax.Array:
         """Evaluation-mode inputs of the last layer, float32 `[N, feature_size]`, of images as `logits` takes them."""
-        return _extract(self.network, *self._folded, _checked(images))
+        return self.prefix(images, self.network.stages[-1].name)
+
+    def prefix(self, images: np.ndarray | jax.Array, stop: str) -> jax.Array:
+        """Evaluation-mode inputs of stage `stop`, float32 `[N, …]`, of images as `logits` takes them."""
+        return _run_prefix(self.network, *self._folded, _checked(images), stop)
 
     @functools.cached_property
     def _folded(self) -> tuple[Any, Any]:
-        """What `features` runs; made once."""
+        """What `prefix` runs; made once."""
         on_cpu = jax.default_backend() == "cpu"
         folded: tuple[Any, Any] = jax.device_put(fold(self.network, self.params, self.batch_stats, on_cpu))
         return folded
@@ -103,16 +107,7 @@ def _checked(images: np.ndarray | jax.Array) -> jax.Array:
     return jnp.asarray(images)
 
 
-@functools.partial(jax.jit, static_argnums=0)
-def _extract(network: Network, params: Any, batch_stats: Any, images: jax.Array) -> jax.Array:
-    """Features of all images, on a CPU `network.block` at a time: what lies between two layers then fits its cache."""
-    count, block, last = len(images), network.block, network.stages[-1].name
-    if block is None or count <= block or jax.default_backend() != "cpu":
-        return run_folded(network, params, batch_stats, images, last)
-    padded = jnp.pad(images, ((0, -count % block), (0, 0), (0, 0), (0, 0)))
-    blocks = padded.reshape(-1, block, *images.shape[1:])
-    features = jax.lax.map(lambda part: run_folded(network, params, batch_stats, part, last), blocks)
-    return features.reshape(len(padded), -1)[:count]
+_run_prefix = jax.jit(run_folded, static_argnums=(0, 4))
 
 
 @functools.partial(jax.jit, static_argnums=0)

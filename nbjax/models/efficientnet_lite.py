@@ -88,4 +88,4 @@ def efficientnet_lite0(name: str = "efficientnet_lite0") -> Network:
         Stage("dropout", Dropout(0.2)),
         Stage("fc", Linear(1000), "_fc."),
     ]
-    return Network(name, tuple(stages), 1280, mean=(127 / 255,) * 3, deviation=(128 / 255,) * 3, block=2)
+    return Network(name, tuple(stages), 1280, mean=(127 / 255,) * 3, deviation=(128 / 255,) * 3)

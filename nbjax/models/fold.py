@@ -108,7 +108,7 @@ def _fold_one(flat: dict[str, dict[Path, Any]], path: Path, seen: Seen, use_wino
 
 def wins(shape: tuple[int, ...], width: int) -> bool:
     """Whether Winograd was the faster one on two cores, for an input `[N, H, W, C]` and the number of output channels."""
-    return min(shape[3], width) >= 128 and shape[1] <= 112
+    return min(shape[3], width) >= 64 and shape[1] <= 112
 
 
 def run_folded(network: Network, params: Tree, batch_stats: Tree, x: jax.Array, stop: str) -> jax.Array:

@@ -108,17 +108,16 @@ class MixedE(nn.Module):
     @nn.compact
     def __call__(self, x: jax.Array, mode: Mode) -> jax.Array:
         """Four branches side by side, two of which fork at their ends."""
+        # In this order, which is that of the published parameters.
         row, column = (1, 3), (3, 1)
+        branches = [chain(x, mode, ("branch1x1", 320, 1))]
         single = chain(x, mode, ("branch3x3_1", 384, 1))
+        branches.append(chain(single, mode, ("branch3x3_2a", 384, row)))
+        branches.append(chain(single, mode, ("branch3x3_2b", 384, column)))
         double = chain(x, mode, ("branch3x3dbl_1", 448, 1), ("branch3x3dbl_2", 384, 3))
-        branches = [
-            chain(x, mode, ("branch1x1", 320, 1)),
-            chain(single, mode, ("branch3x3_2a", 384, row)),
-            chain(single, mode, ("branch3x3_2b", 384, column)),
-            chain(double, mode, ("branch3x3dbl_3a", 384, row)),
-            chain(double, mode, ("branch3x3dbl_3b", 384, column)),
-            chain(average_pool(x, 3, 1, 1), mode, ("branch_pool", 192, 1)),
-        ]
+        branches.append(chain(double, mode, ("branch3x3dbl_3a", 384, row)))
+        branches.append(chain(double, mode, ("branch3x3dbl_3b", 384, column)))
+        branches.append(chain(average_pool(x, 3, 1, 1), mode, ("branch_pool", 192, 1)))
         return jnp.concatenate(branches, axis=-1)
 
 

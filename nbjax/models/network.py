@@ -48,7 +48,6 @@ class Network(NamedTuple):
         mean: per channel, subtracted from the pixels as fractions of 255.
         deviation: by which the result is divided.
         auxiliary: stages beside the path, which classify the output of their `source` while training.
-        block: images that a CPU runs at once, None for all of a batch; by measurement, see `benchmarks`.
     """
 
     name: str
@@ -58,7 +57,6 @@ class Network(NamedTuple):
     mean: tuple[float, float, float] = IMAGENET_MEAN
     deviation: tuple[float, float, float] = IMAGENET_DEVIATION
     auxiliary: tuple[Stage, ...] = ()
-    block: int | None = None
 
 
 def stage_range(network: Network, start: str | None, stop: str | None) -> range:
