@@ -14,7 +14,7 @@ def get_config() -> StudyConfig:
         name="quickstart",
         phantom=SMALL,
         learning_rates=(3e-4, 1e-3, 3e-3),
-        batch_size=32,
+        batch_sizes=(32,),
         epochs=25,
         seeds=10,
     )

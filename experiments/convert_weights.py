@@ -58,7 +58,7 @@ def convert_weights(backbone: str, weights: str | None, path: Path | None) -> Pa
     path = published_file(backbone, weights) if path is None else path
     folder = store_weights(network, weights, path)
     print(f"weights: {weights} of {backbone}, {describe(path.name, sha256(path))}")
-    print(f"use: python -m experiments.study --set=backbone={backbone} --set=weights={weights}")
+    print(f"use: python -m experiments.study --set=backbones={backbone} --set=weights={weights}")
     print(f'     nbjax.models.load_backbone("{backbone}", weights="{weights}")')
     print(f"\nstored: {folder}")
     return folder

@@ -5,6 +5,7 @@
 A finished dataset and feature bank are kept and used again by the same command.
 """
 
+import functools
 import time
 from pathlib import Path
 from typing import Any
@@ -35,13 +36,16 @@ def main() -> None:
 
 def study(config: StudyConfig, slides: str | None, out: Path) -> Path:
     """Runs every step in folder `out` and returns the report's path."""
-    # Bad flags, slides and weights are found before anything is built.
-    seconds: dict[str, float] = {}
-    folder = _timed(seconds, "slides", slides_folder, config, slides, out)
-    manifest = _timed(seconds, "tiling", tile, config, folder, out)
-    backbone = _backbone(config)
-    dataset = _timed(seconds, "dataset", build, config, folder, manifest, out)
-    return _learn(config, folder, dataset, backbone, out, seconds)
+    from nbjax.training.store import locked
+
+    with locked(out):
+        seconds: dict[str, float] = {}
+        # Bad flags, slides and weights are found before anything is built.
+        folder = _timed(seconds, "slides", slides_folder, config, slides, out)
+        manifest = _timed(seconds, "tiling", tile, config, folder, out)
+        backbones = check_backbones(config)
+        dataset = _timed(seconds, "dataset", build, config, folder, manifest, out)
+        return _learn(config, folder, dataset, backbones, out, seconds)
 
 
 def _timed(seconds: dict[str, float], step: str, function: Any, *arguments: Any) -> Any:
@@ -82,28 +86,51 @@ def build(config: StudyConfig, folder: Path, manifest: Path, out: Path) -> Any:
     return open_dataset(build_from_manifest(folder, manifest, config.dataset, out / "dataset"))
 
 
-def _backbone(config: StudyConfig) -> Any:
+def check_backbones(config: StudyConfig) -> dict[str, Any]:
+    """Loads each backbone once and returns what is said of it."""
     from nbjax.models import load_backbone
+    from nbjax.training.cut import trainable
+    from nbjax.training.record import describe_backbone
+    from nbjax.training.strategy import parse_strategy
 
-    backbone = load_backbone(config.backbone, weights=config.weights)
-    print(f"backbone: {config.backbone}; weights: {backbone.provenance}")
-    return backbone
+    found = {}
+    for name in config.backbones:
+        backbone = load_backbone(name, weights=config.weights)
+        for strategy in config.strategies:
+            trainable(backbone.network, parse_strategy(strategy))
+        found[name] = describe_backbone(backbone)
+        print(f"backbone: {name}; weights: {backbone.provenance}")
+    return found
 
 
 def _learn(
-    config: StudyConfig, folder: Path, dataset: Any, backbone: Any, out: Path, seconds: dict[str, float]
+    config: StudyConfig, folder: Path, dataset: Any, backbones: dict[str, Any], out: Path, seconds: dict[str, float]
 ) -> Path:
+    from nbjax.models import load_backbone
     from nbjax.report.page import write_report
-    from nbjax.training.bank import feature_bank
     from nbjax.training.record import write_record
-    from nbjax.training.study import run_study
+    from nbjax.training.study import Study, conclude, plan_study, run_study
 
-    bank = _timed(seconds, "features", feature_bank, dataset, backbone, config.input_size, out / "banks")
-    print(f"sessions: {len(config.learning_rates)} learning rates, {config.seeds} seeds, {config.epochs} epochs")
-    classes = len(dataset.card["classes"])
-    chosen = _timed(seconds, "sessions", run_study, config, bank, classes, out)
+    # Most studies have one backbone: it is kept.
+    load = functools.lru_cache(maxsize=1)(lambda name: load_backbone(name, weights=config.weights))
+    this = Study(config, dataset, out, load)
+    tasks = _timed(seconds, "plan", plan_study, this)
     source = "phantom drawn by nbjax" if dataset.card["phantom"] else str(folder)
-    write_record(out, config, source, dataset, backbone, chosen, seconds)
+    first = next(iter(tasks.values()))[0]
+    write_record(out, config, source, dataset, backbones, first, None, seconds)
+    for task in {(task.backbone, task.strategy.text): task for some in tasks.values() for task in some}.values():
+        print(f"{task.backbone}, {task.strategy.text}: cut before {task.start or 'the pixels'}, since {task.reason}")
+    sessions = sum(task.sessions for some in tasks.values() for task in some)
+    print(f"sessions: {sessions}, {config.epochs} epochs each, in {sum(map(len, tasks.values()))} programs")
+    run_study(this, tasks, seconds)
+    chosen = _timed(seconds, "conclusion", conclude, this, tasks)
+    chosen_task = next(
+        task
+        for task in tasks[chosen["backbone"]]
+        if (task.strategy.name, task.strategy.nonlinearities, task.strategy.unfrozen)
+        == (chosen["strategy"], chosen["nonlinearities"], chosen["unfrozen"])
+    )
+    write_record(out, config, source, dataset, backbones, chosen_task, chosen, seconds)
     return write_report(out)
 
 

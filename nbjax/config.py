@@ -15,8 +15,11 @@ from nbjax.partition.audit import KINDS
 from nbjax.samples.standardise import MODES
 from nbjax.slides.phantom import PhantomConfig
 from nbjax.slides.tile import Tiling
+from nbjax.training.strategy import FAST, PRESETS, Fidelity, parse_strategy
 
 METHODS = ("filing", "exact", "sequential", "stratified_group_folds", "resampled")
+OPTIMISERS = ("sgd", "adam", "adagrad")
+BANK_DTYPES = ("float32", "bfloat16")
 LEAKS = ("none", "exchange", "random", "random_samples")
 
 
@@ -71,43 +74,73 @@ class StudyConfig:
         name: of the study, shown in the report.
         phantom: the phantom to make where no slides are given; None where slides must be given.
         dataset: from slides to samples.
-        backbone: a name that `nbjax.models.load_backbone` knows.
-        weights: `imagenet`, a published set by its name (`IMAGENET1K_V1`, `IMAGENET1K_V2`) or a checkpoint file; None is
-            random weights, and the report says so.
-        input_size: pixels of the square centre crop that the backbone sees.
+        backbones: names that `nbjax.models.load_backbone` knows.
+        weights: of all of them: `imagenet`, a published set by its name (`IMAGENET1K_V1`, `IMAGENET1K_V2`) or a checkpoint
+            file; None is random weights, and the report says so.
+        strategies: each as `nbjax.training.strategy.parse_strategy` reads it: `straightforward`, `extension-4`,
+            `unfreezing-2`, `extension-2+unfreezing-1`, `scratch` and so on.
+        fidelity: how close sessions stay to the authors' loop; `--set=fidelity=paper` takes a preset by its name.
+        input_size: pixels of the square that the backbones see; None is what each was published with. Where it is more
+            than a patch has, patches are scaled up as a whole, else cropped.
         learning_rates: one cell of the grid each.
-        batch_size: samples a step.
+        batch_sizes: samples a step, one cell each.
         epochs: of each session; epoch 0, before training, comes on top.
         seeds: sessions a cell.
+        optimiser: `sgd`, `adam` or `adagrad`.
+        momentum: of SGD, in [0, 1).
+        accuracy_goal: training accuracy at which a session stops early; None is never.
         criterion: chooses a session's epoch and the study's cell: `max_train_validation_loss` (paper IV.B.2) or
             `validation_loss` (the authors' program). Test data never choose.
+        bank_dtype: of stored features: `float32` or `bfloat16`.
+        memory_gib: that one compiled program may take; None is most of the machine's.
+        folds: with every family held out once, the chosen cell is trained again on so many folds; 0 leaves it out. Only
+            where nothing but the head is trained.
     """
 
     name: str
     phantom: PhantomConfig | None = None
     dataset: DatasetConfig = dataclasses.field(default_factory=DatasetConfig)
-    backbone: str = "efficientnet_lite0"
+    backbones: tuple[str, ...] = ("efficientnet_lite0",)
     weights: str | None = "imagenet"
-    input_size: int = 224
+    strategies: tuple[str, ...] = ("straightforward",)
+    fidelity: Fidelity = FAST
+    input_size: int | None = None
     learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
-    batch_size: int = 32
+    batch_sizes: tuple[int, ...] = (32,)
     epochs: int = 25
     seeds: int = 10
+    optimiser: str = "sgd"
+    momentum: float = 0.9
+    accuracy_goal: float | None = None
     criterion: str = "max_train_validation_loss"
+    bank_dtype: str = "float32"
+    memory_gib: float | None = None
+    folds: int = 5
 
     def __post_init__(self) -> None:
         check_types(self)
-        rates = self.learning_rates
-        check(bool(rates) and min(rates) > 0, "learning_rates", rates, "one or more numbers above 0")
-        check(len(set(rates)) == len(rates), "learning_rates", rates, "each number once")
-        for field in ("batch_size", "epochs", "seeds"):
+        for field in ("backbones", "strategies", "learning_rates", "batch_sizes"):
+            values = getattr(self, field)
+            check(bool(values) and len(set(values)) == len(values), field, values, "one or more, each once")
+        for strategy in self.strategies:
+            parse_strategy(strategy)
+        check(min(self.learning_rates) > 0, "learning_rates", self.learning_rates, "numbers above 0")
+        check(min(self.batch_sizes) >= 1, "batch_sizes", self.batch_sizes, "numbers of 1 or more")
+        for field in ("epochs", "seeds"):
             check(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
         check(
-            32 <= self.input_size <= self.dataset.tiling.patch_size,
+            self.input_size is None or self.input_size >= 32,
             "input_size",
             self.input_size,
-            "32 to patch_size pixels",
+            "at least 32 pixels, or None",
         )
+        check(self.optimiser in OPTIMISERS, "optimiser", self.optimiser, " or ".join(OPTIMISERS))
+        check(0 <= self.momentum < 1, "momentum", self.momentum, "0 or more, below 1")
+        goal = self.accuracy_goal
+        check(goal is None or 0 < goal <= 1, "accuracy_goal", goal, "above 0, at most 1, or None")
+        check(self.bank_dtype in BANK_DTYPES, "bank_dtype", self.bank_dtype, " or ".join(BANK_DTYPES))
+        check(self.memory_gib is None or self.memory_gib > 0, "memory_gib", self.memory_gib, "above 0, or None")
+        check(self.folds == 0 or self.folds >= 2, "folds", self.folds, "0, or 2 or more")
         criteria = ("max_train_validation_loss", "validation_loss")
         check(self.criterion in criteria, "criterion", self.criterion, " or ".join(criteria))
 
@@ -144,7 +177,7 @@ def _explain(error: TypeError) -> str:
     words = str(error).split("'")
     if "unexpected keyword argument" not in words[0] or len(words) < 2:
         return f"{error}."
-    kinds = {kind.__name__: kind for kind in (StudyConfig, DatasetConfig, Tiling, PhantomConfig)}
+    kinds = {kind.__name__: kind for kind in (StudyConfig, DatasetConfig, Tiling, PhantomConfig, Fidelity)}
     kind = kinds.get(words[0].split(".")[0], StudyConfig)
     return _unknown_field(words[1], kind)
 
@@ -172,12 +205,19 @@ def _set(config: Any, setting: str) -> Any:
 
 
 def _literal(text: str, kind: Any) -> Any:
-    """A Python literal, or the words themselves; one number where several may stand is a sequence of one."""
+    """A Python literal, or the words themselves; where several may stand they are parted by commas, and one is several."""
+    if kind is Fidelity:
+        if text not in PRESETS:
+            raise InputError(
+                f"--set=fidelity={text}: expected {' or '.join(PRESETS)}, or a field as in fidelity.crop=bank."
+            )
+        return PRESETS[text]
+    several = get_origin(kind) is tuple
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
-        return text
-    return (value,) if get_origin(kind) is tuple and not isinstance(value, tuple) else value
+        return tuple(word.strip() for word in text.split(",")) if several else text
+    return (value,) if several and not isinstance(value, tuple) else value
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -1,7 +1,8 @@
 """Progress bars, shown to people and kept out of log files."""
 
+import contextlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 import tqdm
@@ -12,3 +13,13 @@ T = TypeVar("T")
 def bar(items: Iterable[T], label: str, unit: str, total: int | None = None) -> Iterator[T]:
     """Iterates over `items` under a bar with rate and time left; where standard error is no terminal, one line at the end."""
     yield from tqdm.tqdm(items, desc=label, unit=unit, total=total, mininterval=0.5 if sys.stderr.isatty() else 30)
+
+
+Meter = Callable[[int], None]
+
+
+@contextlib.contextmanager
+def meter(total: int, label: str, unit: str) -> Iterator[Meter]:
+    """A bar that is told how much more is done; drawn as `bar` draws."""
+    with tqdm.tqdm(desc=label, unit=unit, total=total, mininterval=0.5 if sys.stderr.isatty() else 30) as drawn:
+        yield lambda more: drawn.update(more) and None

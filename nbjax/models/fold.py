@@ -8,14 +8,16 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+import flax.errors
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from nbjax.models import winograd
-from nbjax.models.layers import EVALUATION, BatchNorm, Conv, DepthwiseConv, Mode
-from nbjax.models.network import Network, Tree, stage_range
+from nbjax.models.anatomy import anatomy
+from nbjax.models.layers import EVALUATION, BatchNorm, Conv, DepthwiseConv, Mode, windows
+from nbjax.models.network import Network, Tree, needing, stage_range
 
 Path = tuple[str, ...]
 
@@ -26,37 +28,43 @@ class Seen(NamedTuple):
     Attributes:
         norm: where the batch norm that takes its output is; None where there is none.
         epsilon: of that batch norm.
-        winograd: whether it has the form that `nbjax.models.winograd` computes.
+        module: the layer.
         shape: of its input.
     """
 
     norm: Path | None
     epsilon: float
-    winograd: bool
+    module: nn.Module
     shape: tuple[int, ...]
 
 
-def fold(network: Network, params: Tree, batch_stats: Tree, use_winograd: bool) -> tuple[Tree, Tree]:
+def fold(network: Network, params: Tree, batch_stats: Tree, on_cpu: bool) -> tuple[Tree, Tree]:
     """The parameters and statistics of a frozen network with its batch norms folded in.
 
-    A folded batch norm loses its parameters, its convolution gets a bias; a convolution for Winograd has `winograd` in
-    place of `kernel`.
+    A folded batch norm loses its parameters, its convolution gets a bias; one written otherwise has `winograd`
+    or `columns` in place of `kernel`.
 
     Args:
         network: the architecture.
         params: by stage.
         batch_stats: by stage.
-        use_winograd: for the convolutions for which it was measured to win on a CPU.
+        on_cpu: write the convolutions in the ways that were measured to be faster on a CPU.
     """
     folded: dict[str, Any] = {}
     statistics: dict[str, Any] = {}
     x = jax.ShapeDtypeStruct((1, network.input_size, network.input_size, 3), jnp.float32)
     for stage in network.stages:
         variables = {"params": params[stage.name], "batch_stats": batch_stats[stage.name]}
-        seen, x = _look(stage.module, variables, x)
+        try:
+            seen, x = _look(stage.module, variables, x)
+        except flax.errors.ScopeParamNotFoundError:
+            # Of a partial checkpoint: whoever runs the stage is told then.
+            folded[stage.name], statistics[stage.name] = variables.values()
+            x = jax.ShapeDtypeStruct(anatomy(network).shapes[stage.name], jnp.float32)
+            continue
         flat = {collection: _flatten(tree) for collection, tree in variables.items()}
         for path, convolution in seen.items():
-            _fold_one(flat, path, convolution, use_winograd)
+            _fold_one(flat, path, convolution, on_cpu)
         folded[stage.name], statistics[stage.name] = (_unflatten(flat[name]) for name in ("params", "batch_stats"))
     return folded, statistics
 
@@ -71,8 +79,7 @@ def _look(module: nn.Module, variables: Tree, x: jax.ShapeDtypeStruct) -> tuple[
         one = context.module
         result = run(*args, **kwargs)
         if isinstance(one, Conv | DepthwiseConv):
-            form = isinstance(one, Conv) and (one.kernel, one.stride, one.padding) == ((3, 3), 1, ((1, 1), (1, 1)))
-            found[one.path] = Seen(None, 0.0, form, args[0].shape)
+            found[one.path] = Seen(None, 0.0, one, args[0].shape)
             producers[id(result)] = one.path, result
         elif isinstance(one, BatchNorm) and id(args[0]) in producers:
             path = producers[id(args[0])][0]
@@ -86,7 +93,7 @@ def _look(module: nn.Module, variables: Tree, x: jax.ShapeDtypeStruct) -> tuple[
     return found, jax.eval_shape(apply, x)
 
 
-def _fold_one(flat: dict[str, dict[Path, Any]], path: Path, seen: Seen, use_winograd: bool) -> None:
+def _fold_one(flat: dict[str, dict[Path, Any]], path: Path, seen: Seen, on_cpu: bool) -> None:
     """Folds the batch norm after one convolution, in place."""
     params, statistics = flat["params"], flat["batch_stats"]
     kernel = np.asarray(params[*path, "kernel"])
@@ -99,23 +106,36 @@ def _fold_one(flat: dict[str, dict[Path, Any]], path: Path, seen: Seen, use_wino
         bias = np.asarray(params.get((*path, "bias"), 0.0))
         params[*path, "bias"] = ((bias - mean) * factor + shift).astype(np.float32)
         kernel = (kernel * factor).astype(np.float32)
-    if use_winograd and seen.winograd and wins(seen.shape, kernel.shape[-1]):
-        del params[*path, "kernel"]
-        params[*path, "winograd"] = winograd.transform_kernel(kernel)
-    else:
-        params[*path, "kernel"] = kernel
+    way = faster_way(seen.module, seen.shape) if on_cpu else "kernel"
+    del params[*path, "kernel"]
+    params[*path, way] = winograd.transform_kernel(kernel) if way == "winograd" else kernel
 
 
-def wins(shape: tuple[int, ...], width: int) -> bool:
-    """Whether Winograd was the faster one on two cores, for an input `[N, H, W, C]` and the number of output channels."""
-    return min(shape[3], width) >= 64 and shape[1] <= 112
+def faster_way(module: nn.Module, shape: tuple[int, ...]) -> str:
+    """How a convolution of inputs `[N, H, W, C]` was the fastest on two cores.
+
+    Returns:
+        `winograd`, `columns` (one matrix product of the windows side by side) or `kernel` (XLA's own).
+    """
+    if not isinstance(module, Conv):
+        return "kernel"
+    fewest, height = min(shape[3], module.width), shape[1]
+    square = len({side for axis in module.padding for side in axis}) == 1
+    if module.kernel == (3, 3) and module.stride == 1 and square and fewest >= 32 and height <= 150:
+        return "winograd"
+    if module.kernel in ((1, 7), (7, 1)) and module.stride == 1 and fewest >= 64:
+        return "winograd"
+    if module.kernel == (3, 3) and module.stride == 2 and fewest >= 256:
+        return "columns"
+    return "kernel"
 
 
 def run_folded(network: Network, params: Tree, batch_stats: Tree, x: jax.Array, stop: str) -> jax.Array:
     """What `forward` gives in evaluation mode before stage `stop`, from what `fold` gave."""
     for index in stage_range(network, None, stop):
         stage = network.stages[index]
-        x = _run_stage(stage.module, params[stage.name], batch_stats[stage.name], x)
+        with needing(stage.name):
+            x = _run_stage(stage.module, params[stage.name], batch_stats[stage.name], x)
     return x
 
 
@@ -132,11 +152,24 @@ def _folded_layers(run: Callable[..., Any], args: Any, kwargs: Any, context: nn.
     if not isinstance(module, Conv | DepthwiseConv):
         return run(*args, **kwargs)
     params = module.variables["params"]
-    if "winograd" in params:
-        return winograd.convolve(args[0], params["winograd"]) + params.get("bias", jnp.float32(0))
+    if "winograd" in params or "columns" in params:
+        return _convolve(module, params, args[0]) + params.get("bias", jnp.float32(0))
     result = run(*args, **kwargs)
     has_own_bias = isinstance(module, Conv) and module.bias
     return result if has_own_bias or "bias" not in params else result + params["bias"]
+
+
+def _convolve(module: Conv, params: Tree, x: jax.Array) -> jax.Array:
+    """A convolution written as `faster_way` says, without its bias."""
+    padding = module.padding
+    if "columns" in params:
+        padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+        columns = jnp.concatenate(windows(padded, module.kernel[0], module.stride), axis=-1)
+        return columns @ params["columns"].reshape(-1, module.width)
+    if module.kernel == (3, 3):
+        return winograd.convolve(x, params["winograd"], padding[0][0])
+    axis = 1 if module.kernel == (7, 1) else 2
+    return winograd.convolve_line(x, params["winograd"], axis, padding[axis - 1][0])
 
 
 def _flatten(tree: Tree, path: Path = ()) -> dict[Path, Any]:

@@ -1,9 +1,11 @@
 """A network is an ordered list of named stages; any cut between two of them gives a prefix and a suffix."""
 
+import contextlib
 import functools
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
+import flax.errors
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -124,7 +126,24 @@ def _apply(
     stage: Stage, params: Tree, batch_stats: Tree, x: jax.Array, mode: Mode, dropout_key: jax.Array | None
 ) -> tuple[jax.Array, Any]:
     """A stage's output and its batch statistics after it."""
-    return _apply_module(stage.module, mode, params[stage.name], batch_stats[stage.name], x, dropout_key)
+    with needing(stage.name):
+        return _apply_module(stage.module, mode, params[stage.name], batch_stats[stage.name], x, dropout_key)
+
+
+@contextlib.contextmanager
+def needing(stage: str) -> Iterator[None]:
+    """Says in one sentence that a stage is to be run whose parameters a partial checkpoint did not have.
+
+    Raises:
+        InputError: that.
+    """
+    try:
+        yield
+    except flax.errors.ScopeParamNotFoundError as error:
+        raise InputError(
+            f"stage {stage} cannot run: its checkpoint was read as a partial one and lacks parameters of that stage; "
+            "give a whole one, or run only the stages before."
+        ) from error
 
 
 # Compiled by module, not by stage: the equal blocks of a deep network are traced once.

@@ -1,79 +1,125 @@
-"""3×3 convolutions of stride 1 as matrix products: Winograd's F(4×4, 3×3) (Lavin and Gray 2015).
+"""Convolutions of stride 1 as matrix products with fewer multiplications (Winograd 1980, Lavin and Gray 2015).
 
-A 4×4 tile of the output follows from a 6×6 tile of the input with 36 products a pair of channels instead of 144. Here the
-36 products of all tiles and channels are matrix products, which a CPU runs near its peak.
+F(m, r) gives m neighbouring outputs of a filter of r taps from m + r - 1 inputs with as many products a pair of channels,
+instead of m r. 3×3 filters are taken apart along both axes by F(4, 3), 36 products for 144; 1×7 and 7×1 filters along
+one by F(2, 7), 8 for 14. The products of all tiles and channels are matrix products, which a CPU runs near its peak.
 """
 
 import functools
 import operator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-TILE = 4
 # By measurement on two cores.
 MANY_TILES = 128
-# For input tiles, kernels and output tiles; a row a result, a column an operand (the paper's B transposed, G and A
-# transposed for the points 0, 1, -1, 2, -2 and infinity).
-INPUT = np.array(
-    [
-        [4, 0, -5, 0, 1, 0],
-        [0, -4, -4, 1, 1, 0],
-        [0, 4, -4, -1, 1, 0],
-        [0, -2, -1, 2, 1, 0],
-        [0, 2, -1, -2, 1, 0],
-        [0, 4, 0, -5, 0, 1],
-    ]
-)
-KERNEL = np.array(
-    [
-        [1 / 4, 0, 0],
-        [-1 / 6, -1 / 6, -1 / 6],
-        [-1 / 6, 1 / 6, -1 / 6],
-        [1 / 24, 1 / 12, 1 / 6],
-        [1 / 24, -1 / 12, 1 / 6],
-        [0, 0, 1],
-    ]
-)
-OUTPUT = np.array([[1, 1, 1, 1, 1, 0], [0, 1, -1, 2, -2, 0], [0, 1, 1, 4, 4, 0], [0, 1, -1, 8, -8, 1]])
+
+
+class Transform(NamedTuple):
+    """F(m, r): y = output @ ((kernel @ filter) * (input @ x)) for m outputs y of m + r - 1 inputs x.
+
+    Attributes:
+        tile: m.
+        input: `[m + r - 1, m + r - 1]`.
+        kernel: `[m + r - 1, r]`.
+        output: `[m, m + r - 1]`.
+    """
+
+    tile: int
+    input: np.ndarray
+    kernel: np.ndarray
+    output: np.ndarray
+
+
+def transform_of(tile: int, taps: int, points: tuple[float, ...]) -> Transform:
+    """F(tile, taps) by Toom and Cook: polynomials are evaluated at the points and at infinity, the last row."""
+    count = tile + taps - 1
+    assert len(points) == count - 1
+    inputs, kernel, output = np.zeros((count, count)), np.zeros((count, taps)), np.zeros((tile, count))
+    for row, point in enumerate(points):
+        others = np.delete(np.asarray(points), row)
+        inputs[row, : count - 1] = np.poly(others)[::-1]
+        kernel[row] = point ** np.arange(float(taps)) / np.prod(point - others)
+        output[:, row] = point ** np.arange(float(tile))
+    inputs[-1] = np.poly(points)[::-1]
+    kernel[-1, -1] = output[-1, -1] = 1
+    return Transform(tile, inputs, kernel, output)
+
+
+SQUARE = transform_of(4, 3, (0.0, 1.0, -1.0, 2.0, -2.0))
+# Wider tiles save more and lose precision: F(4, 7) is off by 1e-4.
+LINE = transform_of(2, 7, (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5))
 
 
 def transform_kernel(kernel: np.ndarray) -> np.ndarray:
-    """`[3, 3, C, K]` to `[36, C, K]`, float32."""
-    transformed = np.einsum("ai,bj,ijck->abck", KERNEL, KERNEL, kernel.astype(np.float64))
-    return transformed.reshape(36, *kernel.shape[2:]).astype(np.float32)
+    """`[3, 3, C, K]` to `[36, C, K]`, `[1, 7, C, K]` or `[7, 1, C, K]` to `[8, C, K]`; float32."""
+    exact = kernel.astype(np.float64)
+    if kernel.shape[:2] == (3, 3):
+        transformed = np.einsum("ai,bj,ijck->abck", SQUARE.kernel, SQUARE.kernel, exact)
+    else:
+        transformed = np.einsum("ai,ick->ack", LINE.kernel, exact.reshape(7, *kernel.shape[2:]))
+    return transformed.reshape(-1, *kernel.shape[2:]).astype(np.float32)
 
 
-def convolve(x: jax.Array, transformed: jax.Array) -> jax.Array:
-    """The convolution with one pixel of zeros around: `[N, H, W, C]` to `[N, H, W, K]`, float32.
+def convolve(x: jax.Array, transformed: jax.Array, padding: int) -> jax.Array:
+    """A 3×3 convolution: `[N, H, W, C]` to `[N, H', W', K]`, float32.
 
     Args:
         x: `[N, H, W, C]`.
         transformed: `[36, C, K]`, from `transform_kernel`.
+        padding: pixels of zeros on every side.
     """
-    batch, height, width, channels = x.shape
-    rows, columns = -(-height // TILE), -(-width // TILE)
-    padding = ((0, 0), (1, TILE * rows + 1 - height), (1, TILE * columns + 1 - width), (0, 0))
-    padded = jnp.pad(x, padding)
+    batch, channels, width = x.shape[0], x.shape[3], transformed.shape[2]
+    x, rows = _tiled(x, SQUARE, 1, padding)
+    x, columns = _tiled(x, SQUARE, 2, padding)
     # Whole rows of pixels first: 6 arrays instead of 36 until the columns are taken apart too.
-    lines = _combine(INPUT, [padded[:, i : i + TILE * rows - TILE + 1 : TILE] for i in range(6)])
-    span = TILE * columns - TILE + 1
-    tiles = [_combine(INPUT, [line[:, :, j : j + span : TILE] for j in range(6)]) for line in lines]
-    products = _products([[tile.reshape(-1, channels) for tile in line] for line in tiles], transformed)
-    shape = (batch, rows, columns, transformed.shape[2])
-    halves = [[one.reshape(shape) for one in _combine(OUTPUT, line)] for line in products]
-    lines = [jnp.stack(line, axis=3).reshape(batch, rows, TILE * columns, -1) for line in halves]
-    whole = jnp.stack(_combine(OUTPUT, lines), axis=2).reshape(batch, TILE * rows, TILE * columns, -1)
-    return whole[:, :height, :width]
+    lines = _combine(SQUARE.input, _strided(x, SQUARE, 1))
+    tiles = [tile for line in lines for tile in _combine(SQUARE.input, _strided(line, SQUARE, 2))]
+    products = _products([tile.reshape(-1, channels) for tile in tiles], transformed)
+    shape = (batch, len(rows), len(columns), width)
+    halves = [[one.reshape(shape) for one in _combine(SQUARE.output, products[6 * i : 6 * i + 6])] for i in range(6)]
+    lines = [jnp.stack(line, axis=3).reshape(batch, len(rows), -1, width) for line in halves]
+    whole = jnp.stack(_combine(SQUARE.output, lines), axis=2).reshape(batch, 4 * len(rows), 4 * len(columns), width)
+    return whole[:, : rows.stop, : columns.stop]
 
 
-def _products(tiles: list[list[jax.Array]], transformed: jax.Array) -> list[list[jax.Array]]:
-    """The 36 matrix products: one call for few tiles, else one each, which then runs on all cores."""
-    if tiles[0][0].shape[0] >= MANY_TILES:
-        return [[tiles[i][j] @ transformed[6 * i + j] for j in range(6)] for i in range(6)]
-    products = jnp.matmul(jnp.stack([tile for line in tiles for tile in line]), transformed)
-    return [[products[6 * i + j] for j in range(6)] for i in range(6)]
+def convolve_line(x: jax.Array, transformed: jax.Array, axis: int, padding: int) -> jax.Array:
+    """A 1×7 (`axis` 2) or 7×1 (`axis` 1) convolution, as `convolve`; the padding is along that axis alone."""
+    channels, width = x.shape[3], transformed.shape[2]
+    x, tiles = _tiled(x, LINE, axis, padding)
+    cut = _combine(LINE.input, _strided(x, LINE, axis))
+    shape = (*cut[0].shape[:3], width)
+    products = _products([one.reshape(-1, channels) for one in cut], transformed)
+    outputs = [one.reshape(shape) for one in _combine(LINE.output, products)]
+    whole = jnp.stack(outputs, axis=axis + 1)
+    whole = whole.reshape(*whole.shape[:axis], -1, *whole.shape[axis + 2 :])
+    return jax.lax.slice_in_dim(whole, 0, tiles.stop, axis=axis)
+
+
+def _tiled(x: jax.Array, transform: Transform, axis: int, padding: int) -> tuple[jax.Array, range]:
+    """`x` with zeros around, so that tiles fill it along an axis; and their first outputs, up to the last output."""
+    taps = transform.kernel.shape[1]
+    outputs = range(0, x.shape[axis] + 2 * padding - taps + 1, transform.tile)
+    after = len(outputs) * transform.tile + taps - 1 - padding - x.shape[axis]
+    widths = [(0, 0)] * 4
+    widths[axis] = (padding, after)
+    return jnp.pad(x, widths), outputs
+
+
+def _strided(x: jax.Array, transform: Transform, axis: int) -> list[jax.Array]:
+    """The first, second, … input of every tile along an axis."""
+    count = transform.input.shape[0]
+    last = x.shape[axis] - count
+    return [jax.lax.slice_in_dim(x, i, i + last + 1, transform.tile, axis) for i in range(count)]
+
+
+def _products(tiles: list[jax.Array], transformed: jax.Array) -> list[jax.Array]:
+    """The matrix products: one call for few tiles, else one each, which then runs on all cores."""
+    if tiles[0].shape[0] >= MANY_TILES:
+        return [tile @ kernel for tile, kernel in zip(tiles, transformed, strict=True)]
+    return list(jnp.matmul(jnp.stack(tiles), transformed))
 
 
 def _combine(matrix: np.ndarray, arrays: list[jax.Array]) -> list[jax.Array]:

@@ -27,7 +27,7 @@ def answer(study: Mapping[str, Any], test: TestResult | None, folds: TestResult 
     weights = "pretrained on ImageNet" if backbone["pretrained"] else "with random weights"
     kind = "phantom slides (drawn by a program, no patient)" if dataset["phantom"] else "slides"
     sentences = [
-        f"A new last layer on {backbone['name']}, {weights} and frozen, was trained to tell {' from '.join(dataset['classes'])} "
+        f"{_trained(study['strategy'])} {backbone['name']}, {weights}, was trained to tell {' from '.join(dataset['classes'])} "
         f"in {sum(row['patches'] for row in train)} patches of {sum(row['families'] for row in train)} families of {kind}."
     ]
     if test is None:
@@ -44,6 +44,16 @@ def answer(study: Mapping[str, Any], test: TestResult | None, folds: TestResult 
             f"{percent(folds.accuracy.estimate)} were classified rightly ({_interval(folds.accuracy)})."
         )
     return sentences
+
+
+def _trained(strategy: str) -> str:
+    """What of a network a strategy trains, up to the network's name."""
+    if strategy == "scratch":
+        return "The whole of"
+    head = "A new last layer on"
+    if "extension" in strategy:
+        head = "A new head of several layers on"
+    return head + (" and the last layers of" if "unfreezing" in strategy else " the frozen")
 
 
 def _interval(result: Interval) -> str:

@@ -1,35 +1,48 @@
-"""The feature bank: the frozen prefix run once over every sample, its outputs on disk."""
+"""The feature bank: the frozen prefix run once over every distinct input, its outputs on disk."""
 
 import hashlib
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 
 from nbjax.errors import InputError
 from nbjax.files import replacing
 from nbjax.models import Backbone
+from nbjax.models.network import forward
 from nbjax.progress import bar
-from nbjax.samples.reading import Dataset, centre_crop, columns, image_batches, standardised
+from nbjax.samples.reading import Dataset, columns, image_batches
+from nbjax.training.inputs import View, inputs, text, to_network, window
 
-BATCH_SIZE = 32
+# The fastest on two cores for most networks (`benchmarks/forward.md`).
+BATCH_SIZE = 16
+# bfloat16 is stored as its bits, since NumPy's file format has no name for it.
+DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(np.uint16)}
+PIXELS = "pixels"
 
 
 class Bank(NamedTuple):
-    """Prefix outputs of a dataset.
+    """What a stage after a cut takes, for a whole dataset.
 
     Attributes:
         folder: where the `.npy` files lie.
-        features: by split, float32 `[samples, features]`, memory-mapped.
+        inputs: by split, `[samples * crops, …]`, memory-mapped; windows of a sample lie together.
         columns: by split, the samples' label, family, slide, x, y and transform, each `[samples]`.
+        conventions: by split, as `nbjax.training.inputs.to_network` gives them, where the bank holds pixels; else empty.
+        crops: windows a sample.
     """
 
-    folder: Path
-    features: Mapping[str, np.ndarray]
+    folder: Path | None
+    inputs: Mapping[str, np.ndarray]
     columns: Mapping[str, Mapping[str, np.ndarray]]
+    conventions: Mapping[str, np.ndarray] = {}
+    crops: int = 1
 
 
 def fingerprint(tree: Any) -> str:
@@ -42,63 +55,165 @@ def fingerprint(tree: Any) -> str:
     return digest.hexdigest()
 
 
-def feature_bank(dataset: Dataset, backbone: Backbone, input_size: int, parent: str | Path) -> Bank:
-    """Opens the bank of this dataset, backbone and crop below `parent`, and first makes what of it is missing.
+def feature_bank(
+    dataset: Dataset, backbone: Backbone, start: str | None, view: View, parent: str | Path, dtype: str = "float32"
+) -> Bank:
+    """Opens the bank of this dataset, backbone, cut and view below `parent`, and first makes what of it is missing.
 
-    A sample is standardised with its split's moments, its middle `input_size` square is cut out, mapped to the
-    backbone's own input convention, and run through the backbone in evaluation mode up to its last layer.
+    A sample is standardised with its split's moments, cropped or scaled, mapped to the backbone's own input convention,
+    and run through the backbone in evaluation mode up to stage `start`. With `start` None the bank holds the samples'
+    own pixels, and whatever draws a window does so later.
+
+    Args:
+        dataset: the built one.
+        backbone: whose prefix runs.
+        start: the first stage that does not.
+        view: of the study; `random` needs `start` None.
+        parent: the folder of banks.
+        dtype: `float32` or `bfloat16`, of the outputs.
 
     Raises:
-        InputError: a bank file of another shape, or a bank description that does not match its name.
+        InputError: too little room on the disk; a bank file of another shape or damaged, a bank description that does
+            not match its name.
     """
-    key = {
+    if start is None:
+        key: dict[str, Any] = {"cut": PIXELS, "dtype": "float32" if dataset.is_standardised else "uint8"}
+        row: tuple[int, ...] = (view.edge, view.edge, 3)
+        stored, crops = np.dtype(key["dtype"]), 1
+    else:
+        key = {
+            "backbone": backbone.network.name,
+            "weights": fingerprint((backbone.params, backbone.batch_stats)),
+            "cut": start,
+            "view": text(view),
+            "dtype": dtype,
+        }
+        row, stored, crops = row_of(backbone, start, view), DTYPES[dtype], view.crops
+    key |= {
         "dataset": dataset.card["sha256"],
         "dataset_config": dataset.card["config"],
         "standardisation": dataset.card["standardisation"],
-        "backbone": backbone.network.name,
-        "weights": fingerprint((backbone.params, backbone.batch_stats)),
-        "cut": "last layer",
-        "crop": f"centre {input_size}",
-        "dtype": "float32",
     }
     folder = Path(parent) / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
-    features = {}
-    for split, samples in dataset.samples.items():
-        path = folder / f"{split}.npy"
-        if not path.is_file():
-            _extract(dataset, split, backbone, input_size, path)
-        features[split] = _open(path, (len(samples), backbone.feature_size))
-    description = folder / "bank.json"
-    if not description.is_file():
-        with replacing(description) as temporary:
+    _describe(folder / "bank.json", key)
+    shapes = {split: (len(samples) * crops, *row) for split, samples in dataset.samples.items()}
+    missing = [shape for split, shape in shapes.items() if not _path(folder, split).is_file()]
+    check_room(folder, sum(int(np.prod(shape, dtype=np.int64)) for shape in missing) * stored.itemsize)
+    for split, shape in shapes.items():
+        if not _path(folder, split).is_file():
+            blocks = _pixels(dataset, split) if start is None else _outputs(dataset, split, backbone, start, view)
+            label = "pixels" if start is None else f"{backbone.network.name} to {start}"
+            _write(_path(folder, split), blocks, shape, stored, f"{label}, {split}", len(dataset.samples[split]))
+    opened = {split: _open(_path(folder, split), shape, stored) for split, shape in shapes.items()}
+    if start is not None and dtype == "bfloat16":
+        opened = {split: array.view(ml_dtypes.bfloat16) for split, array in opened.items()}
+    conventions = {split: to_network(dataset, split, backbone.network) for split in shapes} if start is None else {}
+    return Bank(folder, opened, {split: columns(dataset, split) for split in dataset.splits}, conventions, crops)
+
+
+def _path(folder: Path, split: str) -> Path:
+    return folder / f"{split}.npy"
+
+
+def row_of(backbone: Backbone, start: str | None, view: View) -> tuple[int, ...]:
+    """Shape of one row of a bank: an input of stage `start`, or a stored sample."""
+    if start is None:
+        return (view.edge, view.edge, 3)
+    image = jax.ShapeDtypeStruct((1, view.size, view.size, 3), jnp.float32)
+
+    def run(params: Any, batch_stats: Any, image: Any) -> jax.Array:
+        return forward(backbone.network, params, batch_stats, image, stop=start)[0]
+
+    return tuple(jax.eval_shape(run, backbone.params, backbone.batch_stats, image).shape[1:])
+
+
+def _describe(path: Path, key: Mapping[str, Any]) -> None:
+    """Writes what a bank is made of, or checks it."""
+    if not path.is_file():
+        with replacing(path) as temporary:
             temporary.write_text(json.dumps(key, indent=1, sort_keys=True))
-    return Bank(folder, features, {split: columns(dataset, split) for split in dataset.splits})
+        return
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise InputError(f"{path}: not a bank's description ({error}); remove its folder and run again.") from error
+    plain = json.loads(json.dumps(key))
+    other = sorted(name for name in {*found, *plain} if found.get(name) != plain.get(name))
+    if other:
+        raise InputError(
+            f"{path}: the bank has another {other[0]} than its name says; remove its folder and run again."
+        )
 
 
-def _extract(dataset: Dataset, split: str, backbone: Backbone, input_size: int, path: Path) -> None:
-    samples = len(dataset.samples[split])
-    batches = image_batches(dataset, split, BATCH_SIZE)
-    label = f"{backbone.network.name} features, {split}"
+def bank_bytes(dataset: Dataset, backbone: Backbone, start: str | None, view: View, dtype: str) -> int:
+    """Bytes that a bank takes on the disk."""
+    rows = sum(len(samples) for samples in dataset.samples.values()) * (1 if start is None else view.crops)
+    size = (4 if dataset.is_standardised else 1) if start is None else DTYPES[dtype].itemsize
+    return rows * int(np.prod(row_of(backbone, start, view))) * size
+
+
+def check_room(folder: Path, needed: int) -> None:
+    """Raises InputError unless the disk has room for so many bytes of banks."""
+    folder.mkdir(parents=True, exist_ok=True)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise InputError(
+            f"{folder}: the feature banks take {needed / 2**30:.1f} GiB and the disk has {free / 2**30:.1f} GiB free; "
+            "choose another --out, fewer fidelity.crops, bank_dtype bfloat16, or strategies with a later cut."
+        )
+
+
+def _pixels(dataset: Dataset, split: str) -> Iterator[np.ndarray]:
+    yield from image_batches(dataset, split, BATCH_SIZE)
+
+
+def _outputs(dataset: Dataset, split: str, backbone: Backbone, start: str, view: View) -> Iterator[np.ndarray]:
+    """The prefix's outputs by batches `[samples * crops, …]`."""
+    convention = jnp.asarray(to_network(dataset, split, backbone.network))
+    first = 0
+    for pixels in image_batches(dataset, split, BATCH_SIZE):
+        # A short last batch is filled up, so that the network is compiled for one shape only.
+        padded = np.zeros((BATCH_SIZE, *pixels.shape[1:]), pixels.dtype)
+        padded[: len(pixels)] = pixels
+        rows = jnp.arange(first, first + BATCH_SIZE)
+        draws = [
+            np.asarray(backbone.prefix(_look(view, jnp.asarray(padded), convention, rows, draw), start))
+            for draw in range(view.crops)
+        ]
+        found = np.stack(draws, axis=1)[: len(pixels)]
+        yield found.reshape(-1, *found.shape[2:])
+        first += BATCH_SIZE
+
+
+def _look(view: View, pixels: jax.Array, convention: jax.Array, rows: jax.Array, draw: int) -> jax.Array:
+    if view.crop == "none":
+        return inputs(view, pixels, convention, None)
+    key = jax.random.key(0)
+    corners = jax.vmap(window, (None, None, 0, None))(view, key, rows, jnp.int32(draw))
+    return inputs(view, pixels, convention, corners)
+
+
+def _write(
+    path: Path, blocks: Iterator[np.ndarray], shape: tuple[int, ...], dtype: np.dtype, label: str, samples: int
+) -> None:
     with replacing(path) as temporary:
-        temporary.parent.mkdir(parents=True, exist_ok=True)
-        shape = (samples, backbone.feature_size)
-        out = np.lib.format.open_memmap(temporary, mode="w+", dtype=np.float32, shape=shape)
-        for index, pixels in enumerate(bar(batches, label, "batch", -(-samples // BATCH_SIZE))):
-            images = backbone.from_standardised(standardised(dataset, split, centre_crop(pixels, input_size)))
-            # A short last batch is filled up, so that the network is compiled for one shape only.
-            padded = np.zeros((BATCH_SIZE, *images.shape[1:]), np.float32)
-            padded[: len(images)] = images
-            start = index * BATCH_SIZE
-            out[start : start + len(images)] = np.asarray(backbone.features(padded))[: len(images)]
+        out = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
+        first = 0
+        for block in bar(blocks, label, "batch", -(-samples // BATCH_SIZE)):
+            bits = block.astype(ml_dtypes.bfloat16).view(np.uint16) if dtype == np.uint16 else block
+            out[first : first + len(block)] = bits
+            first += len(block)
         out.flush()
         del out
 
 
-def _open(path: Path, shape: tuple[int, ...]) -> np.ndarray:
+def _open(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     try:
-        array = np.load(path, mmap_mode="r")
+        array: np.ndarray = np.load(path, mmap_mode="r")
     except (ValueError, OSError) as error:
         raise InputError(f"{path}: not a feature bank file ({error}); remove it and run again.") from error
-    if array.shape != shape:
-        raise InputError(f"{path}: holds features of shape {array.shape}; expected {shape}; remove it and run again.")
+    if array.shape != shape or array.dtype != dtype:
+        raise InputError(
+            f"{path}: holds {array.dtype} {array.shape}; expected {dtype} {shape}; remove it and run again."
+        )
     return array

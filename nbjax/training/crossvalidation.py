@@ -2,16 +2,17 @@
 
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 
 from nbjax.partition import grouped_folds
 from nbjax.training.bank import Bank
-from nbjax.training.session import Samples, Settings
-from nbjax.training.sessions import predict, run_sessions
+from nbjax.training.program import NOTHING, Hyper, Program, Samples
+from nbjax.training.sessions import TOGETHER, best_logits, run_sessions
+from nbjax.training.tables import prediction_table
 
-FOLDS = 5
 SPLITS = ("train", "validation", "test")
 
 
@@ -36,41 +37,41 @@ def family_folds(families: np.ndarray, labels: np.ndarray, folds: int, seed: int
     return fold
 
 
-def cross_validate(
-    settings: Settings, learning_rate: float, epochs: int, seeds: range, bank: Bank, seed: int = 0
-) -> pa.Table:
+def cross_validate(program: Program, hypers: Hyper, epochs: int, bank: Bank, folds: int, seed: int = 0) -> pa.Table:
     """Predictions on every sample of the bank by sessions that saw nothing of its family.
 
     All three splits are put together and cut into folds of whole families. Nothing is chosen here: the learning rate and
     the number of epochs come from the study, and a session keeps its epoch of least training loss.
 
     Args:
-        settings: of the study's sessions.
-        learning_rate: of the chosen cell.
+        program: of the study's sessions, which train nothing but a head.
+        hypers: one learning rate, and the seeds of the sessions of each fold.
         epochs: of each session.
-        seeds: of the sessions of each fold.
         bank: of the study.
+        folds: wanted; fewer where a label has fewer families.
         seed: of the folds.
 
     Returns:
         One row a fold's seed and sample, with the columns of the study's test predictions and `fold`.
     """
-    features = np.concatenate([bank.features[split] for split in SPLITS])
+    inputs = np.concatenate([bank.inputs[split] for split in SPLITS])
     columns = {name: np.concatenate([bank.columns[split][name] for split in SPLITS]) for name in bank.columns["train"]}
     labels = columns["label"]
-    folds = family_folds(columns["family"], labels, FOLDS, seed)
+    fold_of = family_folds(columns["family"], labels, folds, seed)
     tables = []
-    for fold in np.unique(folds):
-        train = _samples(features, labels, folds != fold)
+    for fold in np.unique(fold_of):
+        train = _samples(inputs, labels, fold_of != fold, program.crops)
         # The training samples stand in the place of validation, so that what is held out chooses nothing.
-        sessions = run_sessions(settings, epochs, [learning_rate], seeds, train, train)
-        rows = np.flatnonzero(folds == fold)
+        finished = run_sessions(program, epochs, hypers, train, train)
+        rows = np.flatnonzero(fold_of == fold)
         held_out: dict[str, Any] = {name: values[rows] for name, values in columns.items()}
-        everyone = np.arange(len(sessions.seeds))
-        table = predict(sessions, everyone, _samples(features, labels, folds == fold), held_out, rows)
+        samples = _samples(inputs, labels, fold_of == fold, program.crops)
+        on_device = jax.tree.map(jnp.asarray, hypers)
+        logits = np.asarray(best_logits(program, TOGETHER, finished.states, on_device, NOTHING, samples))
+        table = prediction_table(hypers.seed, logits, held_out, rows)
         tables.append(table.append_column("fold", pa.array(np.full(len(table), fold, np.int32))))
     return pa.concat_tables(tables)
 
 
-def _samples(features: np.ndarray, labels: np.ndarray, rows: np.ndarray) -> Samples:
-    return Samples(jnp.asarray(features[rows]), jnp.asarray(labels[rows], jnp.int32))
+def _samples(inputs: np.ndarray, labels: np.ndarray, chosen: np.ndarray, crops: int) -> Samples:
+    return Samples(jnp.asarray(inputs[np.repeat(chosen, crops)]), jnp.asarray(labels[chosen], jnp.int32))

@@ -18,6 +18,8 @@ from nbjax.files import replacing
 from nbjax.models import Backbone
 from nbjax.samples.reading import Dataset
 from nbjax.training.bank import fingerprint
+from nbjax.training.inputs import text
+from nbjax.training.plan import Task
 
 PACKAGES = ("jax", "flax", "optax", "numpy", "tensorflow-datasets", "scikit-learn")
 RECORD = "study.json"
@@ -28,7 +30,8 @@ def write_record(
     config: StudyConfig,
     source: str,
     dataset: Dataset,
-    backbone: Backbone,
+    backbones: Mapping[str, Mapping[str, Any]],
+    task: Task,
     chosen: Mapping[str, Any] | None,
     seconds: Mapping[str, float],
 ) -> None:
@@ -39,7 +42,8 @@ def write_record(
         config: the study's.
         source: in words, where the slides came from.
         dataset: the built one.
-        backbone: that filled the bank.
+        backbones: by name, as `describe_backbone` gives them.
+        task: of the chosen cell; while the study is unfinished, any of its tasks.
         chosen: the chosen cell's values, None while the study is unfinished.
         seconds: wall time by step.
     """
@@ -48,17 +52,15 @@ def write_record(
         "config": to_dict(config),
         "command": f"python -m {_module()} {shlex.join(sys.argv[1:])}".strip(),
         "dataset": {**dataset.card, "source": source, "folder": os.path.relpath(dataset.folder, folder)},
-        "backbone": {
-            "name": config.backbone,
-            "pretrained": backbone.pretrained,
-            "provenance": backbone.provenance,
-            "parameters": sum(leaf.size for leaf in jax.tree.leaves(backbone.params)),
-            "sha256": fingerprint((backbone.params, backbone.batch_stats)),
+        "backbone": backbones[task.backbone],
+        "backbones": list(backbones.values()),
+        "cut": f"before {task.start}: {task.reason}" if task.start else f"none, on pixels: {task.reason}",
+        "crop": text(task.view),
+        "strategy": task.strategy.text,
+        "head": {
+            "nonlinearities": task.strategy.nonlinearities,
+            "initialisation": "random (torch's default), one per seed",
         },
-        "cut": "before the last layer: everything else is frozen, runs in evaluation mode and ran once per sample",
-        "crop": f"the middle {config.input_size}x{config.input_size} pixels of each sample",
-        "strategy": "straightforward",
-        "head": {"nonlinearities": 0, "initialisation": "random (torch's default), one per seed"},
         "selection": {"criterion": config.criterion},
         "chosen": None if chosen is None else dict(chosen),
         "versions": {"nbjax": __version__, "python": platform.python_version()} | {p: version(p) for p in PACKAGES},
@@ -67,6 +69,17 @@ def write_record(
     }
     with replacing(Path(folder) / RECORD) as temporary:
         temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
+
+
+def describe_backbone(backbone: Backbone) -> dict[str, Any]:
+    """What the report says of a backbone."""
+    return {
+        "name": backbone.network.name,
+        "pretrained": backbone.pretrained,
+        "provenance": backbone.provenance,
+        "parameters": sum(leaf.size for leaf in jax.tree.leaves(backbone.params)),
+        "sha256": fingerprint((backbone.params, backbone.batch_stats)),
+    }
 
 
 def _module() -> str:

@@ -1,6 +1,6 @@
-"""One session: a pure function of its key, its hyper-parameters and the bank.
+"""One session: a pure function of its hyper-parameters (a seed among them) and the bank.
 
-Written for one session; `nbjax.training.study` batches it with `vmap`.
+Written for one session; `nbjax.training.sessions` runs many of them at once.
 """
 
 from typing import Any, NamedTuple
@@ -9,187 +9,203 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from nbjax.models.heads import apply_head, init_head
+from nbjax.training.blocked import train_blocks
+from nbjax.training.losses import sample_hits, sample_losses
+from nbjax.training.program import Frozen, Hyper, Params, Program, Samples, fetch, initial, logits_of, optimiser
 
-Params = Any
-
-
-class Settings(NamedTuple):
-    """What must be known when a session is compiled.
-
-    Attributes:
-        feature_size: of the bank.
-        outputs: 1 for two classes, else the number of classes.
-        nonlinearities: of the head; 0 is the straightforward adaptation.
-        batch_size: samples a step; the last step of an epoch takes what is left.
-        momentum: of SGD.
-        criterion: `max_train_validation_loss` or `validation_loss`; the epoch of its minimum is the one kept.
-    """
-
-    feature_size: int
-    outputs: int
-    nonlinearities: int
-    batch_size: int
-    momentum: float
-    criterion: str
-
-
-class Hyper(NamedTuple):
-    """Traced hyper-parameters: sessions that differ in them share one compiled program."""
-
-    learning_rate: jax.Array
-
-
-class Samples(NamedTuple):
-    """One split of a bank: features float32 `[samples, features]`, labels int32 `[samples]`."""
-
-    features: jax.Array
-    labels: jax.Array
+# Samples a head is evaluated on at once; a network is evaluated in batches of the program's size.
+EVALUATION_ROWS = 256
 
 
 class Metrics(NamedTuple):
-    """Of one epoch, each a scalar; accuracies in [0, 1], losses in nats."""
+    """Of one epoch, each a scalar; accuracies in [0, 1], losses in nats.
 
-    train_loss: jax.Array
-    train_accuracy: jax.Array
-    validation_loss: jax.Array
-    validation_accuracy: jax.Array
+    The first four are means over samples; the other four are means over batches of the program's size, as the paper's
+    authors computed them, in which the samples of a smaller last batch weigh more.
+    """
+
+    train_loss: Any
+    train_accuracy: Any
+    validation_loss: Any
+    validation_accuracy: Any
+    train_loss_batches: Any
+    train_accuracy_batches: Any
+    validation_loss_batches: Any
+    validation_accuracy_batches: Any
 
 
 class State(NamedTuple):
     """A session between two epochs.
 
     Attributes:
-        key: the session's own; every random number derives from it and the epoch.
         epoch: int32, epochs done.
-        params: of the head.
+        params: what it trains, as `nbjax.training.program.initial` draws it.
+        batch_stats: its own; empty where batch norm is frozen.
         opt_state: of the optimiser.
         best_params: those of the epoch with the least score so far.
+        best_batch_stats: of that epoch.
         best_score: that score; infinite while no epoch had a finite one.
         best_epoch: int32.
+        stopped: whether the goal was reached; the state then stays as it is.
     """
 
-    key: jax.Array
     epoch: jax.Array
     params: Params
+    batch_stats: Any
     opt_state: Any
     best_params: Params
+    best_batch_stats: Any
     best_score: jax.Array
     best_epoch: jax.Array
+    stopped: jax.Array
 
 
-def sample_losses(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """Cross-entropy of each sample: binary for logits `[N, 1]`, else over classes `[N, C]`; returns `[N]`."""
-    if logits.shape[-1] == 1:
-        return optax.sigmoid_binary_cross_entropy(logits[:, 0], labels.astype(logits.dtype))
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+def logits_of_all(
+    program: Program, params: Params, batch_stats: Any, frozen: Frozen, samples: Samples, key: jax.Array
+) -> jax.Array:
+    """Evaluation-mode logits `[N, outputs]` of a split; `key` draws windows where they are drawn anew each time."""
+    count = samples.labels.shape[0]
+    size = min(count, EVALUATION_ROWS if program.head_only else program.batch_size)
+    blocks = -(-count // size)
+    # The last block is filled up with its own last sample.
+    rows = jnp.minimum(jnp.arange(blocks * size), count - 1).reshape(blocks, size)
+
+    def block(rows: jax.Array) -> jax.Array:
+        x = fetch(program, samples, rows, jax.random.fold_in(key, rows[0]))
+        return logits_of(program, params, batch_stats, frozen, x)[0]
+
+    return jax.lax.map(block, rows).reshape(blocks * size, program.outputs)[:count]
 
 
-def sample_hits(logits: jax.Array, labels: jax.Array) -> jax.Array:
-    """1 where the predicted class is the label, else 0: float32 `[N]`; class 1 is predicted above probability 0.5."""
-    predicted = logits[:, 0] > 0 if logits.shape[-1] == 1 else jnp.argmax(logits, axis=-1)
-    return (predicted.astype(labels.dtype) == labels).astype(jnp.float32)
+def evaluate(
+    program: Program, params: Params, batch_stats: Any, frozen: Frozen, samples: Samples, key: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Loss and accuracy `[2]` of a split in evaluation mode: means over samples, and means over batches."""
+    logits = logits_of_all(program, params, batch_stats, frozen, samples, key)
+    values = jnp.stack([sample_losses(logits, samples.labels), sample_hits(logits, samples.labels)])
+    count, size = samples.labels.shape[0], program.batch_size
+    full = count // size
+    batches = [jnp.mean(values[:, : full * size].reshape(2, full, size), axis=2)] if full else []
+    batches += [jnp.mean(values[:, full * size :], axis=1, keepdims=True)] if count % size else []
+    return jnp.mean(values, axis=1), jnp.mean(jnp.concatenate(batches, axis=1), axis=1)
 
 
-def evaluate(params: Params, samples: Samples) -> tuple[jax.Array, jax.Array]:
-    """Mean loss and accuracy over a split, dropout off."""
-    logits = apply_head(params, samples.features)
-    return jnp.mean(sample_losses(logits, samples.labels)), jnp.mean(sample_hits(logits, samples.labels))
-
-
-def _optimiser(settings: Settings, hyper: Hyper) -> optax.GradientTransformation:
-    return optax.sgd(hyper.learning_rate, momentum=settings.momentum)
-
-
-def init(
-    settings: Settings, key: jax.Array, hyper: Hyper, train: Samples, validation: Samples
-) -> tuple[State, Metrics]:
+def init(program: Program, hyper: Hyper, frozen: Frozen, train: Samples, validation: Samples) -> tuple[State, Metrics]:
     """A session before training, and its epoch 0: both splits evaluated before any update."""
-    params = init_head(jax.random.fold_in(key, 0), settings.feature_size, settings.nonlinearities, settings.outputs)
+    key = jax.random.fold_in(jax.random.key(hyper.seed), 0)
+    params, batch_stats = initial(program, key, frozen)
     state = State(
-        key=key,
         epoch=jnp.int32(0),
         params=params,
-        opt_state=_optimiser(settings, hyper).init(params),
+        batch_stats=batch_stats,
+        opt_state=optimiser(program, hyper.learning_rate).init(params),
         best_params=params,
+        best_batch_stats=batch_stats,
         best_score=jnp.float32(jnp.inf),
         best_epoch=jnp.int32(0),
+        stopped=jnp.bool_(False),
     )
-    metrics = Metrics(*evaluate(params, train), *evaluate(params, validation))
-    return _keep_best(settings, state, metrics), metrics
+    keys = jax.random.split(key)
+    first = evaluate(program, params, batch_stats, frozen, train, keys[0])
+    second = evaluate(program, params, batch_stats, frozen, validation, keys[1])
+    metrics = _metrics(first, second)
+    return _keep_best(program, state, metrics), metrics
 
 
 def train_epoch(
-    settings: Settings, state: State, hyper: Hyper, train: Samples, validation: Samples
+    program: Program, state: State, hyper: Hyper, frozen: Frozen, train: Samples, validation: Samples
 ) -> tuple[State, Metrics]:
     """One epoch: every training sample once in a fresh order, then the validation split.
 
-    The training metrics are the running ones of the epoch (in training mode, before each step's update), summed over
-    samples and divided by their number; the paper averages over batches, which weighs a short last batch more.
+    The training metrics are the running ones of the epoch: in training mode, before each step's update. A session that
+    has stopped stays as it is, and its metrics are NaN.
     """
     epoch = state.epoch + 1
-    shuffle_key, dropout_key = jax.random.split(jax.random.fold_in(state.key, epoch))
-    count = train.labels.shape[0]
-    steps = -(-count // settings.batch_size)
-    padding = steps * settings.batch_size - count
-    order = jnp.pad(jax.random.permutation(shuffle_key, count), (0, padding), constant_values=-1)
-    batches = order.reshape(steps, settings.batch_size)
+    order_key, step_key, validation_key = jax.random.split(jax.random.fold_in(jax.random.key(hyper.seed), epoch), 3)
+    order = jax.random.permutation(order_key, train.labels.shape[0])
+    carry = (state.params, state.batch_stats, state.opt_state)
+    train_all = train_blocks if program.block > 1 else _train_all
+    (params, batch_stats, opt_state), means = train_all(program, carry, hyper, frozen, train, order, step_key)
+    metrics = _metrics(means, evaluate(program, params, batch_stats, frozen, validation, validation_key))
+    new = state._replace(epoch=epoch, params=params, batch_stats=batch_stats, opt_state=opt_state)
+    new = _keep_best(program, new, metrics)
+    if program.goal is None:
+        return new, metrics
+    new = new._replace(stopped=metrics.train_accuracy >= program.goal)
+    kept = jax.tree.map(lambda old, new: jnp.where(state.stopped, old, new), state, new)
+    return kept, jax.tree.map(lambda value: jnp.where(state.stopped, jnp.float32(jnp.nan), value), metrics)
 
-    def step(carry: tuple[Params, Any], batch: tuple[jax.Array, jax.Array]) -> tuple[tuple[Params, Any], jax.Array]:
-        return train_step(settings, carry, hyper, train, batch, dropout_key)
 
-    start = (state.params, state.opt_state)
-    (params, opt_state), sums = jax.lax.scan(step, start, (jnp.arange(steps, dtype=jnp.int32), batches))
-    loss, accuracy = jnp.sum(sums, axis=0) / jnp.float32(count)
-    state = state._replace(epoch=epoch, params=params, opt_state=opt_state)
-    metrics = Metrics(loss, accuracy, *evaluate(params, validation))
-    return _keep_best(settings, state, metrics), metrics
+def _train_all(
+    program: Program,
+    carry: tuple[Params, Any, Any],
+    hyper: Hyper,
+    frozen: Frozen,
+    train: Samples,
+    order: jax.Array,
+    key: jax.Array,
+) -> tuple[tuple[Params, Any, Any], tuple[jax.Array, jax.Array]]:
+    """Every step of an epoch; returns means `[2]` of loss and hits over samples and over batches."""
+    size = program.batch_size
+    full, rest = divmod(len(order), size)
+
+    def step(carry: tuple[Params, Any, Any], batch: tuple[jax.Array, jax.Array]) -> Any:
+        number, rows = batch
+        return train_step(program, carry, hyper, frozen, train, rows, jax.random.fold_in(key, number))
+
+    numbers = jnp.arange(full + 1)
+    carry, means = jax.lax.scan(step, carry, (numbers[:full], order[: full * size].reshape(full, size)))
+    sizes = jnp.full(full, size)
+    if rest:
+        carry, last = step(carry, (numbers[full], order[full * size :]))
+        means, sizes = jnp.concatenate([means, last[None]]), jnp.append(sizes, rest)
+    weights = (sizes / len(order)).astype(means.dtype)
+    return carry, (weights @ means, jnp.mean(means, axis=0))
 
 
 def train_step(
-    settings: Settings,
-    carry: tuple[Params, Any],
+    program: Program,
+    carry: tuple[Params, Any, Any],
     hyper: Hyper,
+    frozen: Frozen,
     train: Samples,
-    batch: tuple[jax.Array, jax.Array],
-    dropout_key: jax.Array,
-) -> tuple[tuple[Params, Any], jax.Array]:
-    """One update on the samples that `batch` (step number, indices with -1 for none) names; returns sums of loss and hits."""
-    params, opt_state = carry
-    number, indices = batch
-    present = (indices >= 0).astype(jnp.float32)
-    features, labels = train.features[indices], train.labels[indices]
+    rows: jax.Array,
+    key: jax.Array,
+) -> tuple[tuple[Params, Any, Any], jax.Array]:
+    """One update on the samples `rows`; returns their mean loss and hits before it, `[2]`."""
+    params, batch_stats, opt_state = carry
+    window_key, dropout_key = jax.random.split(key)
+    x, labels = fetch(program, train, rows, window_key), train.labels[rows]
 
-    def mean_loss(params: Params) -> tuple[jax.Array, jax.Array]:
-        logits = apply_head(params, features, jax.random.fold_in(dropout_key, number))
-        sums = jnp.stack([sample_losses(logits, labels), sample_hits(logits, labels)]) @ present
-        return sums[0] / jnp.sum(present), sums
+    def mean_loss(params: Params) -> tuple[jax.Array, Any]:
+        logits, changed = logits_of(program, params, batch_stats, frozen, x, dropout_key)
+        loss = jnp.mean(sample_losses(logits, labels))
+        return loss, (changed, jnp.stack([loss, jnp.mean(sample_hits(logits, labels))]))
 
-    gradients, sums = jax.grad(mean_loss, has_aux=True)(params)
-    updates, opt_state = _optimiser(settings, hyper).update(gradients, opt_state)
-    return (optax.apply_updates(params, updates), opt_state), sums
+    gradients, (changed, means) = jax.grad(mean_loss, has_aux=True)(params)
+    # Optax counts on JAX's own promotion of types.
+    with jax.numpy_dtype_promotion("standard"):
+        updates, opt_state = optimiser(program, hyper.learning_rate).update(gradients, opt_state)
+    return (optax.apply_updates(params, updates), changed, opt_state), means
 
 
-def _keep_best(settings: Settings, state: State, metrics: Metrics) -> State:
+def _metrics(train: tuple[jax.Array, jax.Array], validation: tuple[jax.Array, jax.Array]) -> Metrics:
+    (train_samples, train_batches), (validation_samples, validation_batches) = train, validation
+    return Metrics(*train_samples, *validation_samples, *train_batches, *validation_batches)
+
+
+def _keep_best(program: Program, state: State, metrics: Metrics) -> State:
     score = metrics.validation_loss
-    if settings.criterion == "max_train_validation_loss":
+    if program.criterion == "max_train_validation_loss":
         score = jnp.maximum(score, metrics.train_loss)
     better = score < state.best_score
+
+    def choose(new: Any, old: Any) -> Any:
+        return jax.tree.map(lambda new, old: jnp.where(better, new, old), new, old)
+
     return state._replace(
-        best_params=jax.tree.map(lambda new, old: jnp.where(better, new, old), state.params, state.best_params),
-        best_score=jnp.where(better, score, state.best_score),
-        best_epoch=jnp.where(better, state.epoch, state.best_epoch),
+        best_params=choose(state.params, state.best_params),
+        best_batch_stats=choose(state.batch_stats, state.best_batch_stats),
+        best_score=choose(score, state.best_score),
+        best_epoch=choose(state.epoch, state.best_epoch),
     )
-
-
-def run(
-    settings: Settings, epochs: int, key: jax.Array, hyper: Hyper, train: Samples, validation: Samples
-) -> tuple[State, Metrics]:
-    """A whole session: its last state and the metrics of epochs 0 to `epochs`, each `[epochs + 1]`."""
-    state, first = init(settings, key, hyper, train, validation)
-
-    def epoch(state: State, _: None) -> tuple[State, Metrics]:
-        return train_epoch(settings, state, hyper, train, validation)
-
-    state, rest = jax.lax.scan(epoch, state, None, length=epochs)
-    return state, jax.tree.map(lambda one, many: jnp.concatenate([one[None], many]), first, rest)

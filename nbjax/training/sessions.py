@@ -1,108 +1,160 @@
-"""Many sessions in one compiled program."""
+"""Many sessions at once: one compiled program an epoch, sharded over the devices, cut into chunks that fit."""
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pyarrow as pa
+from jax.sharding import Mesh, PartitionSpec
 
-from nbjax.models.heads import apply_head
-from nbjax.training.session import Hyper, Metrics, Params, Samples, Settings, run, sample_losses
+from nbjax.training.program import NOTHING, Frozen, Hyper, Program, Samples
+from nbjax.training.session import Metrics, State, init, logits_of_all, train_epoch
+
+AXIS = "sessions"
 
 
-class Sessions(NamedTuple):
-    """Finished sessions, all arrays with the session axis first.
+class Batching(NamedTuple):
+    """How the sessions of a chunk run beside each other.
 
     Attributes:
-        learning_rates: float `[sessions]`.
-        seeds: int `[sessions]`.
-        metrics: each `[sessions, epochs + 1]`.
-        best_params: of each session's kept epoch, stacked.
-        best_epochs: int `[sessions]`.
+        kind: `vmap`, each operation for all sessions; or `map`, one session after the other.
+        devices: over which a chunk is spread.
     """
 
-    learning_rates: np.ndarray
-    seeds: np.ndarray
-    metrics: Metrics
-    best_params: Params
-    best_epochs: np.ndarray
+    kind: str = "vmap"
+    devices: int = 1
+
+
+TOGETHER = Batching()
+
+
+def grid(learning_rates: Sequence[float], seeds: Sequence[int]) -> Hyper:
+    """Every learning rate with every seed, as NumPy arrays `[sessions]`; the seeds of one rate lie together."""
+    rates = np.repeat(np.asarray(learning_rates, np.float32), len(seeds))
+    return Hyper(rates, np.tile(np.asarray(seeds, np.uint32), len(learning_rates)))
+
+
+def chunks(hypers: Hyper, size: int, devices: int = 1) -> list[tuple[Hyper, int]]:
+    """Sessions cut into chunks of one length, at most `size` and a multiple of `devices`.
+
+    Returns:
+        Each with the number of its sessions that count: the last is filled up with its own last session.
+    """
+    count = len(hypers.seed)
+    pieces = -(-count // max(devices, size - size % devices))
+    each = -(-count // pieces)
+    each += -each % devices
+    rates, seeds = (np.pad(values, (0, each * pieces - count), mode="edge") for values in hypers)
+    starts = range(0, count, each)
+    return [(Hyper(rates[at : at + each], seeds[at : at + each]), min(each, count - at)) for at in starts]
+
+
+def _each(batching: Batching, function: Callable[..., Any], many: Any, shared: Any) -> Any:
+    """`function(*many[i], *shared)` for every session i, on the devices."""
+
+    def shard(many: Any, shared: Any) -> Any:
+        def one(mine: Any) -> Any:
+            return function(*mine, *shared)
+
+        return jax.vmap(one)(many) if batching.kind == "vmap" else jax.lax.map(one, many)
+
+    if batching.devices == 1:
+        return shard(many, shared)
+    mesh = Mesh(np.asarray(jax.devices()[: batching.devices]), (AXIS,))
+    spread, whole = PartitionSpec(AXIS), PartitionSpec()
+    return jax.shard_map(shard, mesh=mesh, in_specs=(spread, whole), out_specs=spread, check_vma=False)(many, shared)
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
-def _run_all(
-    settings: Settings, epochs: int, keys: jax.Array, hypers: Hyper, train: Samples, validation: Samples
-) -> tuple[Params, jax.Array, Metrics]:
-    def one(key: jax.Array, hyper: Hyper) -> tuple[Params, jax.Array, Metrics]:
-        state, metrics = run(settings, epochs, key, hyper, train, validation)
-        return state.best_params, state.best_epoch, metrics
+def start(
+    program: Program, batching: Batching, hypers: Hyper, frozen: Frozen, train: Samples, validation: Samples
+) -> tuple[State, Metrics]:
+    """Every session before training, and its epoch 0; all with the session axis first."""
+    return _each(batching, functools.partial(init, program), (hypers,), (frozen, train, validation))
 
-    return jax.vmap(one)(keys, hypers)
+
+@functools.partial(jax.jit, static_argnums=(0, 1), donate_argnums=2)
+def advance(
+    program: Program,
+    batching: Batching,
+    states: State,
+    hypers: Hyper,
+    frozen: Frozen,
+    train: Samples,
+    validation: Samples,
+) -> tuple[State, Metrics]:
+    """One epoch of every session. The states given are used up."""
+    return _each(batching, functools.partial(train_epoch, program), (states, hypers), (frozen, train, validation))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def best_logits(
+    program: Program, batching: Batching, states: State, hypers: Hyper, frozen: Frozen, samples: Samples
+) -> jax.Array:
+    """Evaluation-mode logits `[sessions, samples, outputs]` of every session as it was at its best epoch."""
+
+    def one(state: State, hyper: Hyper, frozen: Frozen, samples: Samples) -> jax.Array:
+        key = jax.random.fold_in(jax.random.key(hyper.seed), 2**31)
+        return logits_of_all(program, state.best_params, state.best_batch_stats, frozen, samples, key)
+
+    return _each(batching, one, (states, hypers), (frozen, samples))
+
+
+def epochs(
+    program: Program,
+    batching: Batching,
+    hypers: Hyper,
+    count: int,
+    train: Samples,
+    validation: Samples,
+    frozen: Frozen = NOTHING,
+) -> Iterator[tuple[State, Metrics]]:
+    """States and metrics after epoch 0, 1, … `count`; ends before where every session has stopped."""
+    states, metrics = start(program, batching, hypers, frozen, train, validation)
+    yield states, metrics
+    for _ in range(count):
+        if program.goal is not None and bool(np.asarray(states.stopped).all()):
+            return
+        states, metrics = advance(program, batching, states, hypers, frozen, train, validation)
+        yield states, metrics
+
+
+class Finished(NamedTuple):
+    """Sessions that ran to their end, with the session axis first.
+
+    Attributes:
+        hypers: of each, NumPy `[sessions]`.
+        metrics: each `[sessions, epochs + 1]`; NaN after an epoch at which the goal was reached.
+        states: their last ones, with the best parameters.
+    """
+
+    hypers: Hyper
+    metrics: Metrics
+    states: State
 
 
 def run_sessions(
-    settings: Settings,
-    epochs: int,
-    learning_rates: Sequence[float],
-    seeds: Sequence[int],
+    program: Program,
+    count: int,
+    hypers: Hyper,
     train: Samples,
     validation: Samples,
-) -> Sessions:
-    """Runs every learning rate with every seed.
+    frozen: Frozen = NOTHING,
+    batching: Batching = TOGETHER,
+) -> Finished:
+    """Runs sessions to epoch `count`, all in one chunk.
 
-    A session's key derives from its seed alone: sessions of one seed start from the same head and see the samples in
-    the same order at every learning rate, and a session's result does not depend on what runs beside it.
+    A session's random numbers derive from its seed alone: sessions of one seed start from the same head and see the
+    samples in the same order at every learning rate, and a result does not depend on what runs beside it.
     """
-    rates, numbers = np.repeat(np.asarray(learning_rates), len(seeds)), np.tile(np.asarray(seeds), len(learning_rates))
-    keys = jax.vmap(jax.random.key)(jnp.asarray(numbers, jnp.uint32))
-    params, epochs_kept, metrics = _run_all(
-        settings, epochs, keys, Hyper(jnp.asarray(rates, jnp.float32)), train, validation
-    )
-    return Sessions(rates, numbers, jax.tree.map(np.asarray, metrics), params, np.asarray(epochs_kept))
-
-
-def predict(
-    sessions: Sessions, which: np.ndarray, samples: Samples, columns: Mapping[str, np.ndarray], numbers: np.ndarray
-) -> pa.Table:
-    """Predictions of some sessions, each at its own kept epoch: one row a session and sample.
-
-    Args:
-        sessions: finished ones.
-        which: int, their indices.
-        samples: to predict, N of them.
-        columns: of those samples, each `[N]`: slide, family, label, transform, x, y.
-        numbers: of those samples, int `[N]`.
-
-    Returns:
-        Columns seed, sample, those given, probability (of class 1; of every class, `probabilities`, for more than two)
-        and loss (in nats).
-    """
-    params = jax.tree.map(lambda leaf: leaf[which], sessions.best_params)
-    logits = _apply_all(params, samples.features)
-    losses = np.asarray(jax.vmap(sample_losses, (0, None))(logits, samples.labels))
-    return pa.concat_tables(
-        pa.table(
-            {
-                "seed": np.full(len(numbers), sessions.seeds[session], np.int32),
-                "sample": numbers.astype(np.int32),
-                **{name: columns[name] for name in ("slide", "family", "label", "transform", "x", "y")},
-                **_probabilities(logits[row]),
-                "loss": losses[row],
-            }
-        )
-        for row, session in enumerate(which)
-    )
-
-
-@jax.jit
-def _apply_all(params: Params, features: jax.Array) -> jax.Array:
-    return jax.vmap(apply_head, (0, None))(params, features)
-
-
-def _probabilities(logits: jax.Array) -> dict[str, Any]:
-    """Of class 1 for one logit a sample, else of every class."""
-    if logits.shape[1] == 1:
-        return {"probability": np.asarray(jax.nn.sigmoid(logits[:, 0]))}
-    return {"probabilities": list(np.asarray(jax.nn.softmax(logits, axis=-1)))}
+    on_device = jax.tree.map(jnp.asarray, hypers)
+    found = []
+    for last, metrics in epochs(program, batching, on_device, count, train, validation, frozen):
+        states = last
+        found.append(jax.tree.map(np.asarray, metrics))
+    missing = count + 1 - len(found)
+    stacked = jax.tree.map(lambda *values: np.stack(values, axis=1), *found)
+    padded = jax.tree.map(lambda values: np.pad(values, ((0, 0), (0, missing)), constant_values=np.nan), stacked)
+    return Finished(hypers, padded, states)

@@ -1,92 +1,223 @@
-"""A study: a grid of sessions on one feature bank, its tables on disk."""
+"""A study: a grid of sessions, run by programs that are stored one by one, and its tables."""
 
+import itertools
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 
-from nbjax.analysis.selection import choose_cell, summarise_cells
+from nbjax.analysis.selection import choose_cell, select_epochs, summarise_cells
 from nbjax.config import StudyConfig
-from nbjax.files import replacing
-from nbjax.training.bank import Bank
+from nbjax.models import Backbone
+from nbjax.progress import Meter, meter
+from nbjax.samples.reading import Dataset
+from nbjax.training import store
+from nbjax.training.bank import Bank, bank_bytes, check_room, feature_bank, fingerprint
 from nbjax.training.crossvalidation import cross_validate
-from nbjax.training.session import Samples, Settings
-from nbjax.training.sessions import Sessions, predict, run_sessions
+from nbjax.training.plan import Task, frozen_part, plan_backbone
+from nbjax.training.program import Frozen, Samples
+from nbjax.training.session import Metrics, State
+from nbjax.training.sessions import advance, best_logits, grid, start
+from nbjax.training.tables import history_table, prediction_table
 
-MOMENTUM = 0.9
+# Between two checkpoints of a program in flight.
+CHECKPOINT_SECONDS = 30.0
+PREDICTED = ("validation", "test")
 HISTORY = "sessions.parquet"
 PREDICTIONS = "test_predictions.parquet"
 FOLDS = "fold_predictions.parquet"
 
 
-def samples(bank: Bank, split: str) -> Samples:
-    """One split of the bank on the device."""
-    return Samples(jnp.asarray(bank.features[split]), jnp.asarray(bank.columns[split]["label"], jnp.int32))
+class Study(NamedTuple):
+    """What a study's programs need besides their plan.
+
+    Attributes:
+        config: the study's.
+        dataset: the built one.
+        folder: the study's.
+        load: a backbone by its name, with the study's weights.
+    """
+
+    config: StudyConfig
+    dataset: Dataset
+    folder: Path
+    load: Callable[[str], Backbone]
 
 
-def settings_of(config: StudyConfig, bank: Bank, classes: int) -> Settings:
-    """What the study's sessions are compiled with."""
-    return Settings(
-        feature_size=bank.features["train"].shape[1],
-        outputs=1 if classes == 2 else classes,
-        nonlinearities=0,
-        batch_size=config.batch_size,
-        momentum=MOMENTUM,
-        criterion=config.criterion,
+def samples_of(bank: Bank, split: str) -> Samples:
+    """One split of a bank on the device."""
+    labels = jnp.asarray(bank.columns[split]["label"], jnp.int32)
+    convention = bank.conventions.get(split)
+    return Samples(jnp.asarray(bank.inputs[split]), labels, None if convention is None else jnp.asarray(convention))
+
+
+def plan_study(study: Study) -> dict[str, list[Task]]:
+    """Every backbone's tasks; what cannot run, does not fit or has no weights is found here, before anything starts."""
+    tasks, needed = {}, 0
+    for name in study.config.backbones:
+        backbone = study.load(name)
+        tasks[name] = plan_backbone(
+            study.config, study.dataset, backbone, fingerprint((backbone.params, backbone.batch_stats))
+        )
+        banks = {task.start: task for task in tasks[name]}
+        for task in banks.values():
+            needed += bank_bytes(study.dataset, backbone, task.start, task.view, study.config.bank_dtype)
+    used = sum(file.stat().st_size for file in (study.folder / "banks").rglob("*.npy"))
+    check_room(study.folder / "banks", max(0, needed - used))
+    return tasks
+
+
+def run_study(study: Study, tasks: dict[str, list[Task]], seconds: dict[str, float]) -> None:
+    """Runs what of the tasks is not finished and stores each; adds wall time to `seconds`, by step."""
+    unfinished = {
+        name: [task for task in some if not store.is_finished(program_folder(study, task))]
+        for name, some in tasks.items()
+    }
+    for name, some in unfinished.items():
+        if some:
+            _run_backbone(study, study.load(name), some, seconds)
+
+
+def program_folder(study: Study, task: Task) -> Path:
+    """Where a task's results lie."""
+    return study.folder / store.PROGRAMS / task.name
+
+
+def bank_of(study: Study, backbone: Backbone, task: Task) -> Bank:
+    """The bank that a task runs on."""
+    parent = study.folder / "banks"
+    return feature_bank(study.dataset, backbone, task.start, task.view, parent, study.config.bank_dtype)
+
+
+def _run_backbone(study: Study, backbone: Backbone, tasks: list[Task], seconds: dict[str, float]) -> None:
+    for _, of_one in itertools.groupby(tasks, lambda task: task.start):
+        some = list(of_one)
+        begin = time.perf_counter()
+        bank = bank_of(study, backbone, some[0])
+        data = {split: samples_of(bank, split) for split in ("train", *PREDICTED)}
+        ready = time.perf_counter()
+        seconds["features"] = seconds.get("features", 0.0) + round(ready - begin, 2)
+        total = sum(task.sessions for task in some) * study.config.epochs
+        with meter(total, f"{backbone.network.name} sessions", "session-epoch") as done:
+            for task in some:
+                _run_task(study, task, frozen_part(task.program, backbone), data, done)
+        seconds["sessions"] = seconds.get("sessions", 0.0) + round(time.perf_counter() - ready, 2)
+
+
+def _run_task(study: Study, task: Task, frozen: Frozen, data: dict[str, Samples], done: Meter) -> None:
+    """One program from its last checkpoint to its end."""
+    folder = program_folder(study, task)
+    store.describe(folder, {**task.key, "cut": task.start, "reason": task.reason, "memory_bytes": task.memory})
+    for epoch, last, metrics in _epochs(study, task, frozen, data, folder):
+        states, found = last, metrics
+        done(task.sessions * (epoch > 0))
+    history = history_table(task, jax.tree.map(lambda *values: np.stack(values, axis=1), *found))
+    hypers = jax.tree.map(jnp.asarray, task.hypers)
+    logits = {
+        split: np.asarray(best_logits(task.program, task.batching, states, hypers, frozen, data[split]))[
+            : task.sessions
+        ]
+        for split in PREDICTED
+    }
+    store.finish(folder, history, logits, _best(task, states))
+
+
+def _epochs(
+    study: Study, task: Task, frozen: Frozen, data: dict[str, Samples], folder: Path
+) -> Iterator[tuple[int, State, list[Metrics]]]:
+    """Epoch, states and all metrics so far, after every epoch that is still to run (or the last one where none is)."""
+    hypers = jax.tree.map(jnp.asarray, task.hypers)
+    shared = (frozen, data["train"], data["validation"])
+    shapes, one = jax.eval_shape(lambda *given: start(task.program, task.batching, *given), hypers, *shared)
+    saved = store.restore(folder, shapes, one)
+    if saved is None:
+        states, metrics = start(task.program, task.batching, hypers, *shared)
+        epoch, found = 0, [jax.tree.map(np.asarray, metrics)]
+    else:
+        epoch, states, stacked = saved
+        states = jax.tree.map(jnp.asarray, states)
+        found = [jax.tree.map(lambda values, at=at: values[at], stacked) for at in range(epoch + 1)]
+    yield epoch, states, found
+    written = time.monotonic()
+    while epoch < study.config.epochs and not bool(np.asarray(states.stopped).all()):
+        states, metrics = advance(task.program, task.batching, states, hypers, *shared)
+        epoch += 1
+        found.append(jax.tree.map(np.asarray, metrics))
+        if time.monotonic() - written > CHECKPOINT_SECONDS:
+            store.checkpoint(folder, epoch, states, jax.tree.map(lambda *values: np.stack(values), *found))
+            written = time.monotonic()
+        yield epoch, states, found
+
+
+def _best(task: Task, states: State) -> dict[str, Any]:
+    """The parameters of each cell's best session, with the session axis first."""
+    rates, seeds = (values[: task.sessions] for values in task.hypers)
+    scores = np.asarray(states.best_score)[: task.sessions]
+    rows = [
+        members[np.argmin(scores[members])] for members in (np.flatnonzero(rates == rate) for rate in np.unique(rates))
+    ]
+    params, batch_stats = jax.tree.map(
+        lambda leaf: np.asarray(leaf)[rows], (states.best_params, states.best_batch_stats)
     )
+    return {
+        "learning_rate": rates[rows],
+        "seed": seeds[rows],
+        "epoch": np.asarray(states.best_epoch)[rows],
+        "score": scores[rows],
+        "params": params,
+        "batch_stats": batch_stats,
+    }
 
 
-def history_table(config: StudyConfig, sessions: Sessions) -> pa.Table:
-    """One row a session and epoch; `diverged` marks every row of a session with a loss that is not finite."""
-    count, epochs = sessions.metrics.train_loss.shape
-    metrics = {name: np.asarray(values, np.float32).ravel() for name, values in sessions.metrics._asdict().items()}
-    finite = np.isfinite(sessions.metrics.train_loss) & np.isfinite(sessions.metrics.validation_loss)
-    rows = count * epochs
-    return pa.table(
-        {
-            "backbone": [config.backbone] * rows,
-            "strategy": ["straightforward"] * rows,
-            "nonlinearities": np.zeros(rows, np.int32),
-            "unfrozen": np.zeros(rows, np.int32),
-            "learning_rate": np.repeat(sessions.learning_rates, epochs),
-            "batch_size": np.full(rows, config.batch_size, np.int32),
-            "seed": np.repeat(sessions.seeds, epochs).astype(np.int32),
-            "epoch": np.tile(np.arange(epochs, dtype=np.int32), count),
-            **metrics,
-            "diverged": np.repeat(~finite.all(axis=1), epochs),
-        }
-    )
+def all_histories(study: Study, tasks: dict[str, list[Task]]) -> pa.Table:
+    """The rows of every finished program, in the plan's order."""
+    finished = [program_folder(study, task) for some in tasks.values() for task in some]
+    return pa.concat_tables([store.read_history(folder) for folder in finished if store.is_finished(folder)])
 
 
-def run_study(config: StudyConfig, bank: Bank, classes: int, folder: str | Path) -> dict[str, Any]:
-    """Trains the grid, chooses a cell by training and validation data, looks at the test split once, cross-validates.
+def conclude(study: Study, tasks: dict[str, list[Task]]) -> dict[str, Any]:
+    """Chooses a cell by training and validation data, looks at the test split once, cross-validates.
 
-    Writes `sessions.parquet`, `test_predictions.parquet` and `fold_predictions.parquet` into `folder`.
+    Writes `sessions.parquet`, `test_predictions.parquet` and, where only a head was trained, `fold_predictions.parquet`.
 
     Returns:
         The chosen cell's values: learning_rate, batch_size and so on, and `epochs`, the median of its kept epochs.
     """
-    folder = Path(folder)
-    settings, seeds = settings_of(config, bank, classes), range(config.seeds)
-    train, validation, test = (samples(bank, split) for split in ("train", "validation", "test"))
-    sessions = run_sessions(settings, config.epochs, config.learning_rates, seeds, train, validation)
-    history = history_table(config, sessions)
-    write_table(history, folder / HISTORY)
-
+    config = study.config
+    history = all_histories(study, tasks)
+    store.write_table(history, study.folder / HISTORY)
     chosen = choose_cell(summarise_cells(history, config.criterion)).values
-    of_cell = np.flatnonzero(sessions.learning_rates == chosen["learning_rate"])
+    of_cell = [
+        task
+        for task in tasks[chosen["backbone"]]
+        if (task.strategy.name, task.strategy.nonlinearities, task.strategy.unfrozen, task.program.batch_size)
+        == tuple(chosen[name] for name in ("strategy", "nonlinearities", "unfrozen", "batch_size"))
+    ]
+    rate = np.float32(chosen["learning_rate"])
+    backbone = study.load(chosen["backbone"])
+    bank = bank_of(study, backbone, of_cell[0])
     columns = bank.columns["test"]
-    write_table(predict(sessions, of_cell, test, columns, np.arange(len(columns["label"]))), folder / PREDICTIONS)
+    numbers = np.arange(len(columns["label"]))
+    tables = []
+    for task in of_cell:
+        rows = np.flatnonzero(task.hypers.learning_rate[: task.sessions] == rate)
+        logits = store.read_logits(program_folder(study, task))["test"][rows]
+        if len(rows):
+            tables.append(prediction_table(task.hypers.seed[rows], logits, columns, numbers))
+    store.write_table(pa.concat_tables(tables), study.folder / PREDICTIONS)
 
-    epochs = max(1, int(np.median(sessions.best_epochs[of_cell])))
-    write_table(cross_validate(settings, chosen["learning_rate"], epochs, seeds, bank), folder / FOLDS)
+    kept = [
+        session.epoch for session in select_epochs(history, config.criterion) if session.cell == tuple(chosen.values())
+    ]
+    epochs = max(1, int(np.median([epoch for epoch in kept if epoch is not None])))
+    program = of_cell[0].program
+    (study.folder / FOLDS).unlink(missing_ok=True)
+    if program.head_only and config.folds:
+        hypers = grid([chosen["learning_rate"]], range(config.seeds))
+        store.write_table(cross_validate(program, hypers, epochs, bank, config.folds), study.folder / FOLDS)
     return {**chosen, "epochs": epochs}
-
-
-def write_table(table: pa.Table, path: Path) -> None:
-    """Writes Parquet, whole or not at all."""
-    with replacing(path) as temporary:
-        pyarrow.parquet.write_table(table, temporary)

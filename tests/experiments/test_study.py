@@ -18,7 +18,7 @@ SMALL = {
     "learning_rates": (1e-3, 1e-2),
     "epochs": 3,
     "seeds": 3,
-    "backbone": "resnet18",
+    "backbones": ("resnet18",),
     "weights": None,
     "input_size": 64,
 }

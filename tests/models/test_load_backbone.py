@@ -196,6 +196,9 @@ def test_convolutions_alone_are_a_partial_checkpoint_on_purpose(shared) -> None:
     assert output.shape == (2, 2, 2, 512)
     assert np.all(np.isfinite(output))
     assert np.asarray(output).min() == 0 < np.asarray(output).max()
+    np.testing.assert_allclose(backbone.prefix(images, "avgpool"), output, atol=1e-4 * np.asarray(output).std())
+    with pytest.raises(InputError, match=r"stage classifier\.0 cannot run"):
+        backbone.features(images)
 
 
 def test_patterns_do_not_go_with_stored_or_random_weights() -> None:

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 
 from nbjax.training.bank import Bank
 from nbjax.training.crossvalidation import cross_validate, family_folds
-from nbjax.training.session import Settings
+from nbjax.training.program import Program
+from nbjax.training.sessions import grid
 
 
 @given(st.lists(st.tuples(st.integers(0, 1), st.integers(1, 9)), min_size=6, max_size=30), st.integers(0, 99))
@@ -46,8 +47,8 @@ def bank():
 
 
 def test_every_sample_is_predicted_once_a_seed_by_sessions_without_its_family(bank):
-    settings = Settings(20, 1, 0, 16, 0.9, "validation_loss")
-    table = cross_validate(settings, 0.1, 20, range(3), bank)
+    program = Program(features=20, batch_size=16, criterion="validation_loss")
+    table = cross_validate(program, grid([0.1], range(3)), 20, bank, 5)
     assert len(table) == 3 * 120
     for seed in range(3):
         samples = np.sort(table["sample"].to_numpy()[table["seed"].to_numpy() == seed])

@@ -6,7 +6,8 @@ from hypothesis import strategies as st
 
 from nbjax.errors import InputError
 from nbjax.models import build_network
-from nbjax.training.strategy import ALL, FAST, PAPER, Fidelity, Strategy, find_cut, parse_strategy, trainable
+from nbjax.training.cut import find_cut, trainable
+from nbjax.training.strategy import ALL, FAST, PAPER, Fidelity, Strategy, parse_strategy
 
 WRITTEN = st.builds(
     Strategy,
