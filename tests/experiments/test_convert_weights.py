@@ -165,7 +165,7 @@ def test_bad_flags_get_one_sentence(arguments: list[str], message: str, home) ->
     assert done.stderr.startswith("error: ")
     assert done.stderr.count("\n") == 1
     assert message in done.stderr
-    assert not home.exists()
+    assert not (home / "weights").exists()
 
 
 def test_a_file_of_something_else_is_told_apart_on_both_sides(shared, home) -> None:
@@ -174,7 +174,7 @@ def test_a_file_of_something_else_is_told_apart_on_both_sides(shared, home) -> N
     assert done.stderr.count("\n") == 1
     assert "zip.pth: its 13 tensors are not the 102 expected: 102 missing (fc.bias (1000,)" in done.stderr
     assert "; 13 unexpected (conv.weight (4, 3, 3, 3)" in done.stderr
-    assert not home.exists()
+    assert not (home / "weights").exists()
 
 
 def test_a_hostile_file_is_refused(shared, home, tmp_path) -> None:
@@ -187,7 +187,7 @@ def test_a_hostile_file_is_refused(shared, home, tmp_path) -> None:
 def test_a_set_that_is_not_published_is_not_stored(checkpoint, home) -> None:
     with pytest.raises(InputError, match="publishes no weights 'mine' of the backbone 'resnet18'"):
         convert_weights("resnet18", "mine", checkpoint)
-    assert not home.exists()
+    assert not (home / "weights").exists()
 
 
 def test_lite0_comes_from_its_package(home, capsys) -> None:

@@ -39,8 +39,7 @@ def test_coefficients_are_those_of_the_recurrence(momentum):
     assert found.end == pytest.approx(weight)
 
 
-@pytest.mark.parametrize("nonlinearities", [0, 1, 3])
-@pytest.mark.parametrize("block", [2, 5, 16])
+@pytest.mark.parametrize(("nonlinearities", "block"), [(0, 16), (1, 5), (2, 16)])
 def test_blocks_equal_single_steps_in_float64(nonlinearities, block):
     with jax.enable_x64(True):
         train, validation = split(107, 24, np.float64), split(20, 24, np.float64)
@@ -48,10 +47,10 @@ def test_blocks_equal_single_steps_in_float64(nonlinearities, block):
         hyper = Hyper(jnp.asarray(0.05, jnp.float64), jnp.uint32(3))
         state, _ = init(plain, hyper, NOTHING, train, validation)
         state = jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if leaf.dtype == jnp.float32 else leaf, state)
-        one, other = state, state
+        one, other, epoch = state, state, jax.jit(train_epoch, static_argnums=0)
         for _ in range(3):
-            one, first = train_epoch(plain, one, hyper, NOTHING, train, validation)
-            other, second = train_epoch(plain._replace(block=block), other, hyper, NOTHING, train, validation)
+            one, first = epoch(plain, one, hyper, NOTHING, train, validation)
+            other, second = epoch(plain._replace(block=block), other, hyper, NOTHING, train, validation)
             np.testing.assert_allclose(first.train_loss, second.train_loss, rtol=0, atol=1e-9)
             np.testing.assert_allclose(first.train_loss_batches, second.train_loss_batches, rtol=0, atol=1e-9)
         assert first.train_loss.dtype == jnp.float64
@@ -65,6 +64,6 @@ def test_loss_curves_agree_in_float32():
     train, validation = split(203, 64), split(50, 64)
     plain = Program(features=64, nonlinearities=4, batch_size=8)
     hypers = grid([1e-3, 1e-2], range(3))
-    one, other = (run_sessions(plain._replace(block=block), 15, hypers, train, validation).metrics for block in (1, 16))
+    one, other = (run_sessions(plain._replace(block=block), 10, hypers, train, validation).metrics for block in (1, 16))
     np.testing.assert_allclose(one.train_loss, other.train_loss, atol=1e-3)
     np.testing.assert_allclose(one.validation_loss, other.validation_loss, atol=1e-3)

@@ -70,9 +70,9 @@ def test_losses_equal_a_plain_loop(batch_size, block):
     np.testing.assert_allclose(np.concatenate(found), expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize("nonlinearities", [0, 2])
-@pytest.mark.parametrize("block", [1, 4])
-@pytest.mark.parametrize("kind", ["vmap", "map"])
+@pytest.mark.parametrize(
+    ("nonlinearities", "block", "kind"), [(0, 1, "vmap"), (0, 1, "map"), (2, 1, "vmap"), (2, 4, "map")]
+)
 def test_a_session_among_others_equals_the_same_session_alone(nonlinearities, block, kind):
     program = PROGRAM._replace(nonlinearities=nonlinearities, block=block)
     together = run(program, 4, [0.003, 0.03], range(5), batching=Batching(kind))
