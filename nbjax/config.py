@@ -93,6 +93,7 @@ class StudyConfig:
             `validation_loss` (the authors' program). Test data never choose.
         bank_dtype: of stored features: `float32` or `bfloat16`.
         memory_gib: that one compiled program may take; None is most of the machine's.
+        checkpoint_seconds: least time between two checkpoints of a program in flight.
         folds: with every family held out once, the chosen cell is trained again on so many folds; 0 leaves it out. Only
             where nothing but the head is trained.
     """
@@ -115,6 +116,7 @@ class StudyConfig:
     criterion: str = "max_train_validation_loss"
     bank_dtype: str = "float32"
     memory_gib: float | None = None
+    checkpoint_seconds: float = 30.0
     folds: int = 5
 
     def __post_init__(self) -> None:
@@ -140,6 +142,7 @@ class StudyConfig:
         check(goal is None or 0 < goal <= 1, "accuracy_goal", goal, "above 0, at most 1, or None")
         check(self.bank_dtype in BANK_DTYPES, "bank_dtype", self.bank_dtype, " or ".join(BANK_DTYPES))
         check(self.memory_gib is None or self.memory_gib > 0, "memory_gib", self.memory_gib, "above 0, or None")
+        check(self.checkpoint_seconds >= 0, "checkpoint_seconds", self.checkpoint_seconds, "0 or more")
         check(self.folds == 0 or self.folds >= 2, "folds", self.folds, "0, or 2 or more")
         criteria = ("max_train_validation_loss", "validation_loss")
         check(self.criterion in criteria, "criterion", self.criterion, " or ".join(criteria))

@@ -8,7 +8,6 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import flax.errors
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -17,7 +16,7 @@ import numpy as np
 from nbjax.models import winograd
 from nbjax.models.anatomy import anatomy
 from nbjax.models.layers import EVALUATION, BatchNorm, Conv, DepthwiseConv, Mode, windows
-from nbjax.models.network import Network, Tree, needing, stage_range
+from nbjax.models.network import ABSENT, Network, Tree, needing, stage_range
 
 Path = tuple[str, ...]
 
@@ -57,7 +56,7 @@ def fold(network: Network, params: Tree, batch_stats: Tree, on_cpu: bool) -> tup
         variables = {"params": params[stage.name], "batch_stats": batch_stats[stage.name]}
         try:
             seen, x = _look(stage.module, variables, x)
-        except flax.errors.ScopeParamNotFoundError:
+        except ABSENT:
             # Of a partial checkpoint: whoever runs the stage is told then.
             folded[stage.name], statistics[stage.name] = variables.values()
             x = jax.ShapeDtypeStruct(anatomy(network).shapes[stage.name], jnp.float32)

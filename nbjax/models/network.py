@@ -17,6 +17,9 @@ from nbjax.models.layers import EVALUATION, Mode
 # By stage, then Linen's own nesting. Parameters and batch statistics are trees of their own.
 Tree = Mapping[str, Any]
 
+# What Flax raises for a parameter that is not there, and for a stage with none.
+ABSENT = (flax.errors.ScopeParamNotFoundError, flax.errors.ScopeCollectionNotFound)
+
 # Of pixels as fractions of 255.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
@@ -139,7 +142,7 @@ def needing(stage: str) -> Iterator[None]:
     """
     try:
         yield
-    except flax.errors.ScopeParamNotFoundError as error:
+    except ABSENT as error:
         raise InputError(
             f"stage {stage} cannot run: its checkpoint was read as a partial one and lacks parameters of that stage; "
             "give a whole one, or run only the stages before."

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
@@ -207,8 +208,11 @@ def _fit(
 
 
 def default_limit() -> int:
-    """Bytes of memory a program may take, of one device or of this machine."""
+    """Bytes of memory a program may take, of one device or of this machine (or of the container it is)."""
     found = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
     if found and "bytes_limit" in found:
         return int(0.9 * found["bytes_limit"])
-    return int(SHARE * os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+    limit = Path("/sys/fs/cgroup/memory.max")
+    allowed = limit.read_text().strip() if limit.is_file() else "max"
+    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return int(SHARE * (machine if allowed == "max" else min(machine, int(allowed))))

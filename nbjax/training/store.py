@@ -97,19 +97,26 @@ def read_logits(folder: Path) -> dict[str, np.ndarray]:
     """
     path = folder / LOGITS
     try:
-        with np.load(path) as file:
+        with path.open("rb") as opened, np.load(opened) as file:
             return dict(file)
     except Exception as error:  # zipfile, zlib and NumPy each have their own
         raise InputError(f"{path}: damaged ({error}); remove {folder} to have this program run again.") from error
 
 
 def checkpoint(folder: Path, epoch: int, states: Any, metrics: Any) -> None:
-    """Stores a program in flight in place of its last checkpoint."""
-    _save(folder / IN_FLIGHT, {"epoch": np.int32(epoch), "states": _numbered(states), "metrics": _numbered(metrics)})
+    """Stores a program in flight, then drops its earlier checkpoint: at every moment one of them is whole."""
+    parent = folder / IN_FLIGHT
+    tree = {"epoch": np.int32(epoch), "states": _numbered(states), "metrics": _numbered(metrics)}
+    _save(parent / str(epoch), tree)
+    for other in parent.iterdir():
+        if other.name != str(epoch):
+            shutil.rmtree(other)
 
 
 def restore(folder: Path, states: Any, metrics: Any) -> tuple[int, Any, Any] | None:
-    """Epoch, states and metrics of a program's checkpoint; None where there is none.
+    """Epoch, states and metrics of a program's last checkpoint; None where there is none.
+
+    What a killed process left half-written is removed.
 
     Args:
         folder: the program's.
@@ -119,9 +126,13 @@ def restore(folder: Path, states: Any, metrics: Any) -> tuple[int, Any, Any] | N
     Raises:
         InputError: the checkpoint is damaged or of another program.
     """
-    path = folder / IN_FLIGHT
-    if not path.is_dir():
+    parent = folder / IN_FLIGHT
+    for left in (*folder.glob(".*.tmp"), *parent.glob(".*.tmp")):
+        shutil.rmtree(left) if left.is_dir() else left.unlink()
+    epochs = [int(path.name) for path in parent.glob("*")]
+    if not epochs:
         return None
+    path = parent / str(max(epochs))
     try:
         with orbax.checkpoint.StandardCheckpointer() as checkpointer:
             found = checkpointer.restore((path / "tree").absolute())
@@ -132,8 +143,9 @@ def restore(folder: Path, states: Any, metrics: Any) -> tuple[int, Any, Any] | N
         rebuilt = jax.tree.unflatten(jax.tree.structure(states), leaves)
         return int(found["epoch"]), rebuilt, jax.tree.unflatten(jax.tree.structure(metrics), kept)
     except Exception as error:  # Orbax and TensorStore each have their own
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"{path}: a damaged checkpoint ({error}); remove {path} to start this program anew."
+            f"{path}: a damaged checkpoint ({reason}); remove {path} to start this program anew."
         ) from error
 
 

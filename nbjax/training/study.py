@@ -25,8 +25,6 @@ from nbjax.training.session import Metrics, State
 from nbjax.training.sessions import advance, best_logits, grid, start
 from nbjax.training.tables import history_table, prediction_table
 
-# Between two checkpoints of a program in flight.
-CHECKPOINT_SECONDS = 30.0
 PREDICTED = ("validation", "test")
 HISTORY = "sessions.parquet"
 PREDICTIONS = "test_predictions.parquet"
@@ -148,7 +146,7 @@ def _epochs(
         states, metrics = advance(task.program, task.batching, states, hypers, *shared)
         epoch += 1
         found.append(jax.tree.map(np.asarray, metrics))
-        if time.monotonic() - written > CHECKPOINT_SECONDS:
+        if time.monotonic() - written > study.config.checkpoint_seconds:
             store.checkpoint(folder, epoch, states, jax.tree.map(lambda *values: np.stack(values), *found))
             written = time.monotonic()
         yield epoch, states, found

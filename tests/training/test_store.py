@@ -1,0 +1,108 @@
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from nbjax.errors import InputError
+from nbjax.training import store
+from nbjax.training.program import NOTHING, Hyper, Program, Samples
+from nbjax.training.sessions import TOGETHER, start
+
+PROGRAM = Program(features=6, nonlinearities=1, batch_size=4)
+
+
+def begun(count=3):
+    rng = np.random.default_rng(0)
+    data = Samples(jnp.asarray(rng.standard_normal((9, 6), np.float32)), jnp.asarray(rng.integers(0, 2, 9), jnp.int32))
+    hypers = Hyper(jnp.full(count, 0.01, jnp.float32), jnp.arange(count, dtype=jnp.uint32))
+    return start(PROGRAM, TOGETHER, hypers, NOTHING, data, data)
+
+
+def test_a_checkpoint_gives_back_every_bit_and_only_the_last_is_kept(tmp_path):
+    states, metrics = begun()
+    stacked = jax.tree.map(lambda values: np.stack([values, values]), metrics)
+    for epoch in (3, 10, 9):
+        store.checkpoint(tmp_path, epoch, states, stacked)
+    assert [path.name for path in (tmp_path / store.IN_FLIGHT).iterdir()] == ["9"]
+    (tmp_path / store.IN_FLIGHT / ".11.1.ab.tmp").mkdir()
+    epoch, found, kept = store.restore(tmp_path, jax.eval_shape(lambda: states), metrics)
+    assert epoch == 9
+    assert jax.tree.structure(found) == jax.tree.structure(states)
+    for one, other in zip(jax.tree.leaves((found, kept)), jax.tree.leaves((states, stacked)), strict=True):
+        assert one.dtype == other.dtype
+        np.testing.assert_array_equal(one, other)
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_no_checkpoint_is_none(tmp_path):
+    states, metrics = begun()
+    assert store.restore(tmp_path, states, metrics) is None
+
+
+@pytest.mark.parametrize("damage", ["cut", "emptied", "other"])
+def test_a_damaged_checkpoint_is_named(damage, tmp_path):
+    states, metrics = begun()
+    store.checkpoint(tmp_path, 5, states, jax.tree.map(lambda values: values[None], metrics))
+    path = tmp_path / store.IN_FLIGHT / "5"
+    files = sorted((file for file in path.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
+    if damage == "cut":
+        files[-1].write_bytes(files[-1].read_bytes()[:100])
+    elif damage == "emptied":
+        for file in files:
+            file.write_bytes(b"")
+    expected = begun(4)[0] if damage == "other" else states
+    with pytest.raises(InputError, match="in_flight/5: a damaged checkpoint") as caught:
+        store.restore(tmp_path, expected, metrics)
+    assert "\n" not in str(caught.value)
+
+
+def finished(folder):
+    table = pa.table({"seed": [1, 2], "epoch": [0, 0]})
+    store.finish(
+        folder, table, {"test": np.ones((2, 3, 1), np.float32)}, {"params": {"head": ({"kernel": np.ones(3)},)}}
+    )
+    return table
+
+
+def test_what_is_finished_is_read_back_and_drops_the_checkpoint(tmp_path):
+    states, metrics = begun()
+    store.checkpoint(tmp_path, 5, states, jax.tree.map(lambda values: values[None], metrics))
+    assert not store.is_finished(tmp_path)
+    table = finished(tmp_path)
+    assert store.is_finished(tmp_path)
+    assert store.read_history(tmp_path).equals(table)
+    np.testing.assert_array_equal(store.read_logits(tmp_path)["test"], np.ones((2, 3, 1)))
+    assert not (tmp_path / store.IN_FLIGHT).exists()
+    assert not list(tmp_path.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("kept", [0, 3, 200, -1])
+@pytest.mark.parametrize(("name", "read"), [(store.HISTORY, store.read_history), (store.LOGITS, store.read_logits)])
+def test_a_damaged_result_is_named(name, read, kept, tmp_path):
+    finished(tmp_path)
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(InputError, match=rf"{name}: damaged .*; remove .* to have this program run again") as caught:
+        read(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_second_process_is_refused_and_a_dead_one_is_not(tmp_path):
+    code = "import sys; from pathlib import Path; from nbjax.training.store import locked\n"
+    code += "with locked(Path(sys.argv[1])): print('in', flush=True); sys.stdin.read()"
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout.readline() == "in\n"
+        with (
+            pytest.raises(InputError, match=rf"another process \(process {other.pid}\) is at work"),
+            store.locked(tmp_path),
+        ):
+            pass
+        other.kill()
+    with store.locked(tmp_path):
+        (tmp_path / "kept").write_text("")
+    assert (tmp_path / "kept").is_file()
