@@ -22,6 +22,7 @@ from nbjax.models.inception import inception_v3
 from nbjax.models.network import IMAGENET_DEVIATION, IMAGENET_MEAN, Network, forward, initialise
 from nbjax.models.resnet import DEPTHS as RESNETS
 from nbjax.models.resnet import resnet
+from nbjax.models.small_cnn import small_cnn
 from nbjax.models.stored import find_weights
 from nbjax.models.vgg import DEPTHS as VGGS
 from nbjax.models.vgg import vgg
@@ -34,6 +35,7 @@ NETWORKS = {
     "densenet121": densenet121,
     "efficientnet_b0": efficientnet_b0,
     "efficientnet_lite0": efficientnet_lite0,
+    "small_cnn": small_cnn,
 }
 
 

@@ -25,6 +25,11 @@ def choose_weights(backbone: str, weights: str) -> str:
         InputError: there is no such set, or `imagenet` could mean two.
     """
     published = weight_sets(backbone)
+    if not published:
+        raise InputError(
+            f"{backbone} has no published weights, and {weights!r} was asked for; leave weights out (None in a config), and "
+            f"let a study train it with the strategy scratch."
+        )
     if weights in published:
         return weights
     if weights != "imagenet":

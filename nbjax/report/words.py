@@ -25,6 +25,8 @@ def answer(study: Mapping[str, Any], test: TestResult | None, folds: TestResult 
     dataset, backbone = study["dataset"], study["backbone"]
     train = dataset["counts"]["train"].values()
     weights = "pretrained on ImageNet" if backbone["pretrained"] else "with random weights"
+    if study["strategy"] == "scratch":
+        weights = "from a random start"
     kind = "phantom slides (drawn by a program, no patient)" if dataset["phantom"] else "slides"
     sentences = [
         f"{_trained(study['strategy'])} {backbone['name']}, {weights}, was trained to tell {' from '.join(dataset['classes'])} "
@@ -70,7 +72,7 @@ def cautions(study: Mapping[str, Any], cells: Sequence[Cell], test: TestResult |
             "This is a phantom: procedural pictures in the manner of stained tissue. It says nothing of any tumour."
         )
     found += _leaks(study["dataset"])
-    if not study["backbone"]["pretrained"]:
+    if not study["backbone"]["pretrained"] and study["strategy"] != "scratch":
         found.append("The backbone's weights are random: its features were never trained on any picture.")
     diverged = sum(cell.diverged for cell in cells)
     if diverged:
@@ -112,9 +114,12 @@ def nature(study: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Of everything that went in: was it real, random, a phantom or pretrained."""
     dataset, backbone, head = study["dataset"], study["backbone"], study["head"]
     weights = "pretrained" if backbone["pretrained"] else "random"
+    provenance = backbone["provenance"]
+    if study["strategy"] == "scratch":
+        weights, provenance = "random", "a start of its own for each seed (torch's default initialisation)"
     return [
         ("slides", f"phantom ({dataset['source']})" if dataset["phantom"] else f"given: {dataset['source']}"),
-        ("backbone", f"{weights}: {backbone['name']}, {backbone['parameters']:,} parameters, {backbone['provenance']}"),
+        ("backbone", f"{weights}: {backbone['name']}, {backbone['parameters']:,} parameters, {provenance}"),
         ("head", head["initialisation"]),
         ("order of samples", "random, one order per seed and epoch"),
         ("crop", study["crop"]),
