@@ -25,17 +25,19 @@ CONFIG = flags.DEFINE_string("config", "configs/quickstart.py", "the study's con
 SET = flags.DEFINE_multi_string("set", [], "change a field: --set=epochs=50 --set=dataset.tiling.minimum_tissue=0.5")
 SLIDES = flags.DEFINE_string("slides", None, "folder of <label>/<slide> or <label>/<family>/<slide>; else a phantom")
 OUT = flags.DEFINE_string("out", None, "where everything goes; else results/<the study's name>")
+BANKS = flags.DEFINE_string("banks", None, "folder of feature banks, which studies may share; else banks in --out")
 
 
 def main() -> None:
     """Runs the study that the flags describe."""
     config = load_config(CONFIG.value, SET.value)
-    report = study(config, SLIDES.value, Path(OUT.value or f"results/{config.name}"))
+    out = Path(OUT.value or f"results/{config.name}")
+    report = study(config, SLIDES.value, out, None if BANKS.value is None else Path(BANKS.value))
     print(f"\nreport: {report}")
 
 
-def study(config: StudyConfig, slides: str | None, out: Path) -> Path:
-    """Runs every step in folder `out` and returns the report's path."""
+def study(config: StudyConfig, slides: str | None, out: Path, banks: Path | None = None) -> Path:
+    """Runs every step in folder `out` and returns the report's path; feature banks go to `banks`, else into `out`."""
     from nbjax.training.store import locked
 
     with locked(out):
@@ -45,7 +47,7 @@ def study(config: StudyConfig, slides: str | None, out: Path) -> Path:
         manifest = _timed(seconds, "tiling", tile, config, folder, out)
         backbones = check_backbones(config)
         dataset = _timed(seconds, "dataset", build, config, folder, manifest, out)
-        return _learn(config, folder, dataset, backbones, out, seconds)
+        return _learn(config, folder, dataset, backbones, out, banks or out / "banks", seconds)
 
 
 def _timed(seconds: dict[str, float], step: str, function: Any, *arguments: Any) -> Any:
@@ -104,7 +106,13 @@ def check_backbones(config: StudyConfig) -> dict[str, Any]:
 
 
 def _learn(
-    config: StudyConfig, folder: Path, dataset: Any, backbones: dict[str, Any], out: Path, seconds: dict[str, float]
+    config: StudyConfig,
+    folder: Path,
+    dataset: Any,
+    backbones: dict[str, Any],
+    out: Path,
+    banks: Path,
+    seconds: dict[str, float],
 ) -> Path:
     from nbjax.models import load_backbone
     from nbjax.report.page import write_report
@@ -113,7 +121,7 @@ def _learn(
 
     # Most studies have one backbone: it is kept.
     load = functools.lru_cache(maxsize=1)(lambda name: load_backbone(name, weights=config.weights))
-    this = Study(config, dataset, out, load)
+    this = Study(config, dataset, out, banks, load)
     tasks = _timed(seconds, "plan", plan_study, this)
     source = "phantom drawn by nbjax" if dataset.card["phantom"] else str(folder)
     first = next(iter(tasks.values()))[0]

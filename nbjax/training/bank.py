@@ -76,29 +76,9 @@ def feature_bank(
         InputError: too little room on the disk; a bank file of another shape or damaged, a bank description that does
             not match its name.
     """
-    if start is None:
-        key: dict[str, Any] = {"cut": PIXELS, "dtype": "float32" if dataset.is_standardised else "uint8"}
-        row: tuple[int, ...] = (view.edge, view.edge, 3)
-        stored, crops = np.dtype(key["dtype"]), 1
-    else:
-        key = {
-            "backbone": backbone.network.name,
-            "weights": fingerprint((backbone.params, backbone.batch_stats)),
-            "cut": start,
-            "view": text(view),
-            "dtype": dtype,
-        }
-        row, stored, crops = row_of(backbone, start, view), DTYPES[dtype], view.crops
-    key |= {
-        "dataset": dataset.card["sha256"],
-        "dataset_config": dataset.card["config"],
-        "standardisation": dataset.card["standardisation"],
-    }
-    folder = Path(parent) / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    folder, key, shapes, stored = _layout(dataset, backbone, start, view, Path(parent), dtype)
     _describe(folder / "bank.json", key)
-    shapes = {split: (len(samples) * crops, *row) for split, samples in dataset.samples.items()}
-    missing = [shape for split, shape in shapes.items() if not _path(folder, split).is_file()]
-    check_room(folder, sum(int(np.prod(shape, dtype=np.int64)) for shape in missing) * stored.itemsize)
+    check_room(folder, missing_bytes(dataset, backbone, start, view, parent, dtype))
     for split, shape in shapes.items():
         if not _path(folder, split).is_file():
             blocks = _pixels(dataset, split) if start is None else _outputs(dataset, split, backbone, start, view)
@@ -108,7 +88,31 @@ def feature_bank(
     if start is not None and dtype == "bfloat16":
         opened = {split: array.view(ml_dtypes.bfloat16) for split, array in opened.items()}
     conventions = {split: to_network(dataset, split, backbone.network) for split in shapes} if start is None else {}
+    crops = 1 if start is None else view.crops
     return Bank(folder, opened, {split: columns(dataset, split) for split in dataset.splits}, conventions, crops)
+
+
+def _layout(
+    dataset: Dataset, backbone: Backbone, start: str | None, view: View, parent: Path, dtype: str
+) -> tuple[Path, dict[str, Any], dict[str, tuple[int, ...]], np.dtype[Any]]:
+    """A bank's folder, all that it depends on, the shape of each split's array, and their type as stored."""
+    key = {
+        "dataset": dataset.card["sha256"],
+        "dataset_config": dataset.card["config"],
+        "standardisation": dataset.card["standardisation"],
+    }
+    row, crops = row_of(backbone, start, view), 1
+    if start is None:
+        key |= {"cut": PIXELS, "dtype": "float32" if dataset.is_standardised else "uint8"}
+        stored = np.dtype(key["dtype"])
+    else:
+        weights = fingerprint((backbone.params, backbone.batch_stats))
+        name = backbone.network.name
+        key |= {"backbone": name, "weights": weights, "cut": start, "view": text(view), "dtype": dtype}
+        stored, crops = DTYPES[dtype], view.crops
+    folder = parent / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    shapes = {split: (len(samples) * crops, *row) for split, samples in dataset.samples.items()}
+    return folder, key, shapes, stored
 
 
 def _path(folder: Path, split: str) -> Path:
@@ -145,11 +149,13 @@ def _describe(path: Path, key: Mapping[str, Any]) -> None:
         )
 
 
-def bank_bytes(dataset: Dataset, backbone: Backbone, start: str | None, view: View, dtype: str) -> int:
-    """Bytes that a bank takes on the disk."""
-    rows = sum(len(samples) for samples in dataset.samples.values()) * (1 if start is None else view.crops)
-    size = (4 if dataset.is_standardised else 1) if start is None else DTYPES[dtype].itemsize
-    return rows * int(np.prod(row_of(backbone, start, view))) * size
+def missing_bytes(
+    dataset: Dataset, backbone: Backbone, start: str | None, view: View, parent: str | Path, dtype: str
+) -> int:
+    """Bytes that `feature_bank` would still write to the disk."""
+    folder, _, shapes, stored = _layout(dataset, backbone, start, view, Path(parent), dtype)
+    missing = [shape for split, shape in shapes.items() if not _path(folder, split).is_file()]
+    return sum(int(np.prod(shape, dtype=np.int64)) for shape in missing) * stored.itemsize
 
 
 def check_room(folder: Path, needed: int) -> None:
@@ -159,7 +165,7 @@ def check_room(folder: Path, needed: int) -> None:
     if needed > free:
         raise InputError(
             f"{folder}: the feature banks take {needed / 2**30:.1f} GiB and the disk has {free / 2**30:.1f} GiB free; "
-            "choose another --out, fewer fidelity.crops, bank_dtype bfloat16, or strategies with a later cut."
+            "choose another --banks, fewer fidelity.crops, bank_dtype bfloat16, or strategies with a later cut."
         )
 
 

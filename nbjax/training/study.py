@@ -17,7 +17,7 @@ from nbjax.models import Backbone
 from nbjax.progress import Meter, meter
 from nbjax.samples.reading import Dataset
 from nbjax.training import store
-from nbjax.training.bank import Bank, bank_bytes, check_room, feature_bank, fingerprint
+from nbjax.training.bank import Bank, check_room, feature_bank, fingerprint, missing_bytes
 from nbjax.training.crossvalidation import cross_validate
 from nbjax.training.plan import Task, frozen_part, plan_backbone
 from nbjax.training.program import Frozen, Samples
@@ -38,12 +38,14 @@ class Study(NamedTuple):
         config: the study's.
         dataset: the built one.
         folder: the study's.
+        banks: folder of feature banks, which studies may share.
         load: a backbone by its name, with the study's weights.
     """
 
     config: StudyConfig
     dataset: Dataset
     folder: Path
+    banks: Path
     load: Callable[[str], Backbone]
 
 
@@ -64,9 +66,9 @@ def plan_study(study: Study) -> dict[str, list[Task]]:
         )
         banks = {task.start: task for task in tasks[name]}
         for task in banks.values():
-            needed += bank_bytes(study.dataset, backbone, task.start, task.view, study.config.bank_dtype)
-    used = sum(file.stat().st_size for file in (study.folder / "banks").rglob("*.npy"))
-    check_room(study.folder / "banks", max(0, needed - used))
+            of_task = (task.start, task.view, study.banks, study.config.bank_dtype)
+            needed += missing_bytes(study.dataset, backbone, *of_task)
+    check_room(study.banks, needed)
     return tasks
 
 
@@ -88,8 +90,7 @@ def program_folder(study: Study, task: Task) -> Path:
 
 def bank_of(study: Study, backbone: Backbone, task: Task) -> Bank:
     """The bank that a task runs on."""
-    parent = study.folder / "banks"
-    return feature_bank(study.dataset, backbone, task.start, task.view, parent, study.config.bank_dtype)
+    return feature_bank(study.dataset, backbone, task.start, task.view, study.banks, study.config.bank_dtype)
 
 
 def _run_backbone(study: Study, backbone: Backbone, tasks: list[Task], seconds: dict[str, float]) -> None:
