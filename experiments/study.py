@@ -90,14 +90,14 @@ def build(config: StudyConfig, folder: Path, manifest: Path, out: Path) -> Any:
 
 def check_backbones(config: StudyConfig) -> dict[str, Any]:
     """Loads each backbone once and returns what is said of it."""
-    from nbjax.models import load_backbone
+    from nbjax.models import load_headless
     from nbjax.training.cut import trainable
     from nbjax.training.record import describe_backbone
     from nbjax.training.strategy import parse_strategy
 
     found = {}
     for name in config.backbones:
-        backbone = load_backbone(name, weights=config.weights)
+        backbone = load_headless(name, config.weights)
         for strategy in config.strategies:
             trainable(backbone.network, parse_strategy(strategy))
         found[name] = describe_backbone(backbone)
@@ -114,13 +114,13 @@ def _learn(
     banks: Path,
     seconds: dict[str, float],
 ) -> Path:
-    from nbjax.models import load_backbone
+    from nbjax.models import load_headless
     from nbjax.report.page import write_report
     from nbjax.training.record import write_record
     from nbjax.training.study import Study, conclude, plan_study, run_study
 
     # Most studies have one backbone: it is kept.
-    load = functools.lru_cache(maxsize=1)(lambda name: load_backbone(name, weights=config.weights))
+    load = functools.lru_cache(maxsize=1)(lambda name: load_headless(name, config.weights))
     this = Study(config, dataset, out, banks, load)
     tasks = _timed(seconds, "plan", plan_study, this)
     source = "phantom drawn by nbjax" if dataset.card["phantom"] else str(folder)

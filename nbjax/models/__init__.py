@@ -1,6 +1,6 @@
 """Backbones and heads in Flax Linen, and the conversion of published weights."""
 
-from nbjax.models.backbone import NETWORKS, Backbone, build_network, load_backbone
+from nbjax.models.backbone import NETWORKS, Backbone, build_network, load_backbone, load_headless
 from nbjax.models.heads import apply_head, init_head
 from nbjax.models.layers import Mode
 from nbjax.models.network import Network, Stage, forward
@@ -16,4 +16,5 @@ __all__ = [
     "forward",
     "init_head",
     "load_backbone",
+    "load_headless",
 ]

@@ -5,6 +5,7 @@ import difflib
 import functools
 import hashlib
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -25,7 +26,7 @@ from nbjax.models.resnet import resnet
 from nbjax.models.small_cnn import small_cnn
 from nbjax.models.stored import find_weights
 from nbjax.models.vgg import DEPTHS as VGGS
-from nbjax.models.vgg import vgg
+from nbjax.models.vgg import vgg, vgg_gap
 
 NETWORKS = {
     **dict.fromkeys(VGGS, vgg),
@@ -35,6 +36,7 @@ NETWORKS = {
     "densenet121": densenet121,
     "efficientnet_b0": efficientnet_b0,
     "efficientnet_lite0": efficientnet_lite0,
+    "vgg16_gap": vgg_gap,
     "small_cnn": small_cnn,
 }
 
@@ -151,11 +153,23 @@ def load_backbone(
         raise InputError(f"{name}: patterns of what may be absent go with a state dict or a file; none was given.")
     else:
         trees, provenance = initialise(network, seed), f"random (seed {seed})"
-    if partial is not None:
-        provenance += f", without {len(name_table(network)) - len(jax.tree.leaves(trees))} of the network's tensors"
+    absent = 0 if partial is None else len(name_table(network)) - len(jax.tree.leaves(trees))
+    if absent:
+        provenance += f", without {absent} of the network's tensors"
     pretrained = state_dict is not None or weights is not None
     params, batch_stats = jax.device_put(trees)
     return Backbone(network, params, batch_stats, pretrained, provenance)
+
+
+def load_headless(name: str, weights: str | None) -> Backbone:
+    """As `load_backbone`, but a checkpoint file may lack the last layer, in whose place a head comes.
+
+    Raises:
+        InputError: as there.
+    """
+    is_file = weights is not None and Path(weights).is_file()
+    last = build_network(name).stages[-1].name
+    return load_backbone(name, weights=weights, partial=f"{last}.*" if is_file else None)
 
 
 def _digest(state_dict: Mapping[str, np.ndarray]) -> str:

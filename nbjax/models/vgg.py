@@ -3,7 +3,18 @@
 import flax.linen as nn
 import jax
 
-from nbjax.models.layers import BatchNorm, Dropout, Linear, MaxPool, Mode, Relu, adaptive_average, conv, flatten
+from nbjax.models.layers import (
+    BatchNorm,
+    Dropout,
+    GlobalAverage,
+    Linear,
+    MaxPool,
+    Mode,
+    Relu,
+    adaptive_average,
+    conv,
+    flatten,
+)
 from nbjax.models.network import Network, Stage
 
 # Convolutions between two maximum poolings, for each of the five widths.
@@ -47,6 +58,27 @@ def vgg(name: str) -> Network:
 
     Dropout comes after `avgpool`: the frozen, deterministic prefix ends before `classifier.2` at the latest.
     """
+    stages = [*_features(name), Stage("avgpool", Pool())]
+    for first in (0, 3):
+        stages.append(Stage(f"classifier.{first}", Linear(4096)))
+        stages.append(Stage(f"classifier.{first + 1}", Relu()))
+        stages.append(Stage(f"classifier.{first + 2}", Dropout(0.5)))
+    stages.append(Stage("classifier.6", Linear(1000)))
+    return Network(name, tuple(stages), 4096)
+
+
+def vgg_gap(name: str) -> Network:
+    """VGG's convolutions and the mean of what they see (512 features): for weights without the dense layers.
+
+    Args:
+        name: one of `DEPTHS` with `_gap` after it.
+    """
+    stages = [*_features(name.removesuffix("_gap")), Stage("avgpool", GlobalAverage()), Stage("fc", Linear(1000))]
+    return Network(name, tuple(stages), 512)
+
+
+def _features(name: str) -> list[Stage]:
+    """Convolutions and poolings of one of `DEPTHS`."""
     depths, norm = DEPTHS[name]
     stages: list[Stage] = []
     number = 0
@@ -56,10 +88,4 @@ def vgg(name: str) -> Network:
             number += 3 if norm else 2
         stages.append(Stage(f"features.{number}", MaxPool(2, 2)))
         number += 1
-    stages.append(Stage("avgpool", Pool()))
-    for first in (0, 3):
-        stages.append(Stage(f"classifier.{first}", Linear(4096)))
-        stages.append(Stage(f"classifier.{first + 1}", Relu()))
-        stages.append(Stage(f"classifier.{first + 2}", Dropout(0.5)))
-    stages.append(Stage("classifier.6", Linear(1000)))
-    return Network(name, tuple(stages), 4096)
+    return stages

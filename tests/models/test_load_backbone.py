@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from nbjax.errors import InputError
-from nbjax.models import build_network, forward, load_backbone
+from nbjax.models import build_network, forward, load_backbone, load_headless
 from nbjax.models.convert import convert, name_table
 from nbjax.models.stored import choose_weights, store_weights
 from nbjax.weights.store import load_tree, save_tree
@@ -223,3 +223,25 @@ def test_other_precisions_become_float32(state_dict, kind) -> None:
     assert {leaf.dtype for leaf in jax.tree.leaves(found)} == {np.dtype(np.float32)}
     near = jax.tree.map(lambda a, b: np.allclose(a, b, atol=1e-3), found, convert(network, state_dict))
     assert jax.tree.all(near)
+
+
+def test_a_study_takes_a_file_without_the_last_layer(shared, tmp_path) -> None:
+    path = str(shared / "weights/vgg16_features_oxford.npz")
+    with pytest.raises(InputError, match=r"2 missing \(fc\.bias \(1000,\), fc\.weight"):
+        load_backbone("vgg16_gap", weights=path)
+    backbone = load_headless("vgg16_gap", path)
+    assert backbone.provenance.endswith("without 2 of the network's tensors")
+    images = jnp.asarray(np.random.default_rng(0).standard_normal((2, 64, 64, 3)), jnp.float32)
+    whole = load_backbone("vgg16", weights=path, partial="classifier.*")
+    expected = forward(whole.network, *trees_of(whole), images, stop="avgpool")[0].mean(axis=(1, 2))
+    np.testing.assert_allclose(backbone.features(images), expected, atol=1e-4 * np.asarray(expected).std())
+    with pytest.raises(InputError, match="stage fc cannot run"):
+        backbone.logits(images)
+
+
+def test_headless_is_no_other_backbone_where_nothing_is_absent() -> None:
+    assert load_headless("resnet18", None).provenance == "random (seed 0)"
+    lite0 = load_headless("efficientnet_lite0", "imagenet")
+    assert lite0.provenance == load_backbone("efficientnet_lite0", weights="imagenet").provenance
+    with pytest.raises(InputError, match="there is no such file"):
+        load_headless("resnet18", "nowhere.pth")

@@ -1,0 +1,90 @@
+"""Configs: what a field takes, what `--set` understands, and the one sentence for all else."""
+
+from pathlib import Path
+
+import pytest
+
+from nbjax.config import StudyConfig, load_config
+from nbjax.errors import InputError
+from nbjax.training.strategy import FAST, PAPER, Fidelity
+
+CONFIG = Path(__file__).parents[1] / "configs/quickstart.py"
+
+
+@pytest.mark.parametrize(
+    ("setting", "field", "value"),
+    [
+        ("batch_sizes=8,16", "batch_sizes", (8, 16)),
+        ("batch_sizes=8", "batch_sizes", (8,)),
+        ("backbones=resnet18,vgg16", "backbones", ("resnet18", "vgg16")),
+        ("strategies=extension-2+unfreezing-1", "strategies", ("extension-2+unfreezing-1",)),
+        ("weights=None", "weights", None),
+        ("weights=IMAGENET1K_V1", "weights", "IMAGENET1K_V1"),
+        ("fidelity=paper", "fidelity", PAPER),
+        ("fidelity=fast", "fidelity", FAST),
+        ("fidelity.crop=bank", "fidelity", Fidelity(crop="bank")),
+        ("fidelity.batch_norm=batch", "fidelity", Fidelity(batch_norm="batch")),
+        ("accuracy_goal=0.99", "accuracy_goal", 0.99),
+        ("bank_dtype=bfloat16", "bank_dtype", "bfloat16"),
+        ("learning_rates=1e-5", "learning_rates", (1e-5,)),
+    ],
+)
+def test_settings(setting, field, value):
+    assert getattr(load_config(CONFIG, [setting]), field) == value
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("learning_rates=0.0,0.1", "config field learning_rates: found .*; expected numbers above 0"),
+        ("learning_rates=-1e-3", "config field learning_rates: .* above 0"),
+        ("learning_rates=1e-3,1e-3", "config field learning_rates: .* each once"),
+        ("strategies=extension-0", "strategy 'extension-0'"),
+        ("strategies=freeze", "'freeze' is none; expected straightforward, extension-K"),
+        ("batch_sizes=0", "config field batch_sizes: .* 1 or more"),
+        ("fidelity=exact", "expected fast or paper"),
+        ("fidelity.crop=left", "config field fidelity.crop: found 'left'; expected centre or bank or random"),
+        ("fidelity.crops=0", "config field fidelity.crops: found 0; expected at least 1"),
+        ("fidelity.norm=batch", "Fidelity has no field 'norm'"),
+        ("optimiser=sdg", "config field optimiser: found 'sdg'; expected sgd or adam or adagrad"),
+        ("momentum=1.0", "config field momentum: .* below 1"),
+        ("accuracy_goal=2.0", "config field accuracy_goal: .* at most 1"),
+        ("bank_dtype=float16", "config field bank_dtype: .* float32 or bfloat16"),
+        ("memory_gib=0.0", "config field memory_gib: .* above 0"),
+        ("checkpoint_seconds=-1.0", "config field checkpoint_seconds: .* 0 or more"),
+        ("folds=1", "config field folds: found 1; expected 0, or 2 or more"),
+        ("batchsizes=8", "did you mean 'batch_sizes'"),
+        ("epochs", "expected field=value"),
+        ("epochs.more=1", "field 'epochs' has no fields of its own"),
+        ("epochs=2.5", "config field epochs: found 2.5; expected int"),
+    ],
+)
+def test_bad_settings_get_one_sentence(setting, expected):
+    with pytest.raises(InputError, match=expected) as caught:
+        load_config(CONFIG, [setting])
+    assert "\n" not in str(caught.value)
+
+
+def test_a_config_file_is_told_what_it_lacks(tmp_path):
+    path = tmp_path / "c.py"
+    with pytest.raises(InputError, match="there is no such config file"):
+        load_config(path)
+    for text, expected in [
+        ("", "defines no function get_config"),
+        ("def get_config(): return 3", "returned a int; expected a StudyConfig"),
+        (
+            "from nbjax.config import StudyConfig\ndef get_config(): return StudyConfig(name='x', epoch=3)",
+            "StudyConfig has no field 'epoch'; did you mean 'epochs'",
+        ),
+        (
+            "from nbjax.training.strategy import Fidelity\ndef get_config(): return Fidelity(crp='bank')",
+            "Fidelity has no field 'crp'; did you mean 'crop'",
+        ),
+    ]:
+        path.write_text(text)
+        with pytest.raises(InputError, match=expected):
+            load_config(path)
+
+
+def test_a_study_needs_no_field_but_its_name():
+    assert StudyConfig(name="x").fidelity == FAST
