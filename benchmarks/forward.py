@@ -3,7 +3,9 @@
     python -m benchmarks.forward
     python -m benchmarks.forward --backbones=resnet18,vgg16 --images=16
 
-prints a table and writes it to benchmarks/forward.md. Weights are random. PyTorch (with torchvision) is no dependency of
+    python -m benchmarks.forward --backbones=resnet18,vgg16 --keep_freed=false --out=/tmp/returned.md
+
+prints a table and writes it to benchmarks/forward.md. Weights are random; `benchmarks.stages` shows where the time goes. PyTorch (with torchvision) is no dependency of
 nbjax: install it in an environment of your own to have its column.
 """
 
@@ -40,6 +42,8 @@ PAPER = [
 ]
 BACKBONES = flags.DEFINE_list("backbones", [*PAPER, "efficientnet_lite0"], "which to measure")
 IMAGES = flags.DEFINE_integer("images", 16, "images a call")
+KEEP = flags.DEFINE_bool("keep_freed", True, "keep freed memory, as the scripts of experiments do")
+OUT = flags.DEFINE_string("out", str(Path(__file__).with_suffix(".md")), "where the table goes")
 REPEATS = 5
 BLOCKS = (4, 8, 16)
 
@@ -118,7 +122,8 @@ def measure(name: str) -> str:
 def main(_: list[str]) -> None:
     """Measures and writes the table."""
     # As the scripts of `experiments` do; PyTorch in this process has the same advantage.
-    keep_freed_memory()
+    if KEEP.value:
+        keep_freed_memory()
     lines = [measure(name) for name in BACKBONES.value]
     has_torch = importlib.util.find_spec("torch") is not None
     if has_torch:
@@ -131,14 +136,14 @@ def main(_: list[str]) -> None:
         "",
         f"{processor()}, {os.cpu_count()} cores; Python {platform.python_version()}, JAX {jax.__version__} on "
         f"{jax.default_backend()}; {beside}; {datetime.datetime.now(datetime.UTC).date()}. Images per second, float32, "
-        f"{IMAGES.value} images a call, median of {REPEATS}, taking turns; random weights; freed memory is kept for both "
-        "(`nbjax.memory`). The ratio is ours (folded, Winograd) to PyTorch. Written by `python -m benchmarks.forward`.",
+        f"{IMAGES.value} images a call, median of {REPEATS}, taking turns; random weights; freed memory is "
+        f"{'kept' if KEEP.value else 'given back'} for both (`nbjax.memory`). The ratio is ours (folded, Winograd) to PyTorch. Written by `python -m benchmarks.forward`.",
         "",
         "| backbone | plain | folded | folded, Winograd | PyTorch | ratio |",
         "| --- | --- | --- | --- | --- | --- |",
         *lines,
     ]
-    Path(__file__).with_suffix(".md").write_text("\n".join(text) + "\n")
+    Path(OUT.value).write_text("\n".join(text) + "\n")
 
 
 if __name__ == "__main__":

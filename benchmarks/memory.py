@@ -39,6 +39,9 @@ SHAPES: tuple[tuple[str, str, Fidelity, int, str, int, int], ...] = (
     ("resnet18", "unfreezing-1", FAST, 32, "vmap", 4, 2000),
     ("resnet18", "straightforward", PAPER, 16, "map", 2, 1000),
     ("small_cnn", "scratch", FAST, 32, "map", 4, 1000),
+    # The factors of `nbjax.training.plan.SCRATCH` come from those above; these two are to test them.
+    ("resnet34", "unfreezing-2", FAST, 16, "map", 6, 1500),
+    ("resnet34", "unfreezing-1", FAST, 16, "vmap", 3, 1500),
 )
 
 

@@ -1,7 +1,7 @@
 """Sessions per hour: the authors' loop, a loop on cached features, and ours, paired in one run.
 
     python -m benchmarks.sessions
-    python -m benchmarks.sessions --part=grid
+    python -m benchmarks.sessions --part=grid    # or heads, or ten
 
 prints tables and writes them to benchmarks/sessions.md. Features and images are random numbers: what is measured is time.
 PyTorch (with torchvision) is no dependency of nbjax: install it in an environment of your own for the loops it runs.
@@ -22,15 +22,16 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.partition import processor
+from nbjax.config import load_config
 from nbjax.memory import keep_freed_memory
 from nbjax.models import load_backbone
 from nbjax.training.choice import choose
 from nbjax.training.program import NOTHING, Program, Samples
 from nbjax.training.sessions import Batching, advance, grid, start
 
-PART = flags.DEFINE_enum("part", "all", ["all", "heads", "grid"], "which tables to make")
+PART = flags.DEFINE_enum("part", "all", ["all", "heads", "grid", "ten"], "which tables to make")
 # Of the paper's dataset: samples of the training and of the validation split.
-TRAIN, VALIDATION = 6048, 1280
+TRAIN, VALIDATION, SAMPLES = 6048, 1280, 8608
 EPOCHS = 25
 REPEATS = 3
 # Of a loop whose epochs take minutes: steps that are timed; the epoch is extrapolated from them.
@@ -168,7 +169,7 @@ def heads() -> list[str]:
     return lines
 
 
-def whole_grid(name: str = "resnet18", samples: int = 8608, sessions: int = 160) -> list[str]:
+def whole_grid(name: str = "resnet18", samples: int = SAMPLES, sessions: int = 160) -> list[str]:
     """The straightforward grid of one backbone against the authors' loop, feature extraction included."""
     rates, batch_sizes = 4, (8, 16, 32, 64)
     loop = {size: theirs(name, size) for size in batch_sizes}
@@ -202,6 +203,44 @@ def whole_grid(name: str = "resnet18", samples: int = 8608, sessions: int = 160)
     return text
 
 
+def ten_backbones() -> list[str]:
+    """The cost of `configs/ten_backbones.py`, extrapolated from measured parts."""
+    config = load_config("configs/ten_backbones.py")
+    hypers = jax.tree.map(jnp.asarray, grid(config.learning_rates, range(config.seeds)))
+    epochs: dict[int, float] = {}
+    lines = [
+        "| backbone | features, s | sessions, s |",
+        "| --- | --- | --- |",
+    ]
+    total = 0.0
+    for name in config.backbones:
+        backbone = load_backbone(name)
+        edge = backbone.input_size
+        images = np.random.default_rng(0).standard_normal((16, edge, edge, 3)).astype(np.float32)
+        features = seconds(lambda: backbone.features(images).block_until_ready()) * SAMPLES / 16  # noqa: B023
+        width = backbone.feature_size
+        if width not in epochs:
+            epochs[width] = sum(_epoch(width, size, hypers) for size in config.batch_sizes)
+        sessions = epochs[width] * config.epochs
+        total += features + sessions
+        lines.append(f"| {name} | {features:.0f} | {sessions:.0f} |")
+        print(lines[-1], flush=True)
+    return [*lines, f"| all, hours | | {total / 3600:.2f} |"]
+
+
+def _epoch(features: int, batch_size: int, hypers: Any) -> float:
+    """Seconds of one epoch of these sessions, straightforward."""
+    program = Program(features=features, batch_size=batch_size)
+    train, validation = made_up(TRAIN, features), made_up(VALIDATION, features)
+    state = [start(program, Batching(), hypers, NOTHING, train, validation)[0]]
+
+    def epoch() -> None:
+        state[0], metrics = advance(program, Batching(), state[0], hypers, NOTHING, train, validation)
+        jax.block_until_ready(metrics)
+
+    return seconds(epoch)
+
+
 def main(_: list[str]) -> None:
     """Measures and writes the tables."""
     # As the scripts of `experiments` do; PyTorch in this process has the same advantage.
@@ -225,7 +264,14 @@ def main(_: list[str]) -> None:
             "",
         ]
     if PART.value in ("all", "grid"):
-        text += whole_grid()
+        text += [*whole_grid(), ""]
+    if PART.value in ("all", "ten"):
+        text += [
+            f"`configs/ten_backbones.py`, {SAMPLES} samples: features extrapolated from a batch of 16, sessions (160 a "
+            "backbone, four programs of 40) from one epoch of each program.",
+            "",
+            *ten_backbones(),
+        ]
     Path(__file__).with_suffix(".md").write_text("\n".join(text) + "\n")
 
 
