@@ -4,7 +4,7 @@ python -m experiments.study --config=configs/ten_backbones.py --slides=FOLDER
 
 Without --slides it runs on a phantom of the paper's size (61 slides, 1,570 patches, 8,608 samples). It needs
 torchvision's weights, stored once by `python -m experiments.convert_weights --backbone=NAME --weights=IMAGENET1K_V1` for
-each backbone. What it costs on two cores: benchmarks/sessions.md, last table.
+each backbone. What it costs on two cores: benchmarks/sessions_ten.md.
 """
 
 from nbjax.config import StudyConfig
