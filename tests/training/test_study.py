@@ -17,6 +17,9 @@ import pytest
 from experiments.study import study
 from nbjax.config import StudyConfig
 from nbjax.errors import InputError
+from nbjax.models import load_backbone
+from nbjax.samples.reading import open_dataset
+from nbjax.training.plan import plan_backbone
 
 ROOT = Path(__file__).parents[2]
 GRID = {
@@ -106,6 +109,14 @@ def test_what_cannot_run_is_said_before_anything_starts(settings, expected, slid
         study(StudyConfig(name="grid", **{**GRID, **settings}), str(slides), tmp_path)
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.rglob("*.npy"))
+
+
+def test_an_empty_split_is_refused(finished):
+    (folder,) = (finished / "dataset").glob("neuroblastoma/*/1.0.0")
+    dataset = open_dataset(folder)
+    empty = dataset._replace(samples={**dataset.samples, "validation": dataset.samples["validation"][:0]})
+    with pytest.raises(InputError, match=r"split validation of .* is empty; build the dataset with other proportions"):
+        plan_backbone(StudyConfig(name="grid", **GRID), empty, load_backbone("resnet18"), "")
 
 
 def test_chunks_that_fit_give_the_same_results(finished, slides, tmp_path):
