@@ -34,7 +34,7 @@ def main(_: list[str]) -> None:
         "",
         f"{len(table)} sessions, {record['strategy']}, of {record['backbone']['name']} "
         f"({'pretrained' if record['backbone']['pretrained'] else 'random weights'}) on "
-        f"{record['dataset']['source']}; {datetime.datetime.now(datetime.UTC).date()}. Before any update; mean ± standard "
+        f"{Path(record['dataset']['source']).name}; {datetime.datetime.now(datetime.UTC).date()}. Before any update; mean ± standard "
         "deviation over sessions. Written by `python -m benchmarks.epoch0`.",
         "",
         "| | mean ± deviation | least | median | most |",

@@ -17,15 +17,13 @@ import scipy.stats
 from absl import app, flags
 
 from benchmarks.partition import processor
-from experiments.study import study
+from experiments.study import OUT, SLIDES, study
 from nbjax.analysis.selection import select_epochs
 from nbjax.config import DatasetConfig, StudyConfig
 from nbjax.memory import keep_freed_memory
 from nbjax.training.strategy import PRESETS
 
-SLIDES = flags.DEFINE_string("slides", None, "folder of slides", required=True)
 BACKBONE = flags.DEFINE_multi_string("backbone", ["efficientnet_lite0=imagenet"], "name=weights")
-OUT = flags.DEFINE_string("out", "results/fidelity", "where the studies go")
 SEEDS = flags.DEFINE_integer("seeds", 6, "sessions a preset")
 EPOCHS = flags.DEFINE_integer("epochs", 6, "of each session")
 LEARNING_RATE, BATCH_SIZE = 3e-3, 16
@@ -46,7 +44,7 @@ def best_losses(name: str, weights: str, preset: str) -> tuple[np.ndarray, float
         criterion="validation_loss",
         folds=0,
     )
-    out = Path(OUT.value) / name / preset
+    out = Path(OUT.value or "results/fidelity") / name / preset
     begin = time.perf_counter()
     study(config, SLIDES.value, out)
     spent = time.perf_counter() - begin
@@ -56,6 +54,8 @@ def best_losses(name: str, weights: str, preset: str) -> tuple[np.ndarray, float
 
 def main(_: list[str]) -> None:
     """Runs the studies and writes the table."""
+    if SLIDES.value is None:
+        raise SystemExit("error: --slides is missing; give a folder of real slides.")
     keep_freed_memory()
     lines = [
         "# Fast against paper",

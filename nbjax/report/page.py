@@ -17,7 +17,7 @@ from nbjax.files import replacing
 from nbjax.report import words
 from nbjax.report.drawing import Drawn, draw
 from nbjax.report.reading import read_history, read_predictions, read_record
-from nbjax.report.tables import cell_rows, dataset_rows, interval, loss, partition_rows, percent
+from nbjax.report.tables import cell_rows, dataset_rows, interval, loss, partition_rows, percent, varying
 
 HERE = Path(__file__).parent
 
@@ -80,7 +80,7 @@ def _save(drawn: Drawn, stem: Path) -> str:
 def _context(
     study: Mapping[str, Any], cells: list[Cell], test: TestResult | None, folds: TestResult | None
 ) -> dict[str, Any]:
-    dataset = study["dataset"]
+    dataset, rows = study["dataset"], cell_rows(cells, study["chosen"])
     patches = sum(row["patches"] for labels in dataset["counts"].values() for row in labels.values())
     return {
         "study": study,
@@ -98,7 +98,8 @@ def _context(
         "border": percent(dataset["border_pixels_lost"]),
         "dataset_rows": dataset_rows(dataset["counts"]),
         "partition_rows": partition_rows(dataset["partition"], dataset["config"]),
-        "cell_rows": cell_rows(cells, study["chosen"]),
+        "cell_rows": rows,
+        "cell_names": varying(rows, ("backbone", "strategy")),
         "sessions": sum(cell.sessions for cell in cells),
         "chosen_sessions": test.sessions if test else 0,
         "fold_count": folds.folds if folds else 0,

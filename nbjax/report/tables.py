@@ -5,6 +5,7 @@ from typing import Any
 
 from nbjax.analysis.selection import Cell
 from nbjax.analysis.uncertainty import Interval
+from nbjax.training.strategy import Strategy
 
 
 def percent(value: float | None) -> str:
@@ -53,6 +54,8 @@ def cell_rows(cells: Sequence[Cell], chosen: Mapping[str, Any] | None) -> list[d
     """One row a cell of the grid, the chosen one marked; never a best value without its spread."""
     return [
         {
+            "backbone": cell.values["backbone"],
+            "strategy": _strategy(cell.values),
             "learning_rate": f"{cell.values['learning_rate']:g}",
             "batch_size": cell.values["batch_size"],
             "sessions": cell.sessions,
@@ -65,3 +68,15 @@ def cell_rows(cells: Sequence[Cell], chosen: Mapping[str, Any] | None) -> list[d
         }
         for cell in cells
     ]
+
+
+def _strategy(cell: Mapping[str, Any]) -> str:
+    """As configs write it."""
+    name = cell["strategy"]
+    stages = name.endswith("stages")
+    return Strategy(cell["nonlinearities"], cell["unfrozen"], stages, name == "scratch").text
+
+
+def varying(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
+    """Those of the columns in which some rows differ."""
+    return [name for name in names if len({row[name] for row in rows}) > 1]

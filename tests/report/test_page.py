@@ -13,8 +13,10 @@ import pytest
 import sklearn.metrics
 
 from nbjax.analysis import family_interval, naive_interval
+from nbjax.analysis.selection import Cell
 from nbjax.errors import InputError
 from nbjax.report.page import write_report
+from nbjax.report.tables import cell_rows, varying
 
 
 class Page(html.parser.HTMLParser):
@@ -345,3 +347,25 @@ def test_leaks_and_findings_are_said(make_study):
     assert "the dataset's config accepts it: 4 of the kind identical." in text
     assert "1 families have patches of more than one label." in text
     assert "on purpose" not in page_of(make_study()).text
+
+
+def test_a_grid_over_strategies_and_backbones_names_them_in_every_row():
+    common = {"learning_rate": 1e-3, "batch_size": 8}
+    values = [
+        {"backbone": "resnet18", "strategy": "straightforward", "nonlinearities": 0, "unfrozen": 0, **common},
+        {"backbone": "vgg16", "strategy": "extension and unfreezing", "nonlinearities": 2, "unfrozen": 3, **common},
+        {"backbone": "vgg16", "strategy": "unfreezing stages", "nonlinearities": 0, "unfrozen": 2, **common},
+        {"backbone": "small_cnn", "strategy": "scratch", "nonlinearities": 0, "unfrozen": -1, **common},
+    ]
+    cells = [Cell(one, 3, 0, 0.5, 0.1, 0.5, 0.4, 0.8, 0.1, 0.5) for one in values]
+    rows = cell_rows(cells, values[1])
+    assert [row["strategy"] for row in rows] == [
+        "straightforward",
+        "extension-2+unfreezing-3",
+        "unfreezing-2-stages",
+        "scratch",
+    ]
+    assert [row["chosen"] for row in rows] == [False, True, False, False]
+    assert varying(rows, ("backbone", "strategy")) == ["backbone", "strategy"]
+    assert varying(rows[1:3], ("backbone", "strategy")) == ["strategy"]
+    assert varying(rows[:1], ("backbone", "strategy")) == []
