@@ -42,7 +42,7 @@ def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) ->
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
 def _convolve_on_cpu(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
-    """The same, with its gradients as matrix products: XLA's own run at about 4 GFLOP/s on a CPU."""
+    """The same, with its gradients as matrix products: XLA's own are many times slower on a CPU."""
     return _convolve(x, kernel, stride, padding)
 
 

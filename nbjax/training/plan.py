@@ -130,8 +130,7 @@ def _tasks(
     hypers = grid(config.learning_rates, range(config.seeds))
     devices = min(len(jax.devices()), len(hypers.seed))
     program, batching = choose(program, len(hypers.seed), frozen, row, devices)
-    counts = {split: len(samples) for split, samples in dataset.samples.items()}
-    size, memory = _fit(config, program, batching, len(hypers.seed), frozen, row, counts)
+    size, memory = _fit(config, dataset, program, batching, len(hypers.seed), frozen, row)
     common = {
         "backbone": network.name,
         "strategy": strategy.text,
@@ -177,21 +176,23 @@ def memory_of(
 
 def _fit(
     config: StudyConfig,
+    dataset: Dataset,
     program: Program,
     batching: Batching,
     sessions: int,
     frozen: Frozen,
     row: tuple[int, ...],
-    counts: dict[str, int],
 ) -> tuple[int, int]:
     """How many sessions run at once within the memory, and the bytes they take on each device."""
-    dtype: Any = np.uint8 if program.view is not None else jnp.dtype(config.bank_dtype)
+    dtype: Any = jnp.dtype(config.bank_dtype)
+    if program.view is not None:
+        dtype = np.float32 if dataset.is_standardised else np.uint8
     crops = 1 if program.view is not None else program.crops
 
     def shapes(split: str) -> Samples:
-        inputs = jax.ShapeDtypeStruct((counts[split] * crops, *row), dtype)
+        inputs = jax.ShapeDtypeStruct((len(dataset.samples[split]) * crops, *row), dtype)
         convention = None if program.view is None else jax.ShapeDtypeStruct((2, 3), jnp.float32)
-        return Samples(inputs, jax.ShapeDtypeStruct((counts[split],), jnp.int32), convention)
+        return Samples(inputs, jax.ShapeDtypeStruct((len(dataset.samples[split]),), jnp.int32), convention)
 
     train, validation = shapes("train"), shapes("validation")
     limit = int(config.memory_gib * 2**30) if config.memory_gib is not None else default_limit()
