@@ -66,11 +66,13 @@ def ours(name: str, images: np.ndarray) -> dict[str, Callable[[], Any]]:
     def folded(trees: Any, x: Any) -> Any:
         return run_folded(network, *trees, x, last)
 
+    # On a CPU stage by stage, as `Backbone.features` does it there.
+    compiled = (lambda run: run) if jax.default_backend() == "cpu" else jax.jit
     trees = (backbone.params, backbone.batch_stats)
     ways = {
-        "plain": (jax.jit(plain), trees),
-        "folded": (jax.jit(folded), jax.device_put(fold(network, *trees, on_cpu=False))),
-        "winograd": (jax.jit(folded), jax.device_put(fold(network, *trees, on_cpu=True))),
+        "plain": (compiled(plain), trees),
+        "folded": (compiled(folded), jax.device_put(fold(network, *trees, on_cpu=False))),
+        "winograd": (compiled(folded), jax.device_put(fold(network, *trees, on_cpu=True))),
     }
     return {
         name: lambda run=run, trees=trees: run(trees, images).block_until_ready() for name, (run, trees) in ways.items()

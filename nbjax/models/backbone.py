@@ -83,7 +83,8 @@ class Backbone:
 
     def prefix(self, images: np.ndarray | jax.Array, stop: str) -> jax.Array:
         """Evaluation-mode inputs of stage `stop`, float32 `[N, …]`, of images as `logits` takes them."""
-        return _run_prefix(self.network, *self._folded, _checked(images), stop)
+        run = run_folded if jax.default_backend() == "cpu" else _run_prefix
+        return run(self.network, *self._folded, _checked(images), stop)
 
     @functools.cached_property
     def _folded(self) -> tuple[Any, Any]:

@@ -122,15 +122,22 @@ def faster_way(module: nn.Module, shape: tuple[int, ...]) -> str:
     square = len({side for axis in module.padding for side in axis}) == 1
     if module.kernel == (3, 3) and module.stride == 1 and square and fewest >= 32 and height <= 150:
         return "winograd"
+    if module.kernel == (5, 5) and module.stride == 1 and square and fewest >= 32:
+        return "winograd"
     if module.kernel in ((1, 7), (7, 1)) and module.stride == 1 and fewest >= 64:
         return "winograd"
-    if module.kernel == (3, 3) and module.stride == 2 and fewest >= 256:
+    if module.kernel == (3, 3) and module.stride == 2 and (fewest >= 256 or shape[3] == 3):
         return "columns"
     return "kernel"
 
 
 def run_folded(network: Network, params: Tree, batch_stats: Tree, x: jax.Array, stop: str) -> jax.Array:
-    """What `forward` gives in evaluation mode before stage `stop`, from what `fold` gave."""
+    """What `forward` gives in evaluation mode before stage `stop`, from what `fold` gave.
+
+    Each stage is a compiled program of its own, of which equal stages share one. On a CPU that compiles many times
+    faster than the whole as one program, and runs faster too (`benchmarks/forward.md`); where starting a program costs
+    more than running it, compile this function.
+    """
     for index in stage_range(network, None, stop):
         stage = network.stages[index]
         with needing(stage.name):
@@ -165,8 +172,8 @@ def _convolve(module: Conv, params: Tree, x: jax.Array) -> jax.Array:
         padded = jnp.pad(x, ((0, 0), *padding, (0, 0)))
         columns = jnp.concatenate(windows(padded, module.kernel[0], module.stride), axis=-1)
         return columns @ params["columns"].reshape(-1, module.width)
-    if module.kernel == (3, 3):
-        return winograd.convolve(x, params["winograd"], padding[0][0])
+    if module.kernel in ((3, 3), (5, 5)):
+        return winograd.convolve(x, params["winograd"], module.kernel[0], padding[0][0])
     axis = 1 if module.kernel == (7, 1) else 2
     return winograd.convolve_line(x, params["winograd"], axis, padding[axis - 1][0])
 

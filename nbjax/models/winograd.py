@@ -1,8 +1,9 @@
 """Convolutions of stride 1 as matrix products with fewer multiplications (Winograd 1980, Lavin and Gray 2015).
 
 F(m, r) gives m neighbouring outputs of a filter of r taps from m + r - 1 inputs with as many products a pair of channels,
-instead of m r. 3×3 filters are taken apart along both axes by F(4, 3), 36 products for 144; 1×7 and 7×1 filters along
-one by F(2, 7), 8 for 14. The products of all tiles and channels are matrix products, which a CPU runs near its peak.
+instead of m r. 3×3 filters are taken apart along both axes by F(4, 3), 36 products for 144, and 5×5 filters by F(2, 5), 36
+for 100; 1×7 and 7×1 filters along one axis by F(2, 7), 8 for 14. The products of all tiles and channels are matrix
+products, which a CPU runs near its peak.
 """
 
 import functools
@@ -48,40 +49,44 @@ def transform_of(tile: int, taps: int, points: tuple[float, ...]) -> Transform:
     return Transform(tile, inputs, kernel, output)
 
 
-SQUARE = transform_of(4, 3, (0.0, 1.0, -1.0, 2.0, -2.0))
+SQUARE = {taps: transform_of(7 - taps, taps, (0.0, 1.0, -1.0, 2.0, -2.0)) for taps in (3, 5)}
 # Wider tiles save more and lose precision: F(4, 7) is off by 1e-4.
 LINE = transform_of(2, 7, (0.0, 1.0, -1.0, 2.0, -2.0, 0.5, -0.5))
 
 
 def transform_kernel(kernel: np.ndarray) -> np.ndarray:
-    """`[3, 3, C, K]` to `[36, C, K]`, `[1, 7, C, K]` or `[7, 1, C, K]` to `[8, C, K]`; float32."""
+    """`[3, 3, C, K]` or `[5, 5, C, K]` to `[36, C, K]`, `[1, 7, C, K]` or `[7, 1, C, K]` to `[8, C, K]`; float32."""
     exact = kernel.astype(np.float64)
-    if kernel.shape[:2] == (3, 3):
-        transformed = np.einsum("ai,bj,ijck->abck", SQUARE.kernel, SQUARE.kernel, exact)
+    if kernel.shape[0] == kernel.shape[1]:
+        along = SQUARE[kernel.shape[0]].kernel
+        transformed = np.einsum("ai,bj,ijck->abck", along, along, exact)
     else:
         transformed = np.einsum("ai,ick->ack", LINE.kernel, exact.reshape(7, *kernel.shape[2:]))
     return transformed.reshape(-1, *kernel.shape[2:]).astype(np.float32)
 
 
-def convolve(x: jax.Array, transformed: jax.Array, padding: int) -> jax.Array:
-    """A 3×3 convolution: `[N, H, W, C]` to `[N, H', W', K]`, float32.
+def convolve(x: jax.Array, transformed: jax.Array, taps: int, padding: int) -> jax.Array:
+    """A 3×3 or 5×5 convolution: `[N, H, W, C]` to `[N, H', W', K]`, float32.
 
     Args:
         x: `[N, H, W, C]`.
         transformed: `[36, C, K]`, from `transform_kernel`.
+        taps: 3 or 5.
         padding: pixels of zeros on every side.
     """
+    square = SQUARE[taps]
     batch, channels, width = x.shape[0], x.shape[3], transformed.shape[2]
-    x, rows = _tiled(x, SQUARE, 1, padding)
-    x, columns = _tiled(x, SQUARE, 2, padding)
+    x, rows = _tiled(x, square, 1, padding)
+    x, columns = _tiled(x, square, 2, padding)
     # Whole rows of pixels first: 6 arrays instead of 36 until the columns are taken apart too.
-    lines = _combine(SQUARE.input, _strided(x, SQUARE, 1))
-    tiles = [tile for line in lines for tile in _combine(SQUARE.input, _strided(line, SQUARE, 2))]
+    lines = _combine(square.input, _strided(x, square, 1))
+    tiles = [tile for line in lines for tile in _combine(square.input, _strided(line, square, 2))]
     products = _products([tile.reshape(-1, channels) for tile in tiles], transformed)
     shape = (batch, len(rows), len(columns), width)
-    halves = [[one.reshape(shape) for one in _combine(SQUARE.output, products[6 * i : 6 * i + 6])] for i in range(6)]
+    halves = [[one.reshape(shape) for one in _combine(square.output, products[6 * i : 6 * i + 6])] for i in range(6)]
     lines = [jnp.stack(line, axis=3).reshape(batch, len(rows), -1, width) for line in halves]
-    whole = jnp.stack(_combine(SQUARE.output, lines), axis=2).reshape(batch, 4 * len(rows), 4 * len(columns), width)
+    size = (square.tile * len(rows), square.tile * len(columns))
+    whole = jnp.stack(_combine(square.output, lines), axis=2).reshape(batch, *size, width)
     return whole[:, : rows.stop, : columns.stop]
 
 
