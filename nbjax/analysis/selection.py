@@ -10,6 +10,7 @@ from nbjax.errors import InputError
 
 CELL = ("backbone", "strategy", "nonlinearities", "unfrozen", "learning_rate", "batch_size")
 CRITERIA = ("max_train_validation_loss", "validation_loss")
+ACCURACY_CRITERION = "min_train_validation_accuracy"
 
 
 class Session(NamedTuple):
@@ -19,10 +20,13 @@ class Session(NamedTuple):
         cell: values of `CELL`.
         seed: of the session.
         epoch: the selected one; None where the session diverged from the first.
-        loss: the criterion there, in nats; infinite where the session has no finite epoch.
+        loss: the criterion there, in nats, the validation loss where an accuracy chose; infinite where the session has no
+            finite epoch.
         validation_loss: there.
         validation_accuracy: there, in [0, 1].
         diverged: some loss of the session was not finite.
+        score: the criterion there as it reads, a loss in nats or an accuracy in [0, 1]; infinite, or 0 of an accuracy,
+            where the session has no finite epoch.
     """
 
     cell: tuple[Any, ...]
@@ -32,6 +36,7 @@ class Session(NamedTuple):
     validation_loss: float
     validation_accuracy: float
     diverged: bool
+    score: float
 
 
 class Cell(NamedTuple):
@@ -63,27 +68,35 @@ class Cell(NamedTuple):
 
 
 def criterion_values(history: pa.Table, criterion: str) -> np.ndarray:
-    """What a session's epochs are compared by, float64 `[rows]`; not finite counts as infinite.
+    """What a session's epochs are compared by, float64 `[rows]`; the least is best; not finite counts as infinite.
 
     Args:
-        history: columns train_loss and validation_loss.
-        criterion: `max_train_validation_loss` (the paper's text: the larger of both losses, so that a lucky validation
-            split alone does not win) or `validation_loss` (the authors' program).
+        history: columns train_loss and validation_loss; of an accuracy also train_accuracy and validation_accuracy.
+        criterion: `max_train_validation_loss` (the paper's text, IV.B.2: the larger of both losses, so that a lucky
+            validation split alone does not win), `validation_loss` (the authors' program), or
+            `min_train_validation_accuracy` (the paper's text for accuracy: its negative, of epochs with finite losses).
+
+    Raises:
+        InputError: another criterion.
     """
     validation = history["validation_loss"].to_numpy().astype(np.float64)
     if criterion == "validation_loss":
-        values = validation
-    elif criterion == "max_train_validation_loss":
-        values = np.maximum(history["train_loss"].to_numpy().astype(np.float64), validation)
-    else:
-        raise InputError(f"criterion: found {criterion!r}; expected one of {', '.join(CRITERIA)}.")
-    return np.where(np.isfinite(values), values, np.inf)
+        return np.where(np.isfinite(validation), validation, np.inf)
+    if criterion not in (*CRITERIA, ACCURACY_CRITERION):
+        known = ", ".join((*CRITERIA, ACCURACY_CRITERION))
+        raise InputError(f"criterion: found {criterion!r}; expected one of {known}.")
+    larger = np.maximum(history["train_loss"].to_numpy().astype(np.float64), validation)
+    values = larger
+    if criterion == ACCURACY_CRITERION:
+        accuracies = (history[f"{split}_accuracy"].to_numpy().astype(np.float64) for split in ("train", "validation"))
+        values = -np.minimum(*accuracies)
+    return np.where(np.isfinite(larger) & np.isfinite(values), values, np.inf)
 
 
 def select_epochs(history: pa.Table, criterion: str) -> list[Session]:
     """Each session's epoch with the least criterion, the earliest of equals; sorted by cell and seed."""
     columns = [history[name].to_pylist() for name in (*CELL, "seed")]
-    values = criterion_values(history, criterion)
+    values, of_accuracy = criterion_values(history, criterion), criterion == ACCURACY_CRITERION
     accuracy, loss = history["validation_accuracy"].to_numpy(), history["validation_loss"].to_numpy()
     epochs, diverged = history["epoch"].to_numpy(), history["diverged"].to_numpy(zero_copy_only=False)
     rows_of: dict[tuple[Any, ...], list[int]] = {}
@@ -93,23 +106,31 @@ def select_epochs(history: pa.Table, criterion: str) -> list[Session]:
     for key in sorted(rows_of):
         rows = sorted(rows_of[key], key=lambda row: epochs[row])
         best = min(rows, key=lambda row: values[row])
-        whole = bool(np.isfinite(values[best]))
+        whole, score = bool(np.isfinite(values[best])), float(values[best])
+        chosen_by = (float(loss[best]) if whole else float("inf")) if of_accuracy else score
         sessions.append(
             Session(
                 cell=key[:-1],
                 seed=key[-1],
                 epoch=int(epochs[best]) if whole else None,
-                loss=float(values[best]),
+                loss=chosen_by,
                 validation_loss=float(loss[best]) if whole else float("inf"),
                 validation_accuracy=float(accuracy[best]) if whole else 0.0,
                 diverged=bool(diverged[rows].any()),
+                score=(-score if whole else 0.0) if of_accuracy else score,
             )
         )
     return sessions
 
 
 def summarise_cells(history: pa.Table, criterion: str) -> list[Cell]:
-    """One record a cell, in the order of `CELL`'s values."""
+    """One record a cell, in the order of `CELL`'s values.
+
+    Raises:
+        InputError: the criterion is not a loss.
+    """
+    if criterion not in CRITERIA:
+        raise InputError(f"criterion: found {criterion!r}; expected one of {', '.join(CRITERIA)}.")
     by_cell: dict[tuple[Any, ...], list[Session]] = {}
     for session in select_epochs(history, criterion):
         by_cell.setdefault(session.cell, []).append(session)

@@ -1,0 +1,163 @@
+"""What sessions of a cell reached: mean, median, interquartile mean and best, each with an interval over sessions."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from scipy import stats
+
+from nbjax.analysis.selection import ACCURACY_CRITERION, CELL, CRITERIA, Session, select_epochs
+from nbjax.analysis.uncertainty import LEVEL
+
+RESAMPLES = 2000
+STATISTICS = ("mean", "median", "interquartile_mean", "best")
+
+
+class Estimate(NamedTuple):
+    """A number and its interval over sessions; no interval with one session, or where one has no finite epoch."""
+
+    value: float
+    low: float | None
+    high: float | None
+
+
+class CellScores(NamedTuple):
+    """What a cell's sessions reached in one quantity.
+
+    Attributes:
+        values: by name of `CELL`.
+        criterion: what chose each session's epoch.
+        quantity: `loss` (the criterion, in nats), or `accuracy`: of validation at the epoch that a loss chose, and the
+            criterion itself where an accuracy chose.
+        sessions: how many.
+        diverged: how many of them had a loss that was not finite.
+        mean: over sessions.
+        std: sample standard deviation; None with one session, or where one has no finite epoch.
+        median: over sessions.
+        interquartile_mean: mean of the middle half, as `scipy.stats.trim_mean(x, 0.25)` has it: a quarter of the sessions,
+            rounded down, is left out at either end. Nearly as robust as the median, and steadier (Agarwal et al. 2021, Deep
+            Reinforcement Learning at the Edge of the Statistical Precipice).
+        best: the least loss or the highest accuracy. It moves with the number of sessions, and its bootstrap interval
+            cannot go beyond it: `winner.expected_best` compares cells of unlike numbers.
+    """
+
+    values: dict[str, Any]
+    criterion: str
+    quantity: str
+    sessions: int
+    diverged: int
+    mean: Estimate
+    std: float | None
+    median: Estimate
+    interquartile_mean: Estimate
+    best: Estimate
+
+
+def sessions_by_cell(history: pa.Table, criterion: str) -> dict[tuple[Any, ...], list[Session]]:
+    """Each cell's sessions at their selected epochs, sorted by cell and seed."""
+    by_cell: dict[tuple[Any, ...], list[Session]] = {}
+    for session in select_epochs(history, criterion):
+        by_cell.setdefault(session.cell, []).append(session)
+    return by_cell
+
+
+def describe_cells(
+    history: pa.Table,
+    criteria: Sequence[str] = (*CRITERIA, ACCURACY_CRITERION),
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> list[CellScores]:
+    """Every cell under every criterion: a record of its loss and one of its accuracy; of an accuracy criterion the latter alone.
+
+    Args:
+        history: a row a session and epoch, as a study writes it.
+        criteria: of `selection.criterion_values`.
+        seed: of the bootstraps; every cell's is drawn alike.
+        resamples: of each bootstrap.
+
+    Raises:
+        InputError: unknown criterion.
+    """
+    return [
+        _describe(cell, criterion, quantity, sessions, seed, resamples)
+        for criterion in criteria
+        for cell, sessions in sessions_by_cell(history, criterion).items()
+        for quantity in (("accuracy",) if criterion == ACCURACY_CRITERION else ("loss", "accuracy"))
+    ]
+
+
+def _describe(
+    cell: tuple[Any, ...], criterion: str, quantity: str, sessions: Sequence[Session], seed: int, resamples: int
+) -> CellScores:
+    if quantity == "loss" or criterion == ACCURACY_CRITERION:
+        scores = np.asarray([session.score for session in sessions])
+    else:
+        scores = np.asarray([session.validation_accuracy for session in sessions])
+    whole = all(session.epoch is not None for session in sessions)
+    several = len(scores) > 1 and whole
+    ends = session_intervals(scores, quantity, seed, resamples) if several else [(None, None)] * len(STATISTICS)
+    numbers = _statistics(scores, quantity)
+    estimates = [Estimate(float(value), *end) for value, end in zip(numbers, ends, strict=True)]
+    return CellScores(
+        values=dict(zip(CELL, cell, strict=True)),
+        criterion=criterion,
+        quantity=quantity,
+        sessions=len(scores),
+        diverged=sum(session.diverged for session in sessions),
+        std=float(scores.std(ddof=1)) if several else None,
+        **dict(zip(STATISTICS, estimates, strict=True)),
+    )
+
+
+def _statistics(scores: np.ndarray, quantity: str, axis: int = -1) -> np.ndarray:
+    """Mean, median, interquartile mean and best along the last axis, stacked first."""
+    best = scores.min(axis=axis) if quantity == "loss" else scores.max(axis=axis)
+    middle = stats.trim_mean(scores, 0.25, axis=axis)
+    return np.stack([scores.mean(axis=axis), np.median(scores, axis=axis), middle, best])
+
+
+def session_intervals(
+    scores: np.ndarray, quantity: str, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
+) -> list[tuple[float, float]]:
+    """Percentile bootstrap intervals of `STATISTICS` over sessions, by `scipy.stats.bootstrap`.
+
+    Percentiles, since a median or a best of few sessions takes few values, where the bias-corrected interval is not
+    defined. They are about other seeds of the same study, not other slides.
+
+    Args:
+        scores: of the sessions, finite `[sessions]`, at least two.
+        quantity: `loss` or `accuracy`: which way is better.
+        seed: of the draws.
+        resamples: how many.
+        level: of confidence, in (0, 1).
+    """
+    found = stats.bootstrap(
+        (scores,),
+        lambda drawn, axis: _statistics(drawn, quantity, axis),
+        n_resamples=resamples,
+        confidence_level=level,
+        method="percentile",
+        vectorized=True,
+        rng=np.random.default_rng(seed),
+    ).confidence_interval
+    return list(zip(found.low.tolist(), found.high.tolist(), strict=True))
+
+
+def cells_table(cells: Sequence[CellScores]) -> pa.Table:
+    """A row a record, in plain columns: `mean`, `mean_low`, `mean_high`, `std` and so on."""
+    rows = []
+    for cell in cells:
+        row = {**cell.values, "criterion": cell.criterion, "quantity": cell.quantity, "sessions": cell.sessions}
+        row |= {"diverged": cell.diverged, "std": cell.std}
+        for name in STATISTICS:
+            estimate = getattr(cell, name)
+            row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+        rows.append(row)
+    table = pa.Table.from_pylist(rows)
+    # A column of nothing but None has no type of its own.
+    for place, field in enumerate(table.schema):
+        if field.type == pa.null():
+            table = table.set_column(place, field.name, table[field.name].cast(pa.float64()))
+    return table

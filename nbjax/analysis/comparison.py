@@ -1,0 +1,170 @@
+"""Is one cell better than another? The probability that a session of the one beats a session of the other."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+from scipy import stats
+
+from nbjax.analysis.cells import RESAMPLES, sessions_by_cell
+from nbjax.analysis.selection import ACCURACY_CRITERION, CELL
+from nbjax.analysis.uncertainty import LEVEL
+from nbjax.errors import InputError
+
+
+class Improvement(NamedTuple):
+    """How often the first of two beats the second.
+
+    Attributes:
+        probability: that it does, ties counted half; 0.5 where neither is better.
+        low: lower end of the bootstrap interval over sessions; None with one session on a side.
+        high: its upper end.
+        p_value: two-sided, that the probability is 0.5: Mann and Whitney's test, or the sign test on pairs; None with one
+            session on a side.
+        sessions: of the first and of the second; the number of pairs twice where they are paired.
+    """
+
+    probability: float
+    low: float | None
+    high: float | None
+    p_value: float | None
+    sessions: tuple[int, int]
+
+
+def probability_of_improvement(
+    first: np.ndarray,
+    second: np.ndarray,
+    *,
+    lower_is_better: bool = True,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+) -> Improvement:
+    """P(a session of the first is better than one of the second) + P(they are equal) / 2.
+
+    It is Mann and Whitney's U over the number of pairs, which asks nothing of the shape of the distributions, so that
+    sessions without a finite loss count as worse than all others. The interval draws sessions again on either side
+    separately (Agarwal et al. 2021). It speaks of other seeds on the same slides and the same partition.
+
+    Args:
+        first: scores of sessions `[n]`, not NaN.
+        second: scores of sessions `[m]`, not NaN.
+        lower_is_better: as of a loss; False for an accuracy.
+        seed: of the bootstrap.
+        resamples: of the bootstrap.
+        level: of confidence, in (0, 1).
+    """
+    sign = -1.0 if lower_is_better else 1.0
+    first, second = sign * np.asarray(first, np.float64), sign * np.asarray(second, np.float64)
+    wins = (first[:, None] > second) + 0.5 * (first[:, None] == second)
+    counts = len(first), len(second)
+    probability = float(wins.mean())
+    if min(counts) < 2:
+        return Improvement(probability, None, None, None, counts)
+    rng = np.random.default_rng(seed)
+    drawn = [rng.multinomial(count, np.full(count, 1 / count), size=resamples) / count for count in counts]
+    values = np.einsum("rn,nm,rm->r", drawn[0], wins, drawn[1], optimize=True)
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    # Of sessions all alike the test statistic has no variance.
+    alike = len(np.unique(np.concatenate([first, second]))) == 1
+    p_value = 1.0 if alike else float(stats.mannwhitneyu(first, second).pvalue)
+    return Improvement(probability, float(low), float(high), p_value, counts)
+
+
+def paired_improvement(
+    first: Mapping[int, float],
+    second: Mapping[int, float],
+    *,
+    lower_is_better: bool = True,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+    level: float = LEVEL,
+) -> Improvement:
+    """How often the first is better than the second with the same seed, ties counted half.
+
+    A session's randomness derives from its seed alone: two cells that share backbone and strategy start from the same
+    head and see the samples in the same order, so that comparing seed by seed takes out what both share. Where the heads
+    differ in shape nothing is shared; then use `probability_of_improvement`.
+
+    Args:
+        first: score by seed; seeds that only one side has are left out.
+        second: likewise.
+        lower_is_better: as of a loss; False for an accuracy.
+        seed: of the bootstrap.
+        resamples: of the bootstrap, over pairs.
+        level: of confidence, in (0, 1).
+
+    Raises:
+        InputError: no seed is on both sides.
+    """
+    shared = sorted(first.keys() & second.keys())
+    if not shared:
+        raise InputError("the two cells share no seed; expected sessions of the same seeds.")
+    sign = -1.0 if lower_is_better else 1.0
+    one, other = (sign * np.asarray([side[key] for key in shared]) for side in (first, second))
+    wins = (one > other) + 0.5 * (one == other)
+    counts = len(shared), len(shared)
+    if len(shared) < 2:
+        return Improvement(float(wins.mean()), None, None, None, counts)
+    drawn = wins[np.random.default_rng(seed).integers(0, len(wins), (resamples, len(wins)))].mean(axis=1)
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    decided = int((wins != 0.5).sum())
+    p_value = float(stats.binomtest(int((wins == 1).sum()), decided).pvalue) if decided else 1.0
+    return Improvement(float(wins.mean()), float(low), float(high), p_value, counts)
+
+
+def compare_cells(
+    history: pa.Table, criterion: str, reference: Mapping[str, Any], *, paired: bool = False, seed: int = 0
+) -> list[tuple[dict[str, Any], Improvement]]:
+    """Each other cell against one: its values, and how probably the reference beats it.
+
+    The p-values are of single comparisons: over many cells some are small by chance alone.
+
+    Args:
+        history: a row a session and epoch, as a study writes it.
+        criterion: of `selection.criterion_values`.
+        reference: values of `CELL`, as of the chosen cell; other keys are not looked at.
+        paired: seed by seed.
+        seed: of the bootstraps.
+
+    Raises:
+        InputError: no such cell.
+    """
+    cells = {
+        cell: {session.seed: session.score for session in sessions}
+        for cell, sessions in sessions_by_cell(history, criterion).items()
+    }
+    key = tuple(reference[name] for name in CELL)
+    if key not in cells:
+        raise InputError(f"the study has no cell {dict(zip(CELL, key, strict=True))}.")
+    lower = criterion != ACCURACY_CRITERION
+    found = []
+    for cell, scores in cells.items():
+        if cell == key:
+            continue
+        if paired:
+            one = paired_improvement(cells[key], scores, lower_is_better=lower, seed=seed)
+        else:
+            one = probability_of_improvement(
+                np.asarray(list(cells[key].values())),
+                np.asarray(list(scores.values())),
+                lower_is_better=lower,
+                seed=seed,
+            )
+        found.append((dict(zip(CELL, cell, strict=True)), one))
+    return found
+
+
+def comparisons_table(comparisons: Sequence[tuple[dict[str, Any], Improvement]]) -> pa.Table:
+    """A row a comparison: the cell's values, probability that the reference beats it, interval, p-value, sessions."""
+    kinds = {name: pa.float64() for name in ("probability", "low", "high", "p_value")}
+    rows = [
+        {**cell, **one._asdict(), "reference_sessions": one.sessions[0], "sessions": one.sessions[1]}
+        for cell, one in comparisons
+    ]
+    table = pa.Table.from_pylist(rows)
+    for name, kind in kinds.items():
+        if name in table.column_names:
+            table = table.set_column(table.column_names.index(name), name, table[name].cast(kind))
+    return table

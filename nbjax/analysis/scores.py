@@ -1,0 +1,192 @@
+"""Test scores at sample, patch, slide and family level, with intervals that respect families and without."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from nbjax.analysis.resampling import drawn_weights, left_out_weights, percentile_interval
+from nbjax.analysis.uncertainty import Interval, family_interval, jackknife_interval
+from nbjax.analysis.units import LEVELS, Units, units_at
+from nbjax.analysis.weighted import BINARY_ONLY, METRICS, weighted_scores
+
+# Scores that are the mean of a number that each unit has, and the label whose units they are taken over.
+MEANS: dict[str, int | None] = {"loss": None, "accuracy": None, "brier": None, "sensitivity": 1, "specificity": 0}
+RESAMPLES = 2000
+
+
+class Score(NamedTuple):
+    """One score of one cell at one level.
+
+    Attributes:
+        level: sample, patch, slide or family: what the score is taken over.
+        metric: of `weighted.METRICS`.
+        units: how many samples, patches, slides or families there are.
+        sessions: how many predicted.
+        families: of each label, in the labels' order; of the score's label alone where it is taken over one.
+        estimate: mean over sessions; None where the score is not defined (then `reason` says why).
+        std: sample standard deviation over sessions; None with one session.
+        low: lower end of the 95 % interval for other families of the same kinds (Student's t over families); None
+            where no interval can be had.
+        high: its upper end.
+        bootstrap_low: lower end of the percentile bootstrap over families, the usual one; too narrow with few
+            families (`benchmarks/coverage.md`).
+        bootstrap_high: its upper end.
+        naive_low: lower end of the percentile bootstrap over units as if they were independent.
+        naive_high: its upper end.
+        times_wider: how many times wider low to high is than naive_low to naive_high; None where that has no width.
+        reason: why something is missing; empty where nothing is.
+    """
+
+    level: str
+    metric: str
+    units: int
+    sessions: int
+    families: tuple[int, ...]
+    estimate: float | None
+    std: float | None
+    low: float | None
+    high: float | None
+    bootstrap_low: float | None
+    bootstrap_high: float | None
+    naive_low: float | None
+    naive_high: float | None
+    times_wider: float | None
+    reason: str
+
+
+def score_levels(
+    table: pa.Table, classes: int, levels: Sequence[str] = tuple(LEVELS), *, seed: int = 0, resamples: int = RESAMPLES
+) -> list[Score]:
+    """Every score at every level, of the predictions of one cell.
+
+    Sessions are taken as they are: estimates are means over sessions, intervals are about families, and how far sessions
+    lie apart is said by `std`. Metrics are described in `weighted.py`.
+
+    Args:
+        table: a row a seed and sample, as `units_at` wants it.
+        classes: how many there are.
+        levels: some of `LEVELS`.
+        seed: of the bootstraps.
+        resamples: of each bootstrap.
+
+    Raises:
+        InputError: a column is missing, or the seeds did not predict the same samples.
+    """
+    found = []
+    for level in levels:
+        found += score_units(units_at(table, level, classes), seed=seed, resamples=resamples)
+    return found
+
+
+def score_units(units: Units, *, seed: int = 0, resamples: int = RESAMPLES) -> list[Score]:
+    """Every score at one level: one for each of `METRICS`, in that order."""
+    rng = np.random.default_rng(seed)
+    clusters, cluster_of = _clusters(units)
+    cluster_labels = units.labels[clusters]
+    alone = np.ones((1, len(units.labels)))
+    by_session = weighted_scores(units, alone)
+    families = drawn_weights(rng, cluster_labels, resamples)
+    by_family = _mean_over_sessions(units, families, cluster_of)
+    naive = _mean_over_sessions(units, drawn_weights(rng, units.labels, resamples), np.arange(len(units.labels)))
+    left_out = {}
+    if np.unique(cluster_labels, return_counts=True)[1].min() > 1:
+        left_out = _mean_over_sessions(units, left_out_weights(len(clusters)), cluster_of)
+    sizes = np.bincount(cluster_of)
+    scores = []
+    for metric in METRICS:
+        if metric not in by_session:
+            scores.append(_undefined(units, metric, cluster_labels))
+            continue
+        values = by_session[metric][:, 0]
+        label = MEANS.get(metric)
+        interval = _interval(units, metric, float(values.mean()), left_out.get(metric), cluster_labels, sizes)
+        bootstrap = percentile_interval(by_family[metric], _of_label(cluster_labels, label))
+        as_if = percentile_interval(naive[metric], _of_label(units.labels, label))
+        scores.append(_score(units, metric, values, interval, bootstrap, as_if))
+    return scores
+
+
+def scores_table(scores: Sequence[Score]) -> pa.Table:
+    """A row a score, the numbers of families as text (`10 + 12`), as CSV and Parquet hold it."""
+    text = {"level", "metric", "families", "reason"}
+    whole = {"units", "sessions"}
+    kinds = {
+        name: pa.string() if name in text else pa.int64() if name in whole else pa.float64() for name in Score._fields
+    }
+    rows = [{**score._asdict(), "families": " + ".join(map(str, score.families))} for score in scores]
+    return pa.Table.from_pylist(rows, pa.schema(list(kinds.items())))
+
+
+def _clusters(units: Units) -> tuple[np.ndarray, np.ndarray]:
+    """The first unit of each family, and which family each unit belongs to; a family with two labels counts as two."""
+    names = np.unique(units.families, return_inverse=True)[1]
+    _, first, member = np.unique(np.stack([units.labels, names]), axis=1, return_index=True, return_inverse=True)
+    return first, member.ravel()
+
+
+def _mean_over_sessions(units: Units, weights: np.ndarray, member: np.ndarray) -> dict[str, np.ndarray]:
+    """Each score `[rows]` under each row of weights of the clusters, averaged over sessions."""
+    return {metric: values.mean(axis=0) for metric, values in weighted_scores(units, weights, member).items()}
+
+
+def _of_label(labels: np.ndarray, label: int | None) -> np.ndarray:
+    return labels if label is None else labels[labels == label]
+
+
+def _interval(
+    units: Units,
+    metric: str,
+    estimate: float,
+    left_out: np.ndarray | None,
+    labels: np.ndarray,
+    sizes: np.ndarray,
+) -> Interval:
+    fraction = metric != "loss" and not (metric == "brier" and units.probabilities.shape[2] > 2)
+    if metric not in MEANS:
+        left_out = np.zeros(len(labels)) if left_out is None else left_out
+        return jackknife_interval(estimate, left_out, labels, sizes, fraction=fraction)
+    of_label = MEANS[metric]
+    values = {"loss": units.losses, "brier": units.brier}.get(metric, units.hits).mean(axis=0)
+    rows = np.ones(len(values), bool) if of_label is None else units.labels == of_label
+    return family_interval(values[rows], units.families[rows], units.labels[rows], fraction=fraction)
+
+
+def _score(
+    units: Units,
+    metric: str,
+    values: np.ndarray,
+    interval: Interval,
+    bootstrap: tuple[float, float] | None,
+    naive: tuple[float, float] | None,
+) -> Score:
+    wider = None
+    if interval.low is not None and interval.high is not None and naive is not None and naive[1] > naive[0]:
+        wider = (interval.high - interval.low) / (naive[1] - naive[0])
+    return Score(
+        level=units.level,
+        metric=metric,
+        units=len(units.labels),
+        sessions=len(units.seeds),
+        families=interval.families,
+        estimate=float(values.mean()),
+        std=float(values.std(ddof=1)) if len(values) > 1 else None,
+        low=interval.low,
+        high=interval.high,
+        bootstrap_low=bootstrap and bootstrap[0],
+        bootstrap_high=bootstrap and bootstrap[1],
+        naive_low=naive and naive[0],
+        naive_high=naive and naive[1],
+        times_wider=wider,
+        reason=interval.reason,
+    )
+
+
+def _undefined(units: Units, metric: str, labels: np.ndarray) -> Score:
+    many = units.probabilities.shape[2] > 2 and metric in BINARY_ONLY
+    reason = "is not defined for more than two classes" if many else "needs units of every label"
+    counts = tuple(np.unique(labels, return_counts=True)[1].tolist())
+    empty = dict.fromkeys(Score._fields)
+    known = {"level": units.level, "metric": metric, "units": len(units.labels), "sessions": len(units.seeds)}
+    return Score(**{**empty, **known, "families": counts, "reason": f"{metric} {reason}"})  # type: ignore[arg-type]
