@@ -32,20 +32,33 @@ FIELDS = ("class", "method", "D", "lower bound", "patches", "families", "millise
 
 def main() -> None:
     """Compares the methods on the cohort that the flags name."""
-    cohort = _cohort()
     config = DatasetConfig(proportions=_proportions(PROPORTIONS.value))
     out = Path(OUT.value)
-    rows = []
-    for label, sizes in cohort.items():
-        partitions = _partitions(sizes, config)
-        rows += [_row(label, name, *found) for name, found in partitions.items()]
-        _draw(label, sizes, {name: partition for name, (partition, _) in partitions.items()}, config, out)
-    with replacing(out / "partition.csv") as temporary, temporary.open("w", newline="") as file:
-        csv.writer(file).writerows([FIELDS, *rows])
+    rows = compare(_cohort(), config, out, SECONDS.value)
     print(f"| {' | '.join(FIELDS)} |\n| {' | '.join(['---'] * len(FIELDS))} |")
     for row in rows:
         print(f"| {' | '.join(row)} |")
     print(f"\ntable and figures: {out}")
+
+
+def compare(cohort: dict[str, list[int]], config: DatasetConfig, out: Path, seconds: float) -> list[tuple[str, ...]]:
+    """Runs every method on each class's families, writes table and figures into `out`, and returns the table's rows."""
+    rows = []
+    for label, sizes in cohort.items():
+        partitions = _partitions(sizes, config, seconds)
+        rows += [_row(label, name, *found) for name, found in partitions.items()]
+        _draw(label, sizes, {name: partition for name, (partition, _) in partitions.items()}, config, out)
+    with replacing(out / "partition.csv") as temporary, temporary.open("w", newline="") as file:
+        csv.writer(file).writerows([FIELDS, *rows])
+    return rows
+
+
+def families_of(manifest: str | Path) -> dict[str, list[int]]:
+    """Kept patches of each family of a manifest, by class."""
+    kept = read_manifest(manifest).kept()
+    counts = Counter(zip(kept["label"].to_pylist(), kept["family"].to_pylist(), strict=True))
+    labels = sorted({label for label, _ in counts})
+    return {label: [count for (of, _), count in sorted(counts.items()) if of == label] for label in labels}
 
 
 def _cohort() -> dict[str, list[int]]:
@@ -53,10 +66,7 @@ def _cohort() -> dict[str, list[int]]:
     if (MANIFEST.value is None) == (FAMILIES.value is None):
         raise InputError("give the cohort: either --manifest or --families.")
     if MANIFEST.value is not None:
-        kept = read_manifest(MANIFEST.value).kept()
-        counts = Counter(zip(kept["label"].to_pylist(), kept["family"].to_pylist(), strict=True))
-        labels = sorted({label for label, _ in counts})
-        return {label: [count for (of, _), count in sorted(counts.items()) if of == label] for label in labels}
+        return families_of(MANIFEST.value)
     try:
         pairs = [part.rsplit(":", 1) for part in FAMILIES.value.split()]
         return {label: [int(size) for size in sizes.split(",")] for label, sizes in pairs}
@@ -74,12 +84,12 @@ def _proportions(words: list[str]) -> tuple[float, float, float]:
     return train, validation, test
 
 
-def _partitions(sizes: list[int], config: DatasetConfig) -> dict[str, tuple[Partition, float]]:
-    """The partition of each method and the seconds that it took."""
+def _partitions(sizes: list[int], config: DatasetConfig, limit: float) -> dict[str, tuple[Partition, float]]:
+    """The partition of each method and the seconds that it took; exact takes no more than `limit` seconds."""
     found = {}
     for method in METHODS:
         start = time.perf_counter()
-        partition = partition_families(sizes, config.proportions, config.diversities, method, seconds=SECONDS.value)
+        partition = partition_families(sizes, config.proportions, config.diversities, method, seconds=limit)
         found[method] = partition, time.perf_counter() - start
     start = time.perf_counter()
     folds = stratified_group_folds([[size] for size in sizes], config.proportions, config.diversities)

@@ -1,0 +1,107 @@
+"""Every experiment of the paper, one after the other, and one report of them all.
+
+    python -m experiments.paper --size=small --out=results/paper-small
+    python -m experiments.paper --slides=FOLDER --out=results/paper
+    python -m experiments.paper --slides=FOLDER --out=results/paper --jobs=straightforward,best
+
+Each job is what its own script runs, into a folder of its own below --out; all share the slides and the feature banks. The
+small size takes what the packages carry (EfficientNet-lite0's weights, a phantom where no slides are given); the paper's
+size needs torchvision's weights, see `experiments.convert_weights`. The same command goes on from what is finished, and
+writes the report of what is there after every job.
+"""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from absl import flags
+
+from experiments import study as studies
+from experiments.cli import run
+from nbjax.config import SIZES, PartitionStudyConfig, StudyConfig, load_config
+from nbjax.errors import InputError
+from nbjax.files import replacing
+
+SIZE = flags.DEFINE_enum("size", "paper", SIZES, "of every experiment")
+SLIDES = flags.DEFINE_string("slides", None, "folder of <label>/<slide> or <label>/<family>/<slide>; else a phantom")
+OUT = flags.DEFINE_string("out", None, "where everything goes; else results/paper or results/paper-small")
+JOBS = flags.DEFINE_list("jobs", None, "some of the experiments, in this order; else all")
+# For the proof that a partition is the best there is.
+EXACT_SECONDS = 60.0
+STUDIES = ("straightforward", "extension", "unfreezing", "distribution", "best")
+
+
+def main() -> None:
+    """Runs the jobs that the flags name, then writes the report."""
+    out = Path(OUT.value or ("results/paper" if SIZE.value == "paper" else f"results/paper-{SIZE.value}"))
+    runs = _jobs(out, SLIDES.value, SIZE.value)
+    wanted = JOBS.value or list(runs)
+    unknown = [job for job in wanted if job not in runs]
+    if unknown:
+        raise InputError(
+            f"--jobs={','.join(wanted)}: there is no job {unknown[0]!r}; expected some of {', '.join(runs)}."
+        )
+    from nbjax.report.paper_page import write_paper
+
+    for job in wanted:
+        print(f"\n== {job}")
+        _keep(out / "answers" / f"{job}.txt", runs[job]())
+        report = write_paper(out)
+    print(f"\nreport: {report}")
+
+
+def _jobs(out: Path, slides: str | None, size: str) -> dict[str, Callable[[], list[str]]]:
+    """What each job runs; it returns its answer in plain words, where the report does not find it itself."""
+    from nbjax.report.baselines import write_baselines
+
+    from experiments import leakage, partition, partitions
+
+    banks = out / "banks"
+
+    def config(name: str) -> StudyConfig:
+        found = load_config(f"configs/{name}.py", size=size)
+        assert isinstance(found, StudyConfig)
+        return found
+
+    def folder() -> str:
+        return str(studies.slides_folder(config("straightforward"), slides, out))
+
+    def one_study(name: str) -> list[str]:
+        studies.study(config(name), folder(), out / name, banks)
+        return []
+
+    def leaks(name: str) -> list[str]:
+        return leakage.leakage(config(name), folder(), out / name, banks, ["none", "exchange", "random_samples"])
+
+    def over_partitions() -> list[str]:
+        found = load_config("configs/partitions.py", size=size)
+        assert isinstance(found, PartitionStudyConfig)
+        return partitions.study(found, folder(), out / "partitions", banks)
+
+    def one_partition() -> list[str]:
+        wanted = config("straightforward")
+        manifest = studies.tile(wanted, Path(folder()), out)
+        partition.compare(partition.families_of(manifest), wanted.dataset, out / "partition", EXACT_SECONDS)
+        return []
+
+    def baselines() -> list[str]:
+        write_baselines(out / "best", banks)
+        return []
+
+    return {
+        "partition": one_partition,
+        **{name: lambda name=name: one_study(name) for name in STUDIES},
+        "leakage": lambda: leaks("leakage"),
+        "leakage_frozen": lambda: leaks("leakage_frozen"),
+        "partitions": over_partitions,
+        "baselines": baselines,
+    }
+
+
+def _keep(path: Path, lines: list[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with replacing(path) as temporary:
+        temporary.write_text("\n".join(lines), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    run(main)

@@ -1,0 +1,264 @@
+"""The report of all of the paper's experiments: one HTML page that needs nothing else, of what is finished so far."""
+
+import base64
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jinja2
+import markupsafe
+
+from nbjax.analysis.metrics import score_test
+from nbjax.errors import InputError
+from nbjax.files import replacing
+from nbjax.report import words
+from nbjax.report.paper import make, write
+from nbjax.report.reading import read_predictions, read_record
+from nbjax.report.studies import Pooled, pool, read_study
+from nbjax.report.table_text import Table
+
+HERE = Path(__file__).parent
+# Of the sections, which is the paper's; what it has not stands at the end.
+ORDER = (
+    "The dataset",
+    "The partition",
+    "Leakage, the small network",
+    "Leakage, a frozen backbone",
+    "Frozen backbones",
+    "More layers in the head",
+    "Unfreezing",
+    "The best of all",
+    "Distributions",
+    "How much is the partition",
+    "Older kinds of methods",
+)
+STUDIES = ("straightforward", "extension", "unfreezing", "distribution", "best")
+
+
+class Picture(NamedTuple):
+    """A figure of the page: the PNG's path and what stands below it."""
+
+    path: Path
+    caption: str
+
+
+class Grid(NamedTuple):
+    """A table of the page, as text; `right` says which columns are numbers."""
+
+    title: str
+    header: Sequence[str]
+    right: Sequence[bool]
+    rows: Sequence[Sequence[str]]
+    notes: Sequence[str] = ()
+
+
+class Section(NamedTuple):
+    """A part of the page.
+
+    Attributes:
+        title: above it.
+        lines: the answer in plain words, a paragraph each.
+        pictures: figures.
+        grids: tables.
+        more: a page of its own beside this one, by its path; None where there is none.
+    """
+
+    title: str
+    lines: Sequence[str]
+    pictures: Sequence[Picture] = ()
+    grids: Sequence[Grid] = ()
+    more: str | None = None
+
+
+def write_paper(out: str | Path) -> Path:
+    """Writes `report.html` into the folder of `experiments.paper`, and the paper's figures and tables into `figures`.
+
+    Returns:
+        The page's path.
+
+    Raises:
+        InputError: nothing of it is finished, or a file is damaged.
+    """
+    out = Path(out)
+    found = [read_study(out / name) for name in STUDIES if _has_programs(out / name)]
+    pooled = pool(found) if found else None
+    sections = [*_of_experiments(out), *(_of_studies(out, pooled) if pooled else [])]
+    sections.sort(key=lambda section: ORDER.index(section.title))
+    if not sections:
+        raise InputError(f"{out}: no experiment of the paper has finished here; run python -m experiments.paper first.")
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    page = environment.get_template("paper.html").render(
+        css=markupsafe.Markup((HERE / "page.css").read_text(encoding="utf-8")),
+        js=markupsafe.Markup((HERE / "page.js").read_text(encoding="utf-8")),
+        answer=_answer(out, pooled),
+        cautions=_cautions(pooled),
+        sections=sections,
+        image=lambda path: base64.b64encode(Path(path).read_bytes()).decode(),
+        commands=_commands(out),
+        fingerprints=words.fingerprints(pooled.studies[0].record) if pooled else [],
+    )
+    with replacing(out / "report.html") as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return out / "report.html"
+
+
+def _has_programs(folder: Path) -> bool:
+    return (folder / "study.json").is_file() and any(folder.glob("programs/*/history.parquet"))
+
+
+def _of_studies(out: Path, pooled: Pooled) -> list[Section]:
+    """What the pooled studies show, in the paper's order."""
+    made = make(pooled)
+    write(made, out / "figures")
+    captions = {
+        "dataset_samples": "Patches of each label and split, of as many families as fit.",
+        "dataset_families": "Patches of each family, by label and split.",
+        "figure_11": "Figure 11: frozen backbones with a new last layer.",
+        "figure_13": "Figure 13: loss against the number of non-linearities.",
+        "figure_15": "Figure 15: loss against the number of unfrozen layers.",
+        "figure_16": "Figure 16: loss of the best session, and of its cell.",
+        "figure_17": "Figure 17: accuracy of the best session, and of its cell.",
+        "figure_18": "Figure 18: losses before training.",
+        "figure_19": "Figure 19: accuracies before training.",
+        "figure_20": "Figure 20: loss and accuracy of every epoch of every session, counted on a logarithmic scale.",
+    }
+
+    def pictures(*names: str) -> list[Picture]:
+        shown = []
+        for name in names:
+            if name in made.figures:
+                sessions = made.figures[name].sessions
+                counted = f" {sessions:,} sessions." if sessions else ""
+                shown.append(Picture(out / "figures" / f"{name}.png", captions[name] + counted))
+        return shown
+
+    def grids(*names: str) -> list[Grid]:
+        return [_grid(made.tables[name]) for name in names if name in made.tables]
+
+    first = pooled.studies[0].record
+    best = _answer_of(out / "best")
+    sections = [
+        Section(
+            "The dataset",
+            [f"Slides: {words.nature(first)[0][1]}."],
+            pictures("dataset_samples", "dataset_families"),
+            grids("table_2"),
+        ),
+        Section("Frozen backbones", _answer_of(out / "straightforward"), pictures("figure_11"), grids("table_3")),
+        Section("More layers in the head", _answer_of(out / "extension"), pictures("figure_13")),
+        Section("Unfreezing", _answer_of(out / "unfreezing"), pictures("figure_15")),
+        Section("The best of all", best, pictures("figure_16", "figure_17"), grids("table_4")),
+        Section("Distributions", [], pictures("figure_18", "figure_19", "figure_20")),
+    ]
+    pages = (None, "straightforward", "extension", "unfreezing", "best", "distribution")
+    shown = [
+        section._replace(more=f"{page}/report.html" if page and (out / page / "report.html").is_file() else None)
+        for section, page in zip(sections, pages, strict=True)
+    ]
+    return [section for section in shown if section.lines or section.pictures]
+
+
+def _answer_of(folder: Path) -> list[str]:
+    """The sentences that begin a study's own report; none where it is not finished."""
+    if not (folder / "test_predictions.parquet").is_file():
+        return []
+    record = read_record(folder / "study.json")
+    classes = len(record["dataset"]["classes"])
+    tables = [read_predictions(folder / f"{name}_predictions.parquet", classes) for name in ("test", "fold")]
+    test, folds = (None if table is None else score_test(table, classes) for table in tables)
+    return words.answer(record, test, folds)
+
+
+def _of_experiments(out: Path) -> list[Section]:
+    """What the other experiments wrote."""
+    sections = []
+    maps = sorted((out / "partition").glob("heat_map_*.png"))
+    if maps:
+        caption = "Figure 4, label {}: the discrepancy over filing's two parameters; the star is its least."
+        shown = [Picture(path, caption.format(path.stem.removeprefix("heat_map_"))) for path in maps]
+        sections.append(
+            Section("The partition", [], shown, [_csv_grid("Ways to partition", out / "partition" / "partition.csv")])
+        )
+    for name, title in (("leakage", "Leakage, the small network"), ("leakage_frozen", "Leakage, a frozen backbone")):
+        figure = out / name / "figures" / "figure8.png"
+        if figure.is_file():
+            caption = "Figure 8: training dotted, validation solid; shaded ± one standard deviation over seeds."
+            sections.append(Section(title, _lines(out, name), [Picture(figure, caption)]))
+    over = out / "partitions" / "figures"
+    captions = {
+        "distribution": "Mean test accuracy under partitions that are all near the optimum.",
+        "variance": "Where the variance of the test accuracy comes from.",
+        "leak_curve": "Reported and true accuracy against the share of families that leak.",
+    }
+    pictures = [Picture(over / f"{name}.png", caption) for name, caption in captions.items()]
+    if over.is_dir():
+        shown = [one for one in pictures if one.path.is_file()]
+        sections.append(Section("How much is the partition", _lines(out, "partitions"), shown))
+    if (out / "best" / "baselines.csv").is_file():
+        sections.append(_baselines(out / "best"))
+    return sections
+
+
+def _baselines(folder: Path) -> Section:
+    text = (folder / "baselines.md").read_text(encoding="utf-8")
+    lines = [line for line in text.splitlines() if line.strip() and not line.startswith(("|", "#", "**"))]
+    table = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
+    header, _, *rows = [[cell.strip() for cell in line] for line in table]
+    from nbjax.report.paper_tables import other_methods
+
+    grid = Grid("On this dataset", header, [index > 0 for index in range(len(header))], rows)
+    figure = Picture(
+        folder / "figures" / "baselines.png", "Test split, and every family held out once, with intervals."
+    )
+    return Section("Older kinds of methods", lines, [figure], [grid, _grid(other_methods())])
+
+
+def _csv_grid(title: str, path: Path) -> Grid:
+    """A CSV file as it is."""
+    with path.open(newline="", encoding="utf-8") as file:
+        header, *rows = csv.reader(file)
+    return Grid(title, header, [False] * len(header), rows)
+
+
+def _grid(table: Table) -> Grid:
+    rows = [[column.text(row) for column in table.columns] for row in table.rows]
+    columns = table.columns
+    return Grid(table.title, [one.header for one in columns], [one.right for one in columns], rows, table.notes)
+
+
+def _lines(out: Path, job: str) -> list[str]:
+    path = out / "answers" / f"{job}.txt"
+    return [line for line in path.read_text(encoding="utf-8").splitlines() if line] if path.is_file() else []
+
+
+def _answer(out: Path, pooled: Pooled | None) -> list[str]:
+    """The page's first paragraph: the best cell's test score, and what of a score is chance."""
+    sentences = _answer_of(out / "best") or _answer_of(out / "straightforward")
+    if pooled:
+        counted = len({tuple(row.values()) for row in pooled.history.select(_SESSION).to_pylist()})
+        sentences = [f"{counted:,} training sessions in {len(pooled.studies)} studies of one dataset.", *sentences]
+    return [*sentences, *_lines(out, "partitions")[:1]]
+
+
+_SESSION = ["backbone", "strategy", "nonlinearities", "unfrozen", "learning_rate", "batch_size", "seed"]
+
+
+def _cautions(pooled: Pooled | None) -> list[str]:
+    found = words.cautions(pooled.studies[0].record, [], None) if pooled else []
+    unfinished = [study for study in pooled.studies if study.finished < study.programs] if pooled else []
+    return found + [
+        f"{study.folder.name} is unfinished: {study.finished} of {study.programs} programs." for study in unfinished
+    ]
+
+
+def _commands(out: Path) -> list[tuple[str, str]]:
+    """The command of each experiment, as its record has it."""
+    found: dict[str, list[str]] = {}
+    for path in sorted([*out.glob("*/study.json"), *out.glob("*/record.json"), *out.glob("*/*/study.json")]):
+        record: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        found.setdefault(str(record["command"]), []).append(str(path.parent.relative_to(out)))
+    return [(", ".join(names), command) for command, names in found.items()]
