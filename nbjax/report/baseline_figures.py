@@ -52,7 +52,7 @@ def baseline_accuracies(rows: Sequence[Scored], chance: float, title: str) -> Fi
             axis.plot([], [], color=colour, marker=marker, linewidth=2, label=f"{label}, 95 % interval by family")
     axis.axvline(chance, color=BLACK, linestyle="--", linewidth=1)
     axis.annotate("guessing", (chance, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9)
-    for place in np.flatnonzero(np.diff([row.is_study for row in rows])):
+    for place in np.flatnonzero(np.diff([row.is_study for row in rows])).tolist():
         axis.axhline(place + 0.5, color="#999999", linewidth=1)
     axis.set_yticks(range(len(rows)), [plain(row.text) for row in rows])
     axis.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xlabel="samples classified rightly")
@@ -61,5 +61,5 @@ def baseline_accuracies(rows: Sequence[Scored], chance: float, title: str) -> Fi
     axis.set_title(plain(title), loc="left", fontsize=10, pad=18)
     if rows:
         handles, labels = axis.get_legend_handles_labels()
-        figure.legend(handles, labels, loc="outside lower center", ncols=2)
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
     return figure

@@ -174,7 +174,12 @@ def _write(folder: Path, study: Mapping[str, Any], rows: list[Row]) -> None:
         writer.writeheader()
         writer.writerows(lines)
     with replacing(folder / "baselines.md") as temporary:
-        temporary.write_text(_markdown(rows, f"{first.samples} test samples of {families} families"), encoding="utf-8")
+        temporary.write_text(
+            _markdown(
+                rows, f"{first.samples} test samples of {families} families; guessing: {percent(words.chance(first))}"
+            ),
+            encoding="utf-8",
+        )
     scored = [
         Scored(
             row.text if row.test.sessions == 1 else f"{row.text}\n(mean of {row.test.sessions} sessions)",
@@ -184,7 +189,9 @@ def _write(folder: Path, study: Mapping[str, Any], rows: list[Row]) -> None:
         )
         for row in rows
     ]
-    figure = baseline_accuracies(scored, words.chance(first), f"{study['name']}: test split of {families} families")
+    every = " + ".join(str(count) for count in study["dataset"]["families"].values())
+    title = f"{study['name']}: {families} families in the test split, {every} in all"
+    figure = baseline_accuracies(scored, words.chance(first), title)
     with replacing(folder / "figures" / "baselines.png") as temporary:
         figure.savefig(temporary, format="png", facecolor="white", metadata={"Software": None})
 

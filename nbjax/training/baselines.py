@@ -135,7 +135,7 @@ def classifier(kind: str, penalty: float) -> Any:
     """scikit-learn's estimator for inputs of mean 0 and variance 1."""
     if kind == "logistic":
         return LogisticRegression(C=penalty, max_iter=5000)
-    return LinearSVC(C=penalty, dual=False, max_iter=5000) if kind == "linear_svm" else SVC(C=penalty)
+    return LinearSVC(C=penalty, dual=False, max_iter=5000) if kind == "linear_svm" else SVC(C=penalty, gamma="auto")
 
 
 def logits(fitted: Fitted, inputs: np.ndarray) -> np.ndarray:
