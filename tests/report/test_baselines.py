@@ -1,0 +1,66 @@
+import csv
+
+import numpy as np
+import PIL.Image
+import pyarrow.parquet
+import pytest
+
+from experiments.study import study
+from nbjax.analysis import score_test
+from nbjax.config import StudyConfig
+from nbjax.errors import InputError
+from nbjax.report.baselines import write_baselines
+
+SMALL = {"epochs": 2, "seeds": 2, "backbones": ("resnet18",), "weights": None, "input_size": 64, "folds": 3}
+
+
+@pytest.fixture(scope="module")
+def finished(slides, tmp_path_factory):
+    out = tmp_path_factory.mktemp("study")
+    study(StudyConfig(name="small", **SMALL), str(slides), out)
+    banks = {path: path.stat().st_mtime_ns for path in (out / "banks").rglob("*")}
+    write_baselines(out, out / "banks")
+    # The study's own bank is what they use.
+    assert {path: path.stat().st_mtime_ns for path in (out / "banks").rglob("*")} == banks
+    return out
+
+
+@pytest.mark.parametrize(("ours", "own"), [("baselines", "test_predictions"), ("baseline_folds", "fold_predictions")])
+def test_rows_match_the_studys_predictions(finished, ours, own):
+    found, expected = (pyarrow.parquet.read_table(finished / f"{name}.parquet") for name in (ours, own))
+    assert found.column_names == [*expected.column_names, "method"]
+    names = list(dict.fromkeys(found["method"].to_pylist()))
+    assert names == ["features_logistic", "features_svm", "patterns_svm", "words_svm"]
+    same = ["sample", "slide", "family", "label", "transform", "x", "y"] + ["fold"] * ("fold" in ours)
+    one = expected.filter(expected["seed"].to_numpy() == 0).sort_by("sample").select(same)
+    for name in names:
+        of_method = found.filter(np.asarray(found["method"].to_pylist()) == name)
+        assert of_method.select(same).to_pydict() == one.to_pydict()
+        assert set(of_method["seed"].to_pylist()) == {0}
+
+
+def test_the_table_holds_what_the_predictions_say(finished):
+    with (finished / "baselines.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [row["method"] for row in rows][-1] == "study"
+    predictions = pyarrow.parquet.read_table(finished / "baselines.parquet")
+    for row in rows[:-1]:
+        of_method = predictions.filter(np.asarray(predictions["method"].to_pylist()) == row["method"])
+        result = score_test(of_method, 2)
+        assert float(row["test_accuracy"]) == pytest.approx(result.accuracy.estimate)
+        assert float(row["test_roc_auc"]) == pytest.approx(result.roc_auc)
+        assert row["chosen"].startswith("C = ")
+    own = score_test(pyarrow.parquet.read_table(finished / "test_predictions.parquet"), 2)
+    assert float(rows[-1]["test_accuracy"]) == pytest.approx(own.accuracy.estimate)
+    assert rows[-1]["sessions"] == "2"
+    lines = (finished / "baselines.md").read_text().splitlines()
+    assert len([line for line in lines if line.startswith("|")]) == 2 + 5
+    assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
+    with PIL.Image.open(finished / "figures/baselines.png") as picture:
+        assert min(picture.size) > 300
+    assert not list(finished.rglob("*.tmp"))
+
+
+def test_a_folder_without_a_study_gets_one_sentence(tmp_path):
+    with pytest.raises(InputError, match=r"study\.json: not a study's record"):
+        write_baselines(tmp_path, tmp_path / "banks")

@@ -1,0 +1,160 @@
+import numpy as np
+import pytest
+import sklearn.linear_model
+import sklearn.metrics
+import sklearn.pipeline
+import sklearn.preprocessing
+import sklearn.svm
+from scipy.special import expit, softmax
+
+from nbjax.errors import InputError
+from nbjax.training.baselines import (
+    METHODS,
+    Method,
+    Rows,
+    fit_alone,
+    fit_on_splits,
+    logits,
+    predict_folds,
+    predict_test,
+)
+from nbjax.training.codebook import fit_codebook, word_frequencies
+from nbjax.training.crossvalidation import family_folds
+from nbjax.training.descriptors import Descriptors, word_descriptors
+
+LOGISTIC = Method("lr", "", "features", "logistic", (1e-3, 1e-1, 10.0))
+RADIAL = Method("svm", "", "patterns", "radial_svm", (0.1, 1.0))
+
+
+def draw(seed, count, classes=2, distance=1.0):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % classes
+    inputs = rng.normal(size=(count, 12)).astype(np.float32)
+    inputs[np.arange(count), labels] += distance
+    return Rows(
+        inputs, labels, np.array([f"f{row // 6 % 5}/{label}" for row, label in enumerate(labels)]), np.ones(count)
+    )
+
+
+def probabilities(found):
+    return np.stack([1 - expit(found[:, 0]), expit(found[:, 0])], 1) if found.shape[1] == 1 else softmax(found, axis=1)
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_logistic_regression_is_scikit_learns_with_the_best_c_of_the_validation_split(classes):
+    train, validation, test = (draw(seed, 90, classes) for seed in range(3))
+    best = None
+    for c in LOGISTIC.penalties:
+        model = sklearn.linear_model.LogisticRegression(C=c, max_iter=5000)
+        pipe = sklearn.pipeline.make_pipeline(sklearn.preprocessing.StandardScaler(), model)
+        pipe.fit(train.inputs.astype(float), train.labels)
+        loss = sklearn.metrics.log_loss(validation.labels, pipe.predict_proba(validation.inputs.astype(float)))
+        best = min(best or (np.inf,), (loss, c, pipe), key=lambda one: one[0])
+    fitted = fit_on_splits(LOGISTIC, train, validation)
+    assert fitted.penalty == best[1]
+    assert fitted.validation_loss == pytest.approx(best[0])
+    expected = best[2].predict_proba(test.inputs.astype(float))
+    np.testing.assert_allclose(probabilities(logits(fitted, test.inputs)), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", METHODS, ids=lambda method: method.name)
+@pytest.mark.parametrize("classes", [2, 3])
+def test_every_kind_predicts_and_is_calibrated_on_validation_alone(method, classes):
+    train, validation, test = (draw(seed, 120, classes, distance=2.0) for seed in range(3))
+    fitted = fit_on_splits(method, train, validation)
+    found = logits(fitted, test.inputs)
+    assert found.shape == (120, 1 if classes == 2 else 3)
+    shares = probabilities(found)
+    assert (shares.argmax(axis=1) == test.labels).mean() > 0.75
+    assert sklearn.metrics.log_loss(test.labels, shares) < 0.8 * np.log(classes)
+
+
+def test_platts_sigmoid_turns_a_decision_of_a_machine_into_a_probability():
+    train, validation, test = (draw(seed, 120) for seed in range(3))
+    fitted = fit_on_splits(RADIAL._replace(penalties=(1.0,)), train, validation)
+    scaler = sklearn.preprocessing.StandardScaler().fit(train.inputs.astype(float))
+    machine = sklearn.svm.SVC(C=1.0).fit(scaler.transform(train.inputs.astype(float)), train.labels)
+    decisions = machine.decision_function(scaler.transform(test.inputs.astype(float)))
+    slope, shift = np.polyfit(decisions, logits(fitted, test.inputs)[:, 0], 1)
+    np.testing.assert_allclose(logits(fitted, test.inputs)[:, 0], slope * decisions + shift, atol=1e-6)
+    assert slope > 0
+
+
+@pytest.mark.parametrize("method", [LOGISTIC, RADIAL])
+def test_a_weight_is_a_repeated_row(method):
+    train, validation, test = (draw(seed, 60) for seed in range(3))
+    repeats = np.random.default_rng(3).integers(1, 4, 60)
+    repeated = [Rows(*(np.repeat(values, repeats, axis=0) for values in rows)) for rows in (train, validation)]
+    weighted = [rows._replace(weights=repeats.astype(float)) for rows in (train, validation)]
+    one, other = (fit_on_splits(method, *rows) for rows in (weighted, repeated))
+    assert one.penalty == other.penalty
+    np.testing.assert_allclose(logits(one, test.inputs), logits(other, test.inputs), atol=5e-3)
+
+
+def test_held_out_families_change_no_prediction_of_their_own_fold():
+    rows = draw(0, 120)
+    fold = family_folds(rows.families, rows.labels, 3, 0)
+    for method in (LOGISTIC, RADIAL):
+        known = (fold, rows.labels, rows.families)
+        found = predict_folds(method, 0.1, Descriptors(lambda _: rows.inputs, np.arange(120)), *known)
+        here = np.flatnonzero(fold == 1)
+        alone = Rows(*(values[fold != 1] for values in rows))
+        np.testing.assert_allclose(found[here], logits(fit_alone(method, 0.1, alone), rows.inputs[here]), atol=1e-9)
+        changed = rows.labels.copy()
+        changed[here] = 1 - changed[here]
+        again = predict_folds(
+            method, 0.1, Descriptors(lambda _: rows.inputs, np.arange(120)), fold, changed, rows.families
+        )
+        np.testing.assert_array_equal(found[here], again[here])
+
+
+def spots(seed, count, radius):
+    """Grey patches with discs of one size."""
+    rng, (y, x) = np.random.default_rng(seed), np.mgrid[:120, :120]
+    images = []
+    for _ in range(count):
+        image = np.full((120, 120), 200.0) + rng.normal(0, 4, (120, 120))
+        for cy, cx in rng.integers(10, 110, (12, 2)):
+            image[(y - cy) ** 2 + (x - cx) ** 2 < radius**2] -= 90
+        images.append(np.clip(image, 0, 255).astype(np.uint8))
+    return images
+
+
+def test_words_tell_small_discs_from_large_ones_and_learn_from_training_patches_alone():
+    images = [image for pair in zip(spots(0, 30, 4), spots(1, 30, 9), strict=True) for image in pair]
+    labels = np.tile([0, 1], 30).repeat(2)
+    # Each patch is two samples.
+    row = np.arange(60).repeat(2)
+    split = np.repeat(["train", "validation", "test"], [60, 30, 30])
+    families = np.array([f"{label}/{patch // 6}" for label, patch in zip(labels, row, strict=True)])
+    words = word_descriptors(images, row, words=20)
+    fitted, found = predict_test(METHODS[3], words, split, labels, families)
+    assert found.shape == (30, 1)
+    np.testing.assert_array_equal(found[::2], found[1::2])
+    assert ((found[:, 0] > 0) == labels[split == "test"]).mean() > 0.9
+
+    train = np.arange(60) < 30
+    noise = list(np.random.default_rng(2).integers(0, 256, (15, 120, 120), np.uint8))
+    changed = word_descriptors(images[:45] + noise, row, words=20)
+    np.testing.assert_array_equal(words.encode(train)[:45], changed.encode(train)[:45])
+    assert (words.encode(train)[45:] != changed.encode(train)[45:]).any()
+    other, _ = predict_test(METHODS[3], changed, split, labels, families)
+    np.testing.assert_array_equal(logits(other, words.encode(train)), logits(fitted, words.encode(train)))
+
+
+def test_frequencies_of_words():
+    rng = np.random.default_rng(0)
+    centres = np.array([[0, 0], [100, 0], [0, 100]])
+    members = [[0, 0, 1], [2, 2, 2, 2], [], [1, 2]]
+    patches = [(centres[one] + rng.integers(0, 9, (len(one), 2))).astype(np.uint8).reshape(-1, 2) for one in members]
+    codebook = fit_codebook(patches, words=3, seed=1)
+    name = codebook.predict(centres.astype(np.float32) + 4)
+    assert sorted(name) == [0, 1, 2]
+    expected = np.zeros((4, 3))
+    expected[0, name[[0, 1]]] = [2 / 3, 1 / 3]
+    expected[1, name[2]] = 1
+    expected[3, name[[1, 2]]] = 0.5
+    np.testing.assert_allclose(word_frequencies(codebook, patches), expected, rtol=1e-6)
+    assert fit_codebook(patches, words=50).n_clusters == 9
+    with pytest.raises(InputError, match="no SIFT keypoint"):
+        fit_codebook([np.zeros((0, 128), np.uint8)] * 3)
