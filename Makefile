@@ -7,10 +7,15 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --quiet --progre
 
 UVFLAGS := --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --quiet
 
-.PHONY: quickstart test slow lint format lock clean
+.PHONY: quickstart paper test slow lint format lock clean
 
 quickstart: $(VENV)/.run
 	$(BIN)/python -m experiments.quickstart
+
+# Every experiment of the paper in its small size, and one report; `make paper SIZE=paper` runs the paper's own.
+SIZE ?= small
+paper: $(VENV)/.dev
+	$(BIN)/python -m experiments.paper --size=$(SIZE)
 
 # Longer tests carry the mark `slow`: `make slow` runs those alone.
 test: $(VENV)/.dev

@@ -17,13 +17,11 @@ from absl import flags
 
 from experiments import study as studies
 from experiments.cli import run
-from nbjax.config import SIZES, PartitionStudyConfig, StudyConfig, load_config
+from nbjax.config import PartitionStudyConfig, StudyConfig, load_config
 from nbjax.errors import InputError
 from nbjax.files import replacing
 
-SIZE = flags.DEFINE_enum("size", "paper", SIZES, "of every experiment")
-SLIDES = flags.DEFINE_string("slides", None, "folder of <label>/<slide> or <label>/<family>/<slide>; else a phantom")
-OUT = flags.DEFINE_string("out", None, "where everything goes; else results/paper or results/paper-small")
+flags.adopt_module_key_flags(studies)
 JOBS = flags.DEFINE_list("jobs", None, "some of the experiments, in this order; else all")
 # For the proof that a partition is the best there is.
 EXACT_SECONDS = 60.0
@@ -32,8 +30,9 @@ STUDIES = ("straightforward", "extension", "unfreezing", "distribution", "best")
 
 def main() -> None:
     """Runs the jobs that the flags name, then writes the report."""
-    out = Path(OUT.value or ("results/paper" if SIZE.value == "paper" else f"results/paper-{SIZE.value}"))
-    runs = _jobs(out, SLIDES.value, SIZE.value)
+    size = studies.SIZE.value or "paper"
+    out = Path(studies.OUT.value or ("results/paper" if size == "paper" else f"results/paper-{size}"))
+    runs = _jobs(out, studies.SLIDES.value, size)
     wanted = JOBS.value or list(runs)
     unknown = [job for job in wanted if job not in runs]
     if unknown:
@@ -51,9 +50,9 @@ def main() -> None:
 
 def _jobs(out: Path, slides: str | None, size: str) -> dict[str, Callable[[], list[str]]]:
     """What each job runs; it returns its answer in plain words, where the report does not find it itself."""
+    from experiments import leakage, partitions
+    from nbjax.report import partition_methods
     from nbjax.report.baselines import write_baselines
-
-    from experiments import leakage, partition, partitions
 
     banks = out / "banks"
 
@@ -80,7 +79,8 @@ def _jobs(out: Path, slides: str | None, size: str) -> dict[str, Callable[[], li
     def one_partition() -> list[str]:
         wanted = config("straightforward")
         manifest = studies.tile(wanted, Path(folder()), out)
-        partition.compare(partition.families_of(manifest), wanted.dataset, out / "partition", EXACT_SECONDS)
+        cohort = partition_methods.families_of(manifest)
+        partition_methods.compare(cohort, wanted.dataset, out / "partition", EXACT_SECONDS)
         return []
 
     def baselines() -> list[str]:

@@ -240,7 +240,8 @@ def _answer(out: Path, pooled: Pooled | None) -> list[str]:
     sentences = _answer_of(out / "best") or _answer_of(out / "straightforward")
     if pooled:
         counted = len({tuple(row.values()) for row in pooled.history.select(_SESSION).to_pylist()})
-        sentences = [f"{counted:,} training sessions in {len(pooled.studies)} studies of one dataset.", *sentences]
+        studies = f"{len(pooled.studies)} {'study' if len(pooled.studies) == 1 else 'studies'}"
+        sentences = [f"{counted:,} training sessions in {studies} of one dataset.", *sentences]
     return [*sentences, *_lines(out, "partitions")[:1]]
 
 

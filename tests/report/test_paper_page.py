@@ -1,0 +1,71 @@
+"""The report of all experiments, of what is there."""
+
+import html.parser
+
+import matplotlib.figure
+import pyarrow.parquet
+import pytest
+
+from nbjax.errors import InputError
+from nbjax.report.paper_page import write_paper
+from tests.report.conftest import random_history
+
+CELLS = [("resnet18", "straightforward", 0, 0, rate, 8) for rate in (0.1, 0.2)]
+
+
+class Page(html.parser.HTMLParser):
+    """Headings, links and sources of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.headings, self.links, self.inside = [], [], False
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.inside = tag == "h2"
+        self.links += [value for name, value in attributes if name in ("src", "href")]
+
+    def handle_data(self, data):
+        if self.inside:
+            self.headings.append(data)
+            self.inside = False
+
+
+@pytest.fixture
+def folder(make_study, tmp_path):
+    """One study of two programs, one of them finished; a partition compared; leakage's figure."""
+    names = ["a", "b"]
+    config = {"momentum": 0.9, "folds": 5}
+    make_study(lambda record: record.update(programs=names, config=config), test=None, folds=None)
+    study = tmp_path / "straightforward"
+    (study / "programs" / "a").mkdir(parents=True)
+    (tmp_path / "study.json").rename(study / "study.json")
+    (tmp_path / "sessions.parquet").unlink()
+    pyarrow.parquet.write_table(random_history(CELLS), study / "programs" / "a" / "history.parquet")
+    for name in ("partition/heat_map_D.png", "leakage/figures/figure8.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        matplotlib.figure.Figure((1, 1)).savefig(tmp_path / name)
+    (tmp_path / "partition" / "partition.csv").write_text("class,method,D\nD,filing,0.012345\n")
+    (tmp_path / "answers").mkdir()
+    (tmp_path / "answers" / "leakage.txt").write_text("Experiment 1 <ends> at 0.9.\n")
+    return tmp_path
+
+
+def test_the_page_shows_what_is_there_in_the_papers_order(folder):
+    text = write_paper(folder).read_text()
+    page = Page(text)
+    assert page.headings[:4] == ["The dataset", "The partition", "Leakage, the small network", "Frozen backbones"]
+    assert "straightforward is unfinished: 1 of 2 programs." in text
+    assert "0.012345" in text
+    assert "Experiment 1 &lt;ends&gt; at 0.9." in text
+    assert "6 training sessions in 1 study of one dataset" in text
+
+
+def test_the_page_needs_nothing_from_elsewhere(folder):
+    for link in Page(write_paper(folder).read_text()).links:
+        assert link.startswith("data:") or (folder / link).is_file()
+
+
+def test_a_folder_without_experiments_is_refused(tmp_path):
+    with pytest.raises(InputError, match="no experiment of the paper has finished here"):
+        write_paper(tmp_path)
