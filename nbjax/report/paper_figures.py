@@ -70,7 +70,7 @@ def _counted(rows: Sequence[dict[str, int]]) -> str:
     """How many sessions and cells were searched, and of how many a mean is."""
     sessions, cells = (sum(row[name] for row in rows) for name in ("sessions", "cells"))
     sizes = sorted({row["sessions_of_cell"] for row in rows})
-    of_cell = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    of_cell = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
     return f"{sessions:,} sessions in {cells} cells, {of_cell} of them in a best cell"
 
 
@@ -150,7 +150,7 @@ def best_curve(table: pa.Table, metric: str, sessions: int, paper: tuple[float, 
         axis.yaxis.set_major_formatter(PercentFormatter(1))
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     axis.set_title(
-        f"{metric.capitalize()}: the best session, and mean of the {sessions} sessions of its cell", fontsize=11
+        f"{metric.capitalize()}: the best session, and mean of the {sessions:,} sessions of its cell", fontsize=11
     )
     return figure
 

@@ -126,9 +126,9 @@ def by_strategy(history: pa.Table, criterion: str) -> pa.Table:
         Columns strategy, backbone, k, those of `by_backbone` up to sessions (cells and sessions of all backbones and k),
         paper_backbone, paper_k, paper_loss, paper_accuracy.
     """
-    rows = []
+    rows, everything = [], list(_groups(history, criterion, STRATEGIES))
     for strategy in STRATEGIES:
-        groups = list(_groups(history, criterion, (strategy,)))
+        groups = [(key, found) for key, found in everything if key[1] == strategy]
         if not groups:
             continue
         (backbone, _, nonlinearities, unfrozen), found = min(groups, key=lambda group: group[1].best.loss)
