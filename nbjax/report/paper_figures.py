@@ -95,7 +95,8 @@ def depth_losses(table: pa.Table, strategy: str, before: tuple[float, float, int
         axis.set_axis_off()
     entries = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    figure.suptitle(_counted(rows), fontsize=11)
+    subject = {"extension": "Non-linearities", "unfreezing": "Unfrozen layers"}[strategy]
+    figure.suptitle(f"{subject}: {_counted(rows)}", fontsize=11)
     return figure
 
 
