@@ -34,20 +34,16 @@ import pyarrow.csv
 import pyarrow.parquet
 from absl import flags
 
+from experiments import study as studies
 from experiments.cli import run
-from experiments.study import check_backbones, slides_folder, tile
 from nbjax import __version__
-from nbjax.config import SIZES, PartitionStudyConfig, load_config, to_dict
+from nbjax.config import PartitionStudyConfig, load_config, to_dict
 from nbjax.errors import InputError
 from nbjax.files import replacing
 
-CONFIG = flags.DEFINE_string("config", "configs/partitions.py", "the study's config file")
-SIZE = flags.DEFINE_enum("size", None, SIZES, "of the config; else its own default")
-SET = flags.DEFINE_multi_string("set", [], "change a field: --set=partitions=50 --set=strategies=extension-2")
-SLIDES = flags.DEFINE_string("slides", None, "folder of <label>/<slide> or <label>/<family>/<slide>; else a phantom")
-OUT = flags.DEFINE_string("out", None, "where everything goes; else results/<the study's name>")
-BANKS = flags.DEFINE_string("banks", None, "folder of feature banks, which studies may share; else banks in --out")
+flags.adopt_module_key_flags(studies)
 
+OWN_CONFIG = "configs/partitions.py"
 # The paper's one test score (III, of another dataset); context, never a target.
 PAPER_ACCURACY = 0.8843
 LEVELS = {"sample": "samples (as in the paper)", "patch": "patches", "family": "families"}
@@ -55,13 +51,13 @@ LEVELS = {"sample": "samples (as in the paper)", "patch": "patches", "family": "
 
 def main() -> None:
     """Runs the study that the flags describe."""
-    config = load_config(CONFIG.value, SET.value, SIZE.value)
+    path = studies.CONFIG.value if flags.FLAGS["config"].present else OWN_CONFIG
+    config = load_config(path, studies.SET.value, studies.SIZE.value)
     if not isinstance(config, PartitionStudyConfig):
-        raise InputError(
-            f"{CONFIG.value}: get_config() returned a {type(config).__name__}; expected a PartitionStudyConfig."
-        )
-    out = Path(OUT.value or f"results/{config.name}")
-    for line in study(config, SLIDES.value, out, None if BANKS.value is None else Path(BANKS.value)):
+        raise InputError(f"{path}: get_config() returned a {type(config).__name__}; expected a PartitionStudyConfig.")
+    out = Path(studies.OUT.value or f"results/{config.name}")
+    banks = None if studies.BANKS.value is None else Path(studies.BANKS.value)
+    for line in study(config, studies.SLIDES.value, out, banks):
         print(line)
     print(f"\ntables and figures: {out}")
 
@@ -116,9 +112,9 @@ def _features(config: PartitionStudyConfig, slides: str | None, out: Path, banks
     from nbjax.training.inputs import view_of
     from nbjax.training.partition_study import cohort_of
 
-    folder = slides_folder(config, slides, out)
-    manifest = tile(config, folder, out)
-    (described,) = check_backbones(config).values()
+    folder = studies.slides_folder(config, slides, out)
+    manifest = studies.tile(config, folder, out)
+    (described,) = studies.check_backbones(config).values()
     built = open_dataset(build_from_manifest(folder, manifest, config.dataset, out / "dataset", "compact"))
     dataset = under_transforms(built, config.dataset.transforms + 1)
     backbone = load_headless(config.backbones[0], config.weights)

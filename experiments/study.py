@@ -22,6 +22,7 @@ from nbjax.slides.phantom import write_phantom
 from nbjax.slides.tile import tile_folder
 
 CONFIG = flags.DEFINE_string("config", "configs/quickstart.py", "the study's config file")
+SIZE = flags.DEFINE_string("size", None, "paper or small, for the configs that have both; else paper")
 SET = flags.DEFINE_multi_string("set", [], "change a field: --set=epochs=50 --set=dataset.tiling.minimum_tissue=0.5")
 SLIDES = flags.DEFINE_string("slides", None, "folder of <label>/<slide> or <label>/<family>/<slide>; else a phantom")
 OUT = flags.DEFINE_string("out", None, "where everything goes; else results/<the study's name>")
@@ -30,7 +31,7 @@ BANKS = flags.DEFINE_string("banks", None, "folder of feature banks, which studi
 
 def main() -> None:
     """Runs the study that the flags describe."""
-    config = load_config(CONFIG.value, SET.value)
+    config = load_config(CONFIG.value, SET.value, SIZE.value)
     out = Path(OUT.value or f"results/{config.name}")
     report = study(config, SLIDES.value, out, None if BANKS.value is None else Path(BANKS.value))
     print(f"\nreport: {report}")

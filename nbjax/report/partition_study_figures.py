@@ -12,8 +12,8 @@ from nbjax.report.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, new_figure,
 
 PARTS = (
     ("partition", "which families are where", ORANGE),
-    ("seed", "the seed", BLUE),
-    ("interaction", "both together", GREEN),
+    ("seed", "the head's start, the order", BLUE),
+    ("interaction", "what is left", GREEN),
 )
 
 
@@ -44,12 +44,12 @@ def variance_figure(components: Mapping[str, Components], title: str) -> Figure:
         axis.set_xlim(left=0)
     axes[0].set(xlabel="share of the variance", xlim=(0, 1.03))
     axes[0].xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axes[1].set(xlabel="standard deviation, percentage points of accuracy", yticklabels=[])
+    axes[1].set(xlabel="standard deviation, points of accuracy", yticklabels=[])
     first = next(iter(components.values()))
     axes[0].set_title(plain(title), loc="left")
     axes[1].set_title(f"{first.partitions} partitions x {first.seeds} seeds", loc="right", fontsize=9)
     handles, labels = axes[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3)
+    figure.legend(handles, labels, loc="outside lower center", frameon=False, ncols=3)
     return figure
 
 
@@ -92,9 +92,9 @@ def score_distribution(
     low, middle, high = np.quantile(means, [0.025, 0.5, 0.975])
     axis.set(xlabel=noun, ylabel="partitions", ylim=(0, 1.15 * top))
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-    axis.set_title(plain(title), loc="left")
-    axis.set_title(f"median {middle:.1%}, 95 % of partitions in {low:.1%} to {high:.1%}", loc="right", fontsize=9)
-    figure.legend(loc="outside lower center", ncols=2, fontsize=8.5)
+    spread = f"{len(means)} partitions: median {middle:.1%}, 95 % of them in {low:.1%} to {high:.1%}"
+    axis.set_title(f"{plain(title)}\n{spread}", loc="left", fontsize=10)
+    figure.legend(loc="outside lower center", frameon=False, ncols=2, fontsize=8.5)
     return figure
 
 
@@ -118,5 +118,5 @@ def leak_figure(curves: Mapping[str, Mapping[float, Point]], title: str) -> Figu
     for formatted in (axis.xaxis, axis.yaxis):
         formatted.set_major_formatter(PercentFormatter(1, decimals=0))
     axis.set_title(plain(title), loc="left")
-    figure.legend(loc="outside lower center", ncols=1, fontsize=9)
+    figure.legend(loc="outside lower center", frameon=False, ncols=1, fontsize=9)
     return figure

@@ -95,5 +95,5 @@ def test_the_config_has_two_sizes():
     small, paper = (load_config("configs/partitions.py", size=size) for size in ("small", "paper"))
     assert small.partitions < paper.partitions == 200
     assert load_config("configs/partitions.py") == paper
-    with pytest.raises(InputError, match="size 'large': expected paper or small"):
+    with pytest.raises(InputError, match="--size=large: expected paper or small"):
         load_config("configs/partitions.py", size="large")

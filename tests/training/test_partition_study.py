@@ -18,7 +18,7 @@ from nbjax.training.partition_study import (
 
 CONFIG = PartitionStudyConfig(
     name="test",
-    dataset=DatasetConfig(standardisation="imagenet"),
+    dataset=DatasetConfig(standardisation="imagenet", transforms=3),
     learning_rates=(0.1,),
     batch_sizes=(16,),
     epochs=3,
@@ -101,8 +101,7 @@ def test_leaks_touch_no_test_family(cohort):
 
 def test_samples_are_balanced_as_a_dataset_with_that_partition_would_be(cohort):
     (one, *_) = arrange_partitions(cohort, CONFIG)
-    config = PartitionStudyConfig(name="x", dataset=DatasetConfig(standardisation="imagenet", transforms=3))
-    for number, rows in enumerate(sample_rows(cohort, one.split, config)):
+    for number, rows in enumerate(sample_rows(cohort, one.split, CONFIG)):
         here = one.split == number
         patches = {name: int((here & (cohort.label == label)).sum()) for label, name in enumerate("AB")}
         transforms = transforms_per_class(patches, 3)
@@ -112,12 +111,9 @@ def test_samples_are_balanced_as_a_dataset_with_that_partition_would_be(cohort):
 
 
 def test_a_stopped_run_goes_on_to_the_same_table(cohort, tmp_path, monkeypatch):
-    config = PartitionStudyConfig(
-        **{**CONFIG.__dict__, "dataset": DatasetConfig(standardisation="imagenet", transforms=3)}
-    )
     monkeypatch.setattr(partition_study, "SESSIONS", 9)
-    some = arrange_partitions(cohort, config)
-    whole = run_arrangements(cohort, some, config, 3, tmp_path / "whole", "key")
+    some = arrange_partitions(cohort, CONFIG)
+    whole = run_arrangements(cohort, some, CONFIG, 3, tmp_path / "whole", "key")
     assert len(whole) == 7 * 3
     assert whole["partition"].to_pylist() == np.repeat(np.arange(7), 3).tolist()
     assert not any(whole["diverged"].to_pylist())
@@ -136,15 +132,15 @@ def test_a_stopped_run_goes_on_to_the_same_table(cohort, tmp_path, monkeypatch):
     keep = partition_study.write_table
     monkeypatch.setattr(partition_study, "write_table", stop_after_one)
     with pytest.raises(KeyboardInterrupt):
-        run_arrangements(cohort, some, config, 3, tmp_path / "stopped", "key")
+        run_arrangements(cohort, some, CONFIG, 3, tmp_path / "stopped", "key")
     monkeypatch.setattr(partition_study, "write_table", keep)
     first = written[0].stat().st_mtime_ns
-    assert run_arrangements(cohort, some, config, 3, tmp_path / "stopped", "key").equals(whole)
+    assert run_arrangements(cohort, some, CONFIG, 3, tmp_path / "stopped", "key").equals(whole)
     assert written[0].stat().st_mtime_ns == first
     # Other features are other chunks, and a damaged one is named.
     chunks[0].write_bytes(b"cut")
     with pytest.raises(InputError, match="damaged"):
-        run_arrangements(cohort, some, config, 3, tmp_path / "whole", "key")
+        run_arrangements(cohort, some, CONFIG, 3, tmp_path / "whole", "key")
 
 
 def test_a_family_with_two_labels_is_refused():
