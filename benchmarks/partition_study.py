@@ -3,7 +3,8 @@
     python -m experiments.partitions --slides=FOLDER --out=results/partitions
     python -m benchmarks.partition_study --study=results/partitions
 
-prints tables of its variance, leak curve and seconds, and writes them to benchmarks/partition_study.md.
+With `--features` a second folder's record gives the seconds from slides to features, where the first found its bank made.
+It prints tables of variance, leak curve and seconds, and writes them to benchmarks/partition_study.md.
 """
 
 import json
@@ -14,6 +15,7 @@ import pyarrow.parquet
 from absl import app, flags
 
 STUDY = flags.DEFINE_string("study", "results/partitions", "folder of a finished study over partitions")
+FEATURES = flags.DEFINE_string("features", None, "folder of another run, which made the bank anew")
 
 
 def main(_: list[str]) -> None:
@@ -40,12 +42,18 @@ def main(_: list[str]) -> None:
 
 
 def _seconds(record: dict, folder: Path) -> list[str]:
+    seconds = dict(record["seconds"])
+    if FEATURES.value is not None:
+        other = json.loads((Path(FEATURES.value) / "record.json").read_text())
+        if other["features"] != record["features"]:
+            raise SystemExit(f"error: {FEATURES.value} has other features than {folder}; run it on the same slides.")
+        seconds["slides to features"] = other["seconds"]["slides to features"]
     sessions = {
         name: pyarrow.parquet.read_metadata(folder / f"{name}.parquet").num_rows for name in ("partitions", "leak")
     }
     counts = {f"{name}, sessions": str(count) for name, count in sessions.items()}
-    rows = [f"| {step} | {counts.get(step, '')} | {value:.0f} |" for step, value in record["seconds"].items()]
-    whole = f"| all | {sum(sessions.values())} | {sum(record['seconds'].values()):.0f} |"
+    rows = [f"| {step} | {counts.get(step, '')} | {value:.0f} |" for step, value in seconds.items()]
+    whole = f"| all | {sum(sessions.values())} | {sum(seconds.values()):.0f} |"
     return ["| step | sessions | seconds |", "| --- | ---: | ---: |", *rows, whole, ""]
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from nbjax.analysis.leak_curve import Point
 from nbjax.analysis.variance import Components
@@ -91,6 +91,7 @@ def score_distribution(
         axis.axvline(paper, color=BLACK, linestyle="--", linewidth=1.2, label=label)
     low, middle, high = np.quantile(means, [0.025, 0.5, 0.975])
     axis.set(xlabel=noun, ylabel="partitions", ylim=(0, 1.15 * top))
+    axis.yaxis.set_major_locator(MaxNLocator(integer=True))
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     spread = f"{len(means)} partitions: median {middle:.1%}, 95 % of them in {low:.1%} to {high:.1%}"
     axis.set_title(f"{plain(title)}\n{spread}", loc="left", fontsize=10)

@@ -97,6 +97,7 @@ def test_leaks_touch_no_test_family(cohort):
         before = partitions[one.about["partition"]].split
         np.testing.assert_array_equal(one.split == 2, before == 2)
         assert (one.split == before).all() == (one.about["fraction"] == 0)
+        assert one.about["train_families"] == len(set(cohort.family[one.split == 0].tolist()))
 
 
 def test_samples_are_balanced_as_a_dataset_with_that_partition_would_be(cohort):
