@@ -151,6 +151,59 @@ class StudyConfig:
         check(self.criterion in criteria, "criterion", self.criterion, " or ".join(criteria))
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PartitionStudyConfig(StudyConfig):
+    """One cell of a study under many partitions of the same families, and under leaks.
+
+    Attributes:
+        dataset: as in `StudyConfig`; standardised by constants, so that features do not depend on a partition.
+        learning_rates: one.
+        partitions: resampled near-optimal ones; iterative filing's own comes on top.
+        partition_seed: of the resampling and of the leaks.
+        tolerance: discrepancy above filing's that still counts as near-optimal.
+        leak_fractions: of the families, one point of the leak curve each, in [0, 1]; none leaves it out.
+        leak_draws: partitions under which each point is drawn.
+        leak_seeds: sessions of each point and draw.
+    """
+
+    dataset: DatasetConfig = dataclasses.field(default_factory=lambda: DatasetConfig(standardisation="imagenet"))
+    learning_rates: tuple[float, ...] = (1e-4,)
+    partitions: int = 200
+    partition_seed: int = 0
+    tolerance: float = 0.01
+    leak_fractions: tuple[float, ...] = (0.0, 0.1, 0.25, 0.5, 0.75, 1.0)
+    leak_draws: int = 20
+    leak_seeds: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for field in ("backbones", "strategies", "learning_rates", "batch_sizes"):
+            values = getattr(self, field)
+            check(len(values) == 1, field, values, "one, since a study over partitions has one cell")
+        check(self.partitions >= 2, "partitions", self.partitions, "at least 2")
+        check(self.seeds >= 2, "seeds", self.seeds, "at least 2")
+        check(self.partition_seed >= 0, "partition_seed", self.partition_seed, "0 or more")
+        check(self.tolerance >= 0, "tolerance", self.tolerance, "0 or more")
+        fractions = self.leak_fractions
+        check(all(0 <= one <= 1 for one in fractions), "leak_fractions", fractions, "shares in [0, 1]")
+        check(2 <= self.leak_draws <= self.partitions, "leak_draws", self.leak_draws, "2 or more, at most partitions")
+        check(self.leak_seeds >= 1, "leak_seeds", self.leak_seeds, "at least 1")
+        strategy, crop = parse_strategy(self.strategies[0]), self.fidelity.crop
+        head_only = strategy.unfrozen == 0 and not strategy.scratch
+        check(head_only, "strategies", self.strategies, "straightforward or an extension, which train a head alone")
+        check(crop == "centre", "fidelity.crop", crop, "centre, so that one bank serves every partition")
+        check(self.fidelity.batch_norm == "frozen", "fidelity.batch_norm", self.fidelity.batch_norm, "frozen")
+        check(self.fidelity.dropout == "off", "fidelity.dropout", self.fidelity.dropout, "off")
+        check(self.accuracy_goal is None, "accuracy_goal", self.accuracy_goal, "None")
+        check(self.bank_dtype == "float32", "bank_dtype", self.bank_dtype, "float32")
+        # Moments of a split would differ from one partition to the next, and with them the features.
+        fixed, leak = ("imagenet", "none"), self.dataset.leak
+        mode = self.dataset.standardisation
+        check(mode in fixed, "dataset.standardisation", mode, "imagenet or none, which do not depend on a partition")
+        check(self.dataset.method == "filing", "dataset.method", self.dataset.method, "filing")
+        check(leak == "none", "dataset.leak", leak, "none; leak_fractions are this study's")
+
+
 def load_config(path: str | Path, settings: Sequence[str] = (), size: str | None = None) -> StudyConfig:
     """Runs a config file and returns what its `get_config()` gives.
 
@@ -189,7 +242,10 @@ def _explain(error: TypeError) -> str:
     words = str(error).split("'")
     if "unexpected keyword argument" not in words[0] or len(words) < 2:
         return f"{error}."
-    kinds = {kind.__name__: kind for kind in (StudyConfig, DatasetConfig, Tiling, PhantomConfig, Fidelity)}
+    kinds = {
+        kind.__name__: kind
+        for kind in (StudyConfig, PartitionStudyConfig, DatasetConfig, Tiling, PhantomConfig, Fidelity)
+    }
     kind = kinds.get(words[0].split(".")[0], StudyConfig)
     return _unknown_field(words[1], kind)
 

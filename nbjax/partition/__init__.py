@@ -1,7 +1,7 @@
 """Families to splits: iterative filing, exact, sequential, exchange and random, resampling; quality; leakage audit."""
 
 from nbjax.partition.audit import Violation, audit_patches
-from nbjax.partition.experiments import exchange, random
+from nbjax.partition.experiments import exchange, random, spread_families
 from nbjax.partition.fingerprints import Fingerprints, fingerprint_patches
 from nbjax.partition.heatmap import DiscrepancyMap, discrepancy_map
 from nbjax.partition.inputs import SPLITS
@@ -15,7 +15,7 @@ from nbjax.partition.partition import (
     stratified_group_folds,
 )
 from nbjax.partition.quality import Quality, measure_quality
-from nbjax.partition.resample import grouped_folds, resample_partitions
+from nbjax.partition.resample import grouped_folds, resample_classes, resample_partitions
 
 __all__ = [
     "METHODS",
@@ -36,6 +36,8 @@ __all__ = [
     "partition_classes",
     "partition_families",
     "random",
+    "resample_classes",
     "resample_partitions",
+    "spread_families",
     "stratified_group_folds",
 ]

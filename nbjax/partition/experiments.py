@@ -68,6 +68,44 @@ def random(family: np.ndarray, split: np.ndarray, label: np.ndarray, seed: int) 
     return result
 
 
+def spread_families(family: np.ndarray, split: np.ndarray, label: np.ndarray, fraction: float, seed: int) -> np.ndarray:
+    """Experiment 3 for a share of the families: their patches are dealt at random to train and validation.
+
+    Of each class, so many of the families in train or validation are drawn; their patches go to the two splits in the
+    class's own proportions, so that with fraction 1 the numbers of patches stay. One seed draws the families in one
+    order: a larger fraction spreads the same ones and more.
+
+    Args:
+        family: index of each patch's family, int `[patches]`.
+        split: 0 train, 1 validation, 2 test, int `[patches]`.
+        label: class of each patch, int `[patches]`.
+        fraction: share of the families, in [0, 1]; their number is rounded.
+        seed: of the draws.
+
+    Returns:
+        The new split of each patch, int `[patches]`.
+
+    Raises:
+        InputError: lengths or types that do not fit, an unknown split, a fraction outside [0, 1].
+    """
+    family, split, label = _check(family, split, label)
+    if not 0 <= fraction <= 1:
+        raise InputError(f"fraction: found {fraction}, expected a share of the families in [0, 1].")
+    rng = np.random.default_rng(seed)
+    result = split.copy()
+    for number in np.unique(label):
+        here = (label == number) & (split <= VALIDATION)
+        order = rng.permutation(np.unique(family[here]))
+        share = np.mean(split[here] == VALIDATION)
+        shuffled = rng.permutation(np.flatnonzero(here))
+        patches = shuffled[np.isin(family[shuffled], order[: round(fraction * len(order))])]
+        # Either split receives some.
+        to_validation = min(max(round(share * len(patches)), 1), max(len(patches) - 1, 0))
+        result[patches] = TRAIN
+        result[patches[:to_validation]] = VALIDATION
+    return result
+
+
 def _check(family: np.ndarray, split: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     arrays = {"family": np.asarray(family), "split": np.asarray(split), "label": np.asarray(label)}
     for name, array in arrays.items():

@@ -1,5 +1,6 @@
 """Many near-optimal partitions of one cohort, and grouped folds, from seeds."""
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -46,6 +47,70 @@ def resample_partitions(
         InputError: as `partition_families`; a count below 1; a negative tolerance; so few near partitions that `count`
             different ones were not found.
     """
+    found = _near(patches_per_family, count, [seed], tolerance, proportions, diversities)
+    if len(found) < count:
+        raise InputError(
+            f"count: found {len(found)} different partitions within {tolerance:g} of iterative filing's discrepancy, expected "
+            f"{count}; raise the tolerance or ask for fewer."
+        )
+    return found
+
+
+def resample_classes(
+    patches_per_family: Sequence[Sequence[int] | np.ndarray],
+    count: int,
+    seed: int,
+    tolerance: float = 0.01,
+    proportions: Sequence[float] = PROPORTIONS,
+    diversities: Sequence[float] = DIVERSITIES,
+) -> list[np.ndarray]:
+    """Different partitions of several classes together, each class near its optimum as in `resample_partitions`.
+
+    A class of few families may have fewer near partitions than are asked for; those found of it then stand several
+    times, each time with another partition of the other classes.
+
+    Args:
+        patches_per_family: of each class.
+        count: how many partitions.
+        seed: of the search and of what is put together.
+        tolerance: added to filing's discrepancy, for each class.
+        proportions: as for `partition_families`.
+        diversities: as for `partition_families`.
+
+    Returns:
+        Of each class int `[count, families]`; no two partitions are equal in all classes.
+
+    Raises:
+        InputError: as `resample_partitions`; here the near partitions of the classes together must be enough.
+    """
+    found = [
+        _near(sizes, count, [seed, number], tolerance, proportions, diversities)
+        for number, sizes in enumerate(patches_per_family)
+    ]
+    lengths = [len(one) for one in found]
+    together = math.prod(lengths)
+    if together < count:
+        raise InputError(
+            f"count: found {' x '.join(map(str, lengths))} different partitions of the classes within {tolerance:g} of "
+            f"iterative filing's discrepancy, expected {count}; raise the tolerance or ask for fewer."
+        )
+    rng = np.random.default_rng([seed, len(found)])
+    if max(lengths) == count:
+        chosen = [np.resize(rng.permutation(length), count) for length in lengths]
+    else:
+        chosen = list(np.unravel_index(rng.choice(together, count, replace=False), lengths))
+    return [one[rows] for one, rows in zip(found, chosen, strict=True)]
+
+
+def _near(
+    patches_per_family: Sequence[int] | np.ndarray,
+    count: int,
+    seed: list[int],
+    tolerance: float,
+    proportions: Sequence[float],
+    diversities: Sequence[float],
+) -> np.ndarray:
+    """At most `count` different near partitions of one class, int `[found, families]`."""
     targets = check_targets(proportions, diversities)
     sizes = check_families(patches_per_family)
     if count < 1:
@@ -53,24 +118,19 @@ def resample_partitions(
     if not tolerance >= 0:
         raise InputError(f"tolerance: found {tolerance}, expected a number >= 0.")
     near = partition_families(sizes, proportions, diversities).discrepancy + tolerance
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(seed[0] if len(seed) == 1 else seed)
     found: dict[bytes, np.ndarray] = {}
     failures = 0
-    while len(found) < count:
+    while len(found) < count and failures < _STARTS:
         assignment = rng.choice(3, size=len(sizes), p=np.asarray(targets.diversities) / sum(targets.diversities))
         assignment = _descend(sizes, assignment, targets.proportions, targets.diversities, near, rng)
         reached = measure_quality(sizes, assignment, targets.proportions, targets.diversities).discrepancy
         if reached <= near + 1e-12 and assignment.tobytes() not in found:
             found[assignment.tobytes()] = assignment
             failures = 0
-            continue
-        failures += 1
-        if failures == _STARTS:
-            raise InputError(
-                f"count: found {len(found)} different partitions with a discrepancy of at most {near:.4g}, expected "
-                f"{count}; raise the tolerance or ask for fewer."
-            )
-    return np.stack(list(found.values()))
+        else:
+            failures += 1
+    return np.array(list(found.values()), np.int64).reshape(len(found), len(sizes))
 
 
 def grouped_folds(patches_per_family: Sequence[int] | np.ndarray, folds: int, seed: int) -> np.ndarray:

@@ -47,7 +47,7 @@ def plan_samples(manifest: Manifest, config: DatasetConfig) -> SamplePlan:
     names = np.asarray(patches["label"].to_pylist())
     labels = tuple(sorted(set(names.tolist())))
     of_patch, partitions = assign_patches(np.asarray(patches["family"].to_pylist()), names, config)
-    transforms = _transforms(names, of_patch, labels, config)
+    transforms = split_transforms(names, of_patch, labels, config)
     samples_each = np.array([1 + transforms[SPLITS[one]][name] for one, name in zip(of_patch, names, strict=True)])
     patch = np.repeat(np.arange(len(names)), samples_each)
     transform = np.concatenate([np.arange(count) for count in samples_each])
@@ -57,9 +57,20 @@ def plan_samples(manifest: Manifest, config: DatasetConfig) -> SamplePlan:
     return SamplePlan(patches, labels, partitions, transforms, patch, transform, split)
 
 
-def _transforms(
+def split_transforms(
     names: np.ndarray, of_patch: np.ndarray, labels: tuple[str, ...], config: DatasetConfig
 ) -> dict[str, dict[str, int]]:
+    """By split, then label: how many transforms besides identity balance and augment its patches.
+
+    Args:
+        names: label of each patch.
+        of_patch: its split, index of `SPLITS`.
+        labels: all of them.
+        config: of the dataset.
+
+    Raises:
+        InputError: a split without patches of a label.
+    """
     transforms = {}
     for index, name in enumerate(SPLITS):
         counts = {label: int(np.sum((names == label) & (of_patch == index))) for label in labels}

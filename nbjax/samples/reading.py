@@ -87,6 +87,26 @@ def columns(dataset: Dataset, split: str) -> dict[str, np.ndarray]:
     return {**table, "transform": transform} if dataset.card["storage"] == "compact" else table
 
 
+def under_transforms(dataset: Dataset, count: int) -> Dataset:
+    """A compact dataset in which each patch is a sample under the first `count` transforms, whatever its split and class.
+
+    Its card says so, and a feature bank of it is therefore not taken for one of the dataset itself.
+
+    Raises:
+        InputError: the dataset is not stored compactly.
+    """
+    if dataset.card["storage"] != "compact":
+        raise InputError(
+            f"{dataset.folder}: stored as {dataset.card['storage']}; expected compact, where each patch is stored once."
+        )
+    config = {**dataset.card["config"], "samples": f"each patch under the first {count} transforms"}
+    samples = {
+        split: np.argwhere(np.ones((len(source), count), bool)).astype(np.int32)
+        for split, source in dataset.splits.items()
+    }
+    return dataset._replace(card={**dataset.card, "config": config}, samples=samples)
+
+
 def _text(value: Any) -> Any:
     return value.decode() if isinstance(value, bytes) else value
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbjax.errors import InputError
-from nbjax.partition import exchange, random
+from nbjax.partition import exchange, random, spread_families
 
 
 @st.composite
@@ -58,6 +58,39 @@ def test_random_mixes_families():
     assert in_train.min() > 20
     assert in_train.max() < 50
     assert (new != random(family, split, np.zeros(1000, dtype=int), seed=1)).any()
+
+
+@given(cohorts(), st.integers(0, 2**32), st.sampled_from([0.0, 0.4, 0.7, 1.0]))
+@settings(max_examples=60, deadline=None)
+def test_spreading_takes_whole_families_and_never_test_ones(cohort, seed, fraction):
+    family, split, label = cohort
+    new = spread_families(family, split, label, fraction, seed)
+    assert ((new == 2) == (split == 2)).all()
+    more = spread_families(family, split, label, 1.0, seed)
+    for number in np.unique(label):
+        here = (label == number) & (split < 2)
+        changed = np.unique(family[here & (new != split)])
+        families = np.unique(family[here])
+        assert len(changed) <= round(fraction * len(families))
+        if fraction == 1:
+            counts = np.bincount(new[here], minlength=2)
+            assert counts.tolist() == np.bincount(split[here], minlength=2).tolist()
+        assert (more[here] < 2).all()
+    if fraction == 0:
+        assert (new == split).all()
+
+
+def test_spread_families_lie_on_both_sides_and_a_larger_fraction_spreads_the_same_and_more():
+    family = np.repeat(np.arange(20), 50)
+    split = np.repeat([0] * 12 + [1] * 4 + [2] * 4, 50)
+    spread = []
+    for fraction in (0.25, 0.5, 1.0):
+        new = spread_families(family, split, np.zeros(1000, dtype=int), fraction, seed=0)
+        spread.append({one for one in range(20) if len(set(new[family == one])) > 1})
+    assert [len(one) for one in spread] == [4, 8, 16]
+    assert spread[0] < spread[1] < spread[2]
+    with pytest.raises(InputError, match=r"fraction: found 1\.5"):
+        spread_families(family, split, np.zeros(1000, dtype=int), 1.5, seed=0)
 
 
 @pytest.mark.parametrize("experiment", [exchange, random])

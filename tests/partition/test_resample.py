@@ -4,7 +4,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbjax.errors import InputError
-from nbjax.partition import grouped_folds, measure_quality, partition_families, resample_partitions
+from nbjax.partition import (
+    grouped_folds,
+    measure_quality,
+    partition_families,
+    resample_classes,
+    resample_partitions,
+)
 
 SIZES = np.maximum(1, np.random.default_rng(0).lognormal(2.5, 1.0, 61)).astype(int)
 
@@ -20,6 +26,22 @@ def test_partitions_are_near_different_and_from_the_seed():
     assert (found != resample_partitions(SIZES, 50, seed=4, tolerance=0.01)).any()
     # Most families are seen in more than one split.
     assert (np.array([len(set(column)) for column in found.T]) > 1).mean() > 0.8
+
+
+def test_classes_together_are_different_also_where_one_has_few_near_partitions():
+    few = [20, 20, 20, 20, 20]
+    found = resample_classes([few, SIZES], 60, seed=1)
+    assert [one.shape for one in found] == [(60, 5), (60, 61)]
+    assert len(np.unique(found[0], axis=0)) < 60
+    assert len(np.unique(np.concatenate(found, axis=1), axis=0)) == 60
+    for sizes, assignments in zip((few, SIZES), found, strict=True):
+        near = partition_families(sizes).discrepancy + 0.01
+        assert max(measure_quality(np.asarray(sizes), one).discrepancy for one in assignments) <= near + 1e-12
+    # None alone has enough, together they have.
+    both = resample_classes([few, few], 300, seed=1)
+    assert len(np.unique(np.concatenate(both, axis=1), axis=0)) == 300
+    again = resample_classes([few, few], 300, seed=1)
+    assert all((one == other).all() for one, other in zip(both, again, strict=True))
 
 
 def test_other_targets_are_kept():
@@ -50,6 +72,10 @@ def test_folds_are_alike():
     ("call", "message"),
     [
         (lambda: resample_partitions([5, 5, 5], 28, seed=0), "different partitions .* expected 28"),
+        (
+            lambda: resample_classes([[5, 5, 5], [5, 5, 5]], 1000, seed=0),
+            "12 x 12 different partitions .* expected 1000",
+        ),
         (lambda: resample_partitions(SIZES, 0, seed=0), "count: found 0"),
         (lambda: resample_partitions(SIZES, 1, seed=0, tolerance=-0.1), "tolerance: found -0.1"),
         (lambda: resample_partitions(SIZES, 1, seed=0, tolerance=float("nan")), "tolerance: found nan"),

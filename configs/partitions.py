@@ -1,0 +1,41 @@
+"""One cell under 200 near-optimal partitions of the same families, ten seeds each, and a leak curve.
+
+python -m experiments.partitions --slides=FOLDER --out=results/partitions
+python -m experiments.partitions --size=small
+
+Without --slides a phantom is drawn: of the paper's size, or for `small` the quickstart's. What it costs and gives on
+174 real slides is in benchmarks/partition_study.md.
+"""
+
+from nbjax.config import DatasetConfig, PartitionStudyConfig
+from nbjax.slides.phantom import PAPER, SMALL
+from nbjax.slides.tile import Tiling
+
+# Constants, so that a patch has the same features whatever split it is in.
+FIXED = "imagenet"
+
+
+def get_config(size: str = "paper") -> PartitionStudyConfig:
+    """2,010 sessions for the variance and 600 for the leak curve; `small`: 126 and 120."""
+    if size == "small":
+        return PartitionStudyConfig(
+            name="partitions_small",
+            phantom=SMALL,
+            dataset=DatasetConfig(standardisation=FIXED),
+            learning_rates=(1e-4,),
+            epochs=15,
+            seeds=6,
+            partitions=20,
+            leak_fractions=(0.0, 0.5, 1.0),
+            leak_draws=10,
+            leak_seeds=4,
+        )
+    return PartitionStudyConfig(
+        name="partitions",
+        phantom=PAPER,
+        dataset=DatasetConfig(standardisation=FIXED, tiling=Tiling(allow_small_slides=True)),
+        learning_rates=(1e-4,),
+        epochs=25,
+        seeds=10,
+        partitions=200,
+    )
