@@ -1,6 +1,7 @@
 """Slides to report: tile, build the dataset, fill the feature bank, run the sessions, write the report.
 
     python -m experiments.study --config=configs/quickstart.py --slides=FOLDER --out=FOLDER
+    python -m experiments.study --config=configs/straightforward.py --size=small
 
 A finished dataset and feature bank are kept and used again by the same command.
 """
@@ -22,6 +23,7 @@ from nbjax.slides.phantom import write_phantom
 from nbjax.slides.tile import tile_folder
 
 CONFIG = flags.DEFINE_string("config", "configs/quickstart.py", "the study's config file")
+SIZE = flags.DEFINE_string("size", None, "paper or small, for the configs that have both; else paper")
 SET = flags.DEFINE_multi_string("set", [], "change a field: --set=epochs=50 --set=dataset.tiling.minimum_tissue=0.5")
 SLIDES = flags.DEFINE_string("slides", None, "folder of <label>/<slide> or <label>/<family>/<slide>; else a phantom")
 OUT = flags.DEFINE_string("out", None, "where everything goes; else results/<the study's name>")
@@ -30,21 +32,27 @@ BANKS = flags.DEFINE_string("banks", None, "folder of feature banks, which studi
 
 def main() -> None:
     """Runs the study that the flags describe."""
-    config = load_config(CONFIG.value, SET.value)
+    config = load_config(CONFIG.value, SET.value, SIZE.value)
     out = Path(OUT.value or f"results/{config.name}")
     report = study(config, SLIDES.value, out, None if BANKS.value is None else Path(BANKS.value))
     print(f"\nreport: {report}")
 
 
-def study(config: StudyConfig, slides: str | None, out: Path, banks: Path | None = None) -> Path:
-    """Runs every step in folder `out` and returns the report's path; feature banks go to `banks`, else into `out`."""
+def study(
+    config: StudyConfig, slides: str | None, out: Path, banks: Path | None = None, manifest: Path | None = None
+) -> Path:
+    """Runs every step in folder `out` and returns the report's path.
+
+    Feature banks go to `banks`, else into `out`; slides that were tiled already are not tiled again where their
+    `manifest` is given.
+    """
     from nbjax.training.store import locked
 
     with locked(out):
         seconds: dict[str, float] = {}
         # Bad flags, slides and weights are found before anything is built.
         folder = _timed(seconds, "slides", slides_folder, config, slides, out)
-        manifest = _timed(seconds, "tiling", tile, config, folder, out)
+        manifest = manifest or _timed(seconds, "tiling", tile, config, folder, out)
         backbones = check_backbones(config)
         dataset = _timed(seconds, "dataset", build, config, folder, manifest, out)
         return _learn(config, folder, dataset, backbones, out, banks or out / "banks", seconds)
@@ -97,7 +105,7 @@ def check_backbones(config: StudyConfig) -> dict[str, Any]:
 
     found = {}
     for name in config.backbones:
-        backbone = load_headless(name, config.weights)
+        backbone = load_headless(name, config.weights, config.input_size)
         for strategy in config.strategies:
             trainable(backbone.network, parse_strategy(strategy))
         found[name] = describe_backbone(backbone)
@@ -120,7 +128,7 @@ def _learn(
     from nbjax.training.study import Study, conclude, plan_study, run_study
 
     # Most studies have one backbone: it is kept.
-    load = functools.lru_cache(maxsize=1)(lambda name: load_headless(name, config.weights))
+    load = functools.lru_cache(maxsize=1)(lambda name: load_headless(name, config.weights, config.input_size))
     this = Study(config, dataset, out, banks, load)
     tasks = _timed(seconds, "plan", plan_study, this)
     source = "phantom drawn by nbjax" if dataset.card["phantom"] else str(folder)

@@ -1,0 +1,44 @@
+"""The paper's leakage experiments 1, 2 and 3 (III.G) with its small network, trained from scratch.
+
+python -m experiments.leakage --config=configs/leakage.py --slides=FOLDER --out=results/leakage
+python -m experiments.leakage --size=small
+"""
+
+import dataclasses
+
+from nbjax.config import DatasetConfig, StudyConfig
+from nbjax.slides.phantom import PAPER, SMALL
+from nbjax.slides.tile import Tiling
+from nbjax.training.strategy import PAPER as AS_PUBLISHED
+
+
+def get_config(size: str = "paper") -> StudyConfig:
+    """One cell, the same for every experiment. The paper gives no learning rate and no batch size; these are ours."""
+    paper = StudyConfig(
+        name="leakage",
+        phantom=PAPER,
+        dataset=DatasetConfig(tiling=Tiling(allow_small_slides=True)),
+        backbones=("small_cnn",),
+        weights=None,
+        strategies=("scratch",),
+        fidelity=AS_PUBLISHED,
+        learning_rates=(1e-3,),
+        batch_sizes=(32,),
+        epochs=100,
+        seeds=10,
+        folds=0,
+        test_curve=True,
+    )
+    if size == "paper":
+        return paper
+    return dataclasses.replace(
+        paper,
+        phantom=SMALL,
+        dataset=DatasetConfig(transforms=0),
+        fidelity=dataclasses.replace(AS_PUBLISHED, crop="centre"),
+        input_size=80,
+        learning_rates=(3e-3,),
+        batch_sizes=(8,),
+        epochs=10,
+        seeds=3,
+    )
