@@ -7,16 +7,17 @@ import numpy as np
 import pyarrow as pa
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from nbjax.analysis.leakage import Curves
 from nbjax.report.figures import BLACK, new_figure
 
 # The paper's green, orange and red as Okabe and Ito have them; blue for a fourth.
 STYLES = {
-    "none": ("#009E73", "1: independent"),
-    "exchange": ("#E69F00", "2: one patch a family exchanged"),
-    "random": ("#0072B2", "3: patches assigned at random"),
-    "random_samples": ("#D55E00", "3: samples assigned at random"),
+    "none": ("#009E73", "1 (independent)"),
+    "exchange": ("#E69F00", "2 (one patch a family exchanged)"),
+    "random": ("#0072B2", "3 (patches assigned at random)"),
+    "random_samples": ("#D55E00", "3 (samples assigned at random)"),
 }
 
 
@@ -38,13 +39,22 @@ def loss_curves(curves: Mapping[str, Curves], title: str = "") -> Figure:
         _band(right, of_one.test, colour, "--", leak)
     sessions = len(next(iter(curves.values())).test)
     right.axhline(np.log(2), color=BLACK, linewidth=1)
-    right.annotate("guessing, 0.693", (0.98, np.log(2)), (0, -3), xycoords=("axes fraction", "data"),
-                   textcoords="offset points", ha="right", va="top", fontsize=8)  # fmt: skip
+    right.annotate(
+        "guessing, 0.693",
+        (0.98, np.log(2)),
+        (0, -3),
+        xycoords=("axes fraction", "data"),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        fontsize=8,
+    )
     left.set(ylabel="cross-entropy, nats", title="training (dotted), validation (solid)")
     right.set(title="test, independent in all experiments")
     right.tick_params(labelleft=False)
     for axis in (left, right):
         axis.set_xlabel("epoch (0: before training)")
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
         axis.title.set_fontsize(10)
     left.set_ylim(bottom=0)
     handles = [left.lines[2 * place + 1] for place in range(len(curves))]
@@ -60,8 +70,15 @@ def _band(axis: Axes, values: np.ndarray, colour: str, dash: str, leak: str | No
     axis.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
     if leak is not None:
         # The number tells the lines apart without colour.
-        axis.annotate(STYLES[leak][1][0], (epochs[-1], mean[-1]), (4, 0), textcoords="offset points", color=colour,
-                      va="center", fontweight="bold")  # fmt: skip
+        axis.annotate(
+            STYLES[leak][1][0],
+            (epochs[-1], mean[-1]),
+            (4, 0),
+            textcoords="offset points",
+            color=colour,
+            va="center",
+            fontweight="bold",
+        )
 
 
 def loss_numbers(curves: Mapping[str, Curves]) -> pa.Table:

@@ -7,7 +7,8 @@ from nbjax.report.leakage_figures import STYLES
 
 NOTE = (
     "Intervals and tests are over the sessions' seeds, on one set of slides and one partition: they do not say how other "
-    "slides would behave. p is of the two-sided paired t-test, with Wilcoxon's in brackets, neither corrected for their number."
+    "slides would behave. p is of the two-sided paired t-test, Wilcoxon's in brackets, neither corrected for their "
+    "number; d is the mean difference over its standard deviation. The end is the mean of the last tenth of the epochs."
 )
 
 
@@ -20,13 +21,10 @@ def answer(summary: Mapping[str, Mapping[str, Mean]], gaps: Mapping[tuple[str, s
     """
     lines = [_experiment(STYLES[leak][1], measures) for leak, measures in summary.items()]
     for (one, other), difference in gaps.items():
-        verdict = _verdict(difference, "larger", "smaller", "not shown to differ")
+        verdict = _verdict(difference, "larger", "smaller", "no difference is shown")
         lines.append(
-            f"The gap of experiment {STYLES[one][1]} is {verdict} than that of {STYLES[other][1]}: "
-            f"difference {_mean(difference)}, {_test(difference)}."
-            if verdict != "not shown to differ"
-            else f"The gaps of experiments {STYLES[one][1]} and {STYLES[other][1]} are {verdict}: difference "
-            f"{_mean(difference)}, {_test(difference)}."
+            f"The gap of experiment {STYLES[one][1]} less that of {STYLES[other][1]}: {_mean(difference)}, "
+            f"{_test(difference)}: {verdict}."
         )
     return [*lines, NOTE]
 
@@ -53,8 +51,8 @@ def _mean(value: Mean) -> str:
 
 
 def _test(value: Mean) -> str:
-    return f"p = {_p(value.p)} [{_p(value.p_ranks)}], d = {value.effect:.1f}"
+    return f"p {_p(value.p)} [{_p(value.p_ranks)}], d = {value.effect:.1f}"
 
 
 def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"

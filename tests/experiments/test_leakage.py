@@ -14,11 +14,10 @@ from nbjax.errors import InputError
 CONFIG = StudyConfig(
     name="small",
     dataset=DatasetConfig(transforms=1),
-    backbones=("small_cnn",),
+    backbones=("resnet18",),
     weights=None,
-    strategies=("scratch",),
-    input_size=48,
-    learning_rates=(1e-3,),
+    input_size=32,
+    learning_rates=(1e-2,),
     batch_sizes=(8,),
     epochs=3,
     seeds=3,
@@ -90,7 +89,7 @@ def test_stopped_in_between_it_ends_in_the_same_bytes(finished, slides, tmp_path
         ({"batch_sizes": (8, 16)}, "config field batch_sizes: .* has one"),
         ({"seeds": 1}, "seeds of 2 or more"),
         ({"test_curve": False}, "test_curve=True"),
-        ({"input_size": 40}, "small_cnn needs at least 46 pixels"),
+        ({"backbones": ("small_cnn",), "strategies": ("scratch",), "input_size": 40}, "needs at least 46 pixels"),
     ],
 )
 def test_what_cannot_be_compared_is_said_before_anything_runs(change, expected, slides, tmp_path):

@@ -47,8 +47,9 @@ def test_words_follow_the_interval():
     def difference(low, high):
         return Mean(4, (low + high) / 2, 0.1, low, high, 0.01, 0.125, 1.0)
 
-    assert "is larger than that of 3" in words(difference(0.1, 0.3))
-    assert "is smaller than that of 3" in words(difference(-0.3, -0.1))
-    assert "not shown to differ: difference 0.100" in words(difference(-0.1, 0.3))
+    assert ": larger." in words(difference(0.1, 0.3))
+    assert ": smaller." in words(difference(-0.3, -0.1))
+    assert "0.100 (95% interval -0.100 to 0.300, 4 sessions)" in words(difference(-0.1, 0.3))
+    assert ": no difference is shown." in words(difference(-0.1, 0.3))
     assert "4 sessions" in words(difference(0.1, 0.3))
     assert compare({leak: measure(curves) for leak, curves in CURVES.items()})
