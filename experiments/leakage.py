@@ -10,7 +10,7 @@ manifest. The test split shares nothing with the others in any of them; its loss
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -89,9 +89,9 @@ def _check(config: StudyConfig) -> None:
         raise InputError("a leakage experiment needs seeds of 2 or more, test_curve=True and dataset.leak='none'.")
 
 
-def _write_csv(rows: list[Mapping[str, Any]], path: Path) -> None:
+def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     with replacing(path) as temporary:
-        pyarrow.csv.write_csv(pa.Table.from_pylist(rows), temporary)
+        pyarrow.csv.write_csv(pa.Table.from_pylist(list(rows)), temporary)
 
 
 if __name__ == "__main__":
