@@ -38,15 +38,21 @@ def main() -> None:
     print(f"\nreport: {report}")
 
 
-def study(config: StudyConfig, slides: str | None, out: Path, banks: Path | None = None) -> Path:
-    """Runs every step in folder `out` and returns the report's path; feature banks go to `banks`, else into `out`."""
+def study(
+    config: StudyConfig, slides: str | None, out: Path, banks: Path | None = None, manifest: Path | None = None
+) -> Path:
+    """Runs every step in folder `out` and returns the report's path.
+
+    Feature banks go to `banks`, else into `out`; slides that were tiled already are not tiled again where their
+    `manifest` is given.
+    """
     from nbjax.training.store import locked
 
     with locked(out):
         seconds: dict[str, float] = {}
         # Bad flags, slides and weights are found before anything is built.
         folder = _timed(seconds, "slides", slides_folder, config, slides, out)
-        manifest = _timed(seconds, "tiling", tile, config, folder, out)
+        manifest = manifest or _timed(seconds, "tiling", tile, config, folder, out)
         backbones = check_backbones(config)
         dataset = _timed(seconds, "dataset", build, config, folder, manifest, out)
         return _learn(config, folder, dataset, backbones, out, banks or out / "banks", seconds)
@@ -99,7 +105,7 @@ def check_backbones(config: StudyConfig) -> dict[str, Any]:
 
     found = {}
     for name in config.backbones:
-        backbone = load_headless(name, config.weights)
+        backbone = load_headless(name, config.weights, config.input_size)
         for strategy in config.strategies:
             trainable(backbone.network, parse_strategy(strategy))
         found[name] = describe_backbone(backbone)
@@ -122,7 +128,7 @@ def _learn(
     from nbjax.training.study import Study, conclude, plan_study, run_study
 
     # Most studies have one backbone: it is kept.
-    load = functools.lru_cache(maxsize=1)(lambda name: load_headless(name, config.weights))
+    load = functools.lru_cache(maxsize=1)(lambda name: load_headless(name, config.weights, config.input_size))
     this = Study(config, dataset, out, banks, load)
     tasks = _timed(seconds, "plan", plan_study, this)
     source = "phantom drawn by nbjax" if dataset.card["phantom"] else str(folder)

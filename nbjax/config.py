@@ -121,6 +121,7 @@ class StudyConfig:
     memory_gib: float | None = None
     checkpoint_seconds: float = 30.0
     folds: int = 5
+    test_curve: bool = False
 
     def __post_init__(self) -> None:
         check_types(self)

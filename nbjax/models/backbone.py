@@ -39,6 +39,8 @@ NETWORKS = {
     "vgg16_gap": vgg_gap,
     "small_cnn": small_cnn,
 }
+# Networks whose dense layers are as wide as their input is large, and the least input that passes through them.
+SIZED = {"small_cnn": 46}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -162,15 +164,24 @@ def load_backbone(
     return Backbone(network, params, batch_stats, pretrained, provenance)
 
 
-def load_headless(name: str, weights: str | None) -> Backbone:
+def load_headless(name: str, weights: str | None, input_size: int | None = None) -> Backbone:
     """As `load_backbone`, but a checkpoint file may lack the last layer, in whose place a head comes.
 
+    A network without published weights whose dense layers depend on the input's size (`small_cnn`) is made for
+    `input_size` pixels, where that is given.
+
     Raises:
-        InputError: as there.
+        InputError: as there, or an input too small for such a network.
     """
     is_file = weights is not None and Path(weights).is_file()
-    last = build_network(name).stages[-1].name
-    return load_backbone(name, weights=weights, partial=f"{last}.*" if is_file else None)
+    network = build_network(name)
+    if name in SIZED and weights is None and input_size is not None:
+        if input_size < SIZED[name]:
+            raise InputError(f"input_size: found {input_size}; {name} needs at least {SIZED[name]} pixels.")
+        network = network._replace(input_size=input_size)
+        params, batch_stats = jax.device_put(initialise(network, 0))
+        return Backbone(network, params, batch_stats, False, "random (seed 0)")
+    return load_backbone(name, weights=weights, partial=f"{network.stages[-1].name}.*" if is_file else None)
 
 
 def _digest(state_dict: Mapping[str, np.ndarray]) -> str:

@@ -149,7 +149,7 @@ def _tasks(
         "accuracy_goal": config.accuracy_goal,
         "criterion": config.criterion,
         "nbjax": __version__,
-    }
+    } | ({"test_curve": True} if config.test_curve else {})
     tasks = []
     for some, count in chunks(hypers, size, devices):
         key = {**common, "learning_rates": some.learning_rate.tolist(), "seeds": some.seed.tolist()}

@@ -10,7 +10,7 @@ import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
 from nbjax.training.program import NOTHING, Frozen, Hyper, Program, Samples
-from nbjax.training.session import Metrics, State, init, logits_of_all, train_epoch
+from nbjax.training.session import Metrics, State, evaluate, init, logits_of_all, train_epoch
 
 AXIS = "sessions"
 
@@ -98,6 +98,19 @@ def best_logits(
     def one(state: State, hyper: Hyper, frozen: Frozen, samples: Samples) -> jax.Array:
         key = jax.random.fold_in(jax.random.key(hyper.seed), 2**31)
         return logits_of_all(program, state.best_params, state.best_batch_stats, frozen, samples, key)
+
+    return _each(batching, one, (states, hypers), (frozen, samples))
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def scores(
+    program: Program, batching: Batching, states: State, hypers: Hyper, frozen: Frozen, samples: Samples
+) -> jax.Array:
+    """Loss and accuracy `[sessions, 2]`, means over samples, of every session as it is now."""
+
+    def one(state: State, hyper: Hyper, frozen: Frozen, samples: Samples) -> jax.Array:
+        key = jax.random.fold_in(jax.random.fold_in(jax.random.key(hyper.seed), 2**31 + 1), state.epoch)
+        return evaluate(program, state.params, state.batch_stats, frozen, samples, key)[0]
 
     return _each(batching, one, (states, hypers), (frozen, samples))
 

@@ -22,13 +22,17 @@ from nbjax.training.crossvalidation import cross_validate
 from nbjax.training.plan import Task, frozen_part, plan_backbone
 from nbjax.training.program import Frozen, Samples
 from nbjax.training.session import Metrics, State
-from nbjax.training.sessions import advance, best_logits, grid, start
+from nbjax.training.sessions import advance, best_logits, grid, scores, start
 from nbjax.training.tables import history_table, prediction_table
 
 PREDICTED = ("validation", "test")
 HISTORY = "sessions.parquet"
 PREDICTIONS = "test_predictions.parquet"
 FOLDS = "fold_predictions.parquet"
+
+
+# Of one epoch: what chooses, and the test split's scores, which do not, where the config asks for them.
+Found = tuple[Metrics, jax.Array | None]
 
 
 class Study(NamedTuple):
@@ -112,10 +116,10 @@ def _run_task(study: Study, task: Task, frozen: Frozen, data: dict[str, Samples]
     """One program from its last checkpoint to its end."""
     folder = program_folder(study, task)
     store.describe(folder, {**task.key, "cut": task.start, "reason": task.reason, "memory_bytes": task.memory})
-    for epoch, last, metrics in _epochs(study, task, frozen, data, folder):
-        states, found = last, metrics
+    for epoch, last, so_far in _epochs(study, task, frozen, data, folder):
+        states, found = last, so_far
         done(task.sessions * (epoch > 0))
-    history = history_table(task, jax.tree.map(lambda *values: np.stack(values, axis=1), *found))
+    history = history_table(task, *jax.tree.map(lambda *values: np.stack(values, axis=1), *found))
     hypers = jax.tree.map(jnp.asarray, task.hypers)
     logits = {
         split: np.asarray(best_logits(task.program, task.batching, states, hypers, frozen, data[split]))[
@@ -128,15 +132,24 @@ def _run_task(study: Study, task: Task, frozen: Frozen, data: dict[str, Samples]
 
 def _epochs(
     study: Study, task: Task, frozen: Frozen, data: dict[str, Samples], folder: Path
-) -> Iterator[tuple[int, State, list[Metrics]]]:
-    """Epoch, states and all metrics so far, after every epoch that is still to run (or the last one where none is)."""
+) -> Iterator[tuple[int, State, list[Found]]]:
+    """Epoch, states and all that was found so far, after every epoch still to run (or the last one where none is)."""
     hypers = jax.tree.map(jnp.asarray, task.hypers)
     shared = (frozen, data["train"], data["validation"])
-    shapes, one = jax.eval_shape(lambda *given: start(task.program, task.batching, *given), hypers, *shared)
+
+    def begin(*given: Any) -> tuple[State, Found]:
+        states, metrics = start(task.program, task.batching, *given)
+        return states, look(states, metrics)
+
+    def look(states: State, metrics: Metrics) -> Found:
+        shown = (task.program, task.batching, states, hypers, frozen, data["test"])
+        return metrics, scores(*shown) if study.config.test_curve else None
+
+    shapes, one = jax.eval_shape(begin, hypers, *shared)
     saved = store.restore(folder, shapes, one)
     if saved is None:
-        states, metrics = start(task.program, task.batching, hypers, *shared)
-        epoch, found = 0, [jax.tree.map(np.asarray, metrics)]
+        states, first = begin(hypers, *shared)
+        epoch, found = 0, [jax.tree.map(np.asarray, first)]
     else:
         epoch, states, stacked = saved
         states = jax.tree.map(jnp.asarray, states)
@@ -146,7 +159,7 @@ def _epochs(
     while epoch < study.config.epochs and not bool(np.asarray(states.stopped).all()):
         states, metrics = advance(task.program, task.batching, states, hypers, *shared)
         epoch += 1
-        found.append(jax.tree.map(np.asarray, metrics))
+        found.append(jax.tree.map(np.asarray, look(states, metrics)))
         if time.monotonic() - written > study.config.checkpoint_seconds:
             store.checkpoint(folder, epoch, states, jax.tree.map(lambda *values: np.stack(values), *found))
             written = time.monotonic()

@@ -11,7 +11,7 @@ from nbjax.training.plan import Task
 from nbjax.training.session import Metrics
 
 
-def history_table(task: Task, metrics: Metrics) -> pa.Table:
+def history_table(task: Task, metrics: Metrics, test: np.ndarray | None = None) -> pa.Table:
     """One row a session and epoch, epochs after a session's stop left out.
 
     `diverged` marks every row of a session with a loss that is not finite.
@@ -19,6 +19,8 @@ def history_table(task: Task, metrics: Metrics) -> pa.Table:
     Args:
         task: of the sessions.
         metrics: each `[sessions, epochs + 1]`, the task's repeated sessions included.
+        test: loss and accuracy of the test split `[sessions, epochs + 1, 2]`, where they were asked for; they then are
+            columns too.
     """
     metrics = Metrics(*(np.asarray(values, np.float32)[: task.sessions] for values in metrics))
     count, epochs = metrics.train_loss.shape
@@ -30,6 +32,7 @@ def history_table(task: Task, metrics: Metrics) -> pa.Table:
         ran[:, 1:] = ~np.logical_or.accumulate(reached, axis=1)
     losses = np.stack([metrics.train_loss, metrics.validation_loss])
     diverged = (~np.isfinite(losses) & ran).any(axis=(0, 2))
+    shown = {} if test is None else dict(zip(("test_loss", "test_accuracy"), test[:count].T, strict=True))
     rows = count * epochs
     strategy = task.strategy
     table = pa.table(
@@ -43,6 +46,7 @@ def history_table(task: Task, metrics: Metrics) -> pa.Table:
             "seed": np.repeat(task.hypers.seed[:count], epochs).astype(np.int32),
             "epoch": np.tile(np.arange(epochs, dtype=np.int32), count),
             **{name: values.ravel() for name, values in metrics._asdict().items()},
+            **{name: values.T.astype(np.float32).ravel() for name, values in shown.items()},
             "diverged": np.repeat(diverged, epochs),
         }
     )

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nbjax.errors import InputError
-from nbjax.models import build_network, load_backbone
+from nbjax.models import build_network, forward, load_backbone, load_headless
 from nbjax.models.anatomy import anatomy
 from nbjax.models.count import count_parameters
 from nbjax.training.cut import find_cut, trainable
@@ -77,6 +77,16 @@ def test_sessions_learn_and_change_every_parameter():
         before = jax.tree.leaves(initial(program, key, frozen)[0])
         after = [leaf[seed] for leaf in jax.tree.leaves(found.states.params)]
         assert all((np.asarray(one) != np.asarray(other)).any() for one, other in zip(before, after, strict=True))
+
+
+@pytest.mark.parametrize(("size", "width"), [(46, 64), (80, 576)])
+def test_it_can_be_made_for_smaller_pictures(size, width):
+    backbone = load_headless("small_cnn", None, size)
+    found = forward(backbone.network, backbone.params, backbone.batch_stats, jnp.zeros((1, size, size, 3)))
+    assert found[2]["flatten"].shape == (1, width)
+    assert found[0].shape == (1, 1)
+    with pytest.raises(InputError, match="needs at least 46 pixels"):
+        load_headless("small_cnn", None, 45)
 
 
 def test_there_are_no_weights_for_it():

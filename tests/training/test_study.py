@@ -133,7 +133,7 @@ def test_chunks_that_fit_give_the_same_results(finished, slides, tmp_path):
 
 def command(slides, out, environment=None):
     """The study as from a shell, with many short epochs, in a process of its own."""
-    settings = {**GRID, "epochs": 300, "checkpoint_seconds": 0.2, "folds": 0}
+    settings = {**GRID, "epochs": 300, "checkpoint_seconds": 0.2, "folds": 0, "test_curve": True}
     values = [f"--set={name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in settings.items()]
     return subprocess.Popen(
         [sys.executable, "-m", "experiments.study", f"--slides={slides}", f"--out={out}", *values],

@@ -1,0 +1,99 @@
+"""The paper's leakage experiments: the same sessions on datasets that differ only in what leaks.
+
+    python -m experiments.leakage --slides=FOLDER --out=results/leakage
+    python -m experiments.leakage --size=small
+    python -m experiments.leakage --config=configs/leakage_frozen.py --slides=FOLDER --out=results/leakage_frozen
+
+Experiment 1 is the leak `none`, 2 is `exchange`, and 3, of which the paper says that samples are assigned at random, is
+`random_samples`; `random` assigns patches instead. Each is a study of its own in <out>/<leak>, from the same slides and
+manifest. The test split shares nothing with the others in any of them; its losses are shown and choose nothing.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.parquet
+from absl import flags
+
+from experiments import study as studies
+from experiments.cli import run
+from nbjax.config import LEAKS, StudyConfig, load_config
+from nbjax.errors import InputError
+from nbjax.files import replacing
+
+WHICH = flags.DEFINE_list("leaks", ["none", "exchange", "random_samples"], "which experiments, in their order")
+flags.adopt_module_key_flags(studies)
+
+
+def main() -> None:
+    """Runs the experiments that the flags describe."""
+    config = load_config(studies.CONFIG.value, studies.SET.value, studies.SIZE.value)
+    unknown = [leak for leak in WHICH.value if leak not in LEAKS]
+    if unknown or len(set(WHICH.value)) < max(2, len(WHICH.value)):
+        raise InputError(f"--leaks={','.join(WHICH.value)}: expected two or more of {', '.join(LEAKS)}, each once.")
+    out = Path(studies.OUT.value or f"results/{config.name}")
+    banks = Path(studies.BANKS.value or out / "banks")
+    for line in leakage(config, studies.SLIDES.value, out, banks, WHICH.value):
+        print(f"\n{line}")
+    print(f"\nfigure: {out / 'figures/figure8.png'}; tables: {out / 'summary.csv'}, {out / 'comparisons.csv'}")
+
+
+def leakage(config: StudyConfig, slides: str | None, out: Path, banks: Path, leaks: list[str]) -> list[str]:
+    """Runs each experiment in `<out>/<leak>`, writes tables and the figure into `out`, and returns the answer in words."""
+    from nbjax.analysis.leakage import compare, measure, read_curves, summarise
+    from nbjax.report.leakage_figures import loss_curves, loss_numbers
+    from nbjax.report.leakage_words import answer
+    from nbjax.training.store import write_table
+    from nbjax.training.study import HISTORY
+
+    _check(config)
+    out.mkdir(parents=True, exist_ok=True)
+    folder = studies.slides_folder(config, slides, out)
+    manifest = studies.tile(config, folder, out)
+    for leak in leaks:
+        print(f"\nexperiment: {leak}")
+        dataset = dataclasses.replace(config.dataset, leak=leak)
+        of_one = dataclasses.replace(config, name=f"{config.name} {leak}", dataset=dataset)
+        studies.study(of_one, str(folder), out / leak, banks, manifest)
+    tables = {leak: pyarrow.parquet.read_table(out / leak / HISTORY) for leak in leaks}
+    joined = [table.add_column(0, "leak", pa.array([leak] * len(table))) for leak, table in tables.items()]
+    write_table(pa.concat_tables(joined), out / "leakage.parquet")
+    curves = {leak: read_curves(table) for leak, table in tables.items()}
+    measures = {leak: measure(of_one) for leak, of_one in curves.items()}
+    summary, gaps = summarise(measures), compare(measures)
+    rows = [
+        {"leak": leak, "measure": name, **one._asdict()} for leak, of in summary.items() for name, one in of.items()
+    ]
+    _write_csv(rows, out / "summary.csv")
+    _write_csv(
+        [{"measure": "gap", "leak": a, "less": b, **one._asdict()} for (a, b), one in gaps.items()],
+        out / "comparisons.csv",
+    )
+    _write_csv(loss_numbers(curves).to_pylist(), out / "figures/figure8.csv")
+    with replacing(out / "figures/figure8.png") as temporary:
+        title = f"{config.backbones[0]}, {config.strategies[0]}"
+        loss_curves(curves, title).savefig(temporary, format="png", facecolor="white")
+    return answer(summary, gaps)
+
+
+def _check(config: StudyConfig) -> None:
+    """Finds before anything runs what would be refused after it."""
+    for field in ("backbones", "strategies", "learning_rates", "batch_sizes"):
+        if len(getattr(config, field)) > 1:
+            raise InputError(f"config field {field}: found {getattr(config, field)}; a leakage experiment has one.")
+    if config.seeds < 2 or not config.test_curve or config.dataset.leak != "none":
+        raise InputError("a leakage experiment needs seeds of 2 or more, test_curve=True and dataset.leak='none'.")
+
+
+def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    with replacing(path) as temporary:
+        pyarrow.csv.write_csv(pa.Table.from_pylist(list(rows)), temporary)
+
+
+if __name__ == "__main__":
+    flags.set_default(studies.CONFIG, "configs/leakage.py")
+    run(main)
