@@ -1,6 +1,7 @@
 """Slides to report: tile, build the dataset, fill the feature bank, run the sessions, write the report.
 
     python -m experiments.study --config=configs/quickstart.py --slides=FOLDER --out=FOLDER
+    python -m experiments.study --config=configs/straightforward.py --size=small
 
 A finished dataset and feature bank are kept and used again by the same command.
 """
@@ -22,6 +23,7 @@ from nbjax.slides.phantom import write_phantom
 from nbjax.slides.tile import tile_folder
 
 CONFIG = flags.DEFINE_string("config", "configs/quickstart.py", "the study's config file")
+SIZE = flags.DEFINE_string("size", None, "paper or small, for the configs that have both; else paper")
 SET = flags.DEFINE_multi_string("set", [], "change a field: --set=epochs=50 --set=dataset.tiling.minimum_tissue=0.5")
 SLIDES = flags.DEFINE_string("slides", None, "folder of <label>/<slide> or <label>/<family>/<slide>; else a phantom")
 OUT = flags.DEFINE_string("out", None, "where everything goes; else results/<the study's name>")
@@ -30,7 +32,7 @@ BANKS = flags.DEFINE_string("banks", None, "folder of feature banks, which studi
 
 def main() -> None:
     """Runs the study that the flags describe."""
-    config = load_config(CONFIG.value, SET.value)
+    config = load_config(CONFIG.value, SET.value, SIZE.value)
     out = Path(OUT.value or f"results/{config.name}")
     report = study(config, SLIDES.value, out, None if BANKS.value is None else Path(BANKS.value))
     print(f"\nreport: {report}")
@@ -125,11 +127,12 @@ def _learn(
     tasks = _timed(seconds, "plan", plan_study, this)
     source = "phantom drawn by nbjax" if dataset.card["phantom"] else str(folder)
     first = next(iter(tasks.values()))[0]
-    write_record(out, config, source, dataset, backbones, first, None, seconds)
+    programs = [task.name for some in tasks.values() for task in some]
+    write_record(out, config, source, dataset, backbones, first, None, seconds, programs)
     for task in {(task.backbone, task.strategy.text): task for some in tasks.values() for task in some}.values():
         print(f"{task.backbone}, {task.strategy.text}: cut before {task.start or 'the pixels'}, since {task.reason}")
     sessions = sum(task.sessions for some in tasks.values() for task in some)
-    print(f"sessions: {sessions}, {config.epochs} epochs each, in {sum(map(len, tasks.values()))} programs")
+    print(f"sessions: {sessions}, {config.epochs} epochs each, in {len(programs)} programs")
     run_study(this, tasks, seconds)
     chosen = _timed(seconds, "conclusion", conclude, this, tasks)
     chosen_task = next(
@@ -138,7 +141,7 @@ def _learn(
         if (task.strategy.name, task.strategy.nonlinearities, task.strategy.unfrozen)
         == (chosen["strategy"], chosen["nonlinearities"], chosen["unfrozen"])
     )
-    write_record(out, config, source, dataset, backbones, chosen_task, chosen, seconds)
+    write_record(out, config, source, dataset, backbones, chosen_task, chosen, seconds, programs)
     return write_report(out)
 
 

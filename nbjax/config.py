@@ -3,6 +3,7 @@
 import ast
 import dataclasses
 import difflib
+import inspect
 import json
 import runpy
 from collections.abc import Sequence
@@ -21,6 +22,8 @@ METHODS = ("filing", "exact", "sequential", "stratified_group_folds", "resampled
 OPTIMISERS = ("sgd", "adam", "adagrad")
 BANK_DTYPES = ("float32", "bfloat16")
 LEAKS = ("none", "exchange", "random", "random_samples")
+# Of a study: as the paper had it, or to an end within minutes on two cores.
+SIZES = ("paper", "small")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -148,24 +151,30 @@ class StudyConfig:
         check(self.criterion in criteria, "criterion", self.criterion, " or ".join(criteria))
 
 
-def load_config(path: str | Path, settings: Sequence[str] = ()) -> StudyConfig:
+def load_config(path: str | Path, settings: Sequence[str] = (), size: str | None = None) -> StudyConfig:
     """Runs a config file and returns what its `get_config()` gives.
 
     Args:
         path: a Python file of `configs/` or of your own; it is your program and runs as such.
         settings: `field=value` or `dataset.field=value`, values as Python literals or plain words.
+        size: one of `SIZES`, handed to `get_config(size)`; None leaves it to the file.
 
     Raises:
-        InputError: no such file, an unknown field, a value of another type or out of range.
+        InputError: no such file, a size where there are none, an unknown field, a value of another type or out of range.
     """
+    if size is not None and size not in SIZES:
+        raise InputError(f"--size={size}: expected {' or '.join(SIZES)}.")
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: there is no such config file; those that come with nbjax are in configs/.")
     namespace = runpy.run_path(str(path))
     if "get_config" not in namespace:
         raise InputError(f"{path}: defines no function get_config(); expected one that returns a StudyConfig.")
+    get_config = namespace["get_config"]
+    if size is not None and not inspect.signature(get_config).parameters:
+        raise InputError(f"{path}: this study has one size only; leave --size={size} out.")
     try:
-        config = namespace["get_config"]()
+        config = get_config() if size is None else get_config(size)
     except TypeError as error:
         raise InputError(f"{path}: {_explain(error)}") from error
     if not isinstance(config, StudyConfig):

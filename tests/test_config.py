@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from nbjax.config import StudyConfig, load_config
+from nbjax.config import SIZES, StudyConfig, load_config
 from nbjax.errors import InputError
 from nbjax.training.strategy import FAST, PAPER, Fidelity
 
-CONFIG = Path(__file__).parents[1] / "configs/quickstart.py"
+CONFIGS = Path(__file__).parents[1] / "configs"
+CONFIG = CONFIGS / "quickstart.py"
 
 
 @pytest.mark.parametrize(
@@ -88,3 +89,24 @@ def test_a_config_file_is_told_what_it_lacks(tmp_path):
 
 def test_a_study_needs_no_field_but_its_name():
     assert StudyConfig(name="x").fidelity == FAST
+
+
+@pytest.mark.parametrize("name", ["straightforward", "extension", "unfreezing", "distribution", "best"])
+def test_both_sizes_of_the_papers_studies(name):
+    paper, small = (load_config(CONFIGS / f"{name}.py", size=size) for size in SIZES)
+    assert load_config(CONFIGS / f"{name}.py") == paper
+    # Each has a folder of its own, and the small one needs no weights that nbjax does not bring.
+    assert paper.name != small.name
+    assert (small.backbones, small.weights) == (("efficientnet_lite0",), "imagenet")
+
+
+def test_sizes_leave_settings_their_say():
+    config = load_config(CONFIGS / "best.py", ["seeds=3"], "small")
+    assert (config.name, config.seeds) == ("best-small", 3)
+
+
+def test_sizes_that_are_none(tmp_path):
+    with pytest.raises(InputError, match="--size=tiny: expected paper or small"):
+        load_config(CONFIGS / "best.py", size="tiny")
+    with pytest.raises(InputError, match="this study has one size only; leave --size=small out"):
+        load_config(CONFIG, size="small")

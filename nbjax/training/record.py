@@ -5,7 +5,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ def write_record(
     task: Task,
     chosen: Mapping[str, Any] | None,
     seconds: Mapping[str, float],
+    programs: Sequence[str],
 ) -> None:
     """Writes `study.json` into `folder`, keyed as the report reads it.
 
@@ -46,6 +47,7 @@ def write_record(
         task: of the chosen cell; while the study is unfinished, any of its tasks.
         chosen: the chosen cell's values, None while the study is unfinished.
         seconds: wall time by step.
+        programs: names of the folders that hold, or will hold, the results of the study's programs.
     """
     record = {
         "name": config.name,
@@ -63,6 +65,7 @@ def write_record(
         },
         "selection": {"criterion": config.criterion},
         "chosen": None if chosen is None else dict(chosen),
+        "programs": list(programs),
         "versions": {"nbjax": __version__, "python": platform.python_version()} | {p: version(p) for p in PACKAGES},
         "hardware": hardware(),
         "seconds": dict(seconds),

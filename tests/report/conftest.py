@@ -122,3 +122,48 @@ def make_study(tmp_path):
         return tmp_path
 
     return make
+
+
+def random_history(cells, seeds=3, epochs=4):
+    """Sessions with random losses and accuracies, one row a session and epoch.
+
+    Args:
+        cells: (backbone, strategy, nonlinearities, unfrozen, learning rate, batch size) each.
+        seeds: of each.
+        epochs: with the first, number 0.
+    """
+    rng = np.random.default_rng(len(cells))
+    rows = []
+    for backbone, strategy, nonlinearities, unfrozen, rate, batch_size in cells:
+        for seed in range(seeds):
+            for epoch in range(epochs):
+                numbers = rng.uniform(0.3, 0.9, 4)
+                # A start follows from the seed, whatever the learning rate and the batch size.
+                if epoch == 0:
+                    numbers = np.random.default_rng((seed, nonlinearities, len(backbone))).uniform(0.3, 0.9, 4)
+                names = ("train_loss", "validation_loss", "train_accuracy", "validation_accuracy")
+                cell = {"backbone": backbone, "strategy": strategy, "nonlinearities": nonlinearities}
+                cell |= {"unfrozen": unfrozen, "learning_rate": rate, "batch_size": batch_size}
+                place = {"seed": seed, "epoch": epoch, "diverged": False}
+                rows.append({**cell, **place, **dict(zip(names, numbers.tolist(), strict=True))})
+    return pa.Table.from_pylist(rows)
+
+
+@pytest.fixture(scope="session")
+def make_history():
+    """`random_history`."""
+    return random_history
+
+
+@pytest.fixture(scope="session")
+def paper_history():
+    """Two of the paper's backbones and one it has not, under its three strategies; two cells each."""
+    settings = [("straightforward", 0, 0), ("extension", 1, 0), ("extension", 2, 0), ("unfreezing", 0, 1)]
+    cells = [
+        (backbone, *setting, rate, 8)
+        for backbone in ("vgg19", "efficientnet_lite0", "resnet18")
+        for setting in settings
+        for rate in (1e-4, 1e-3)
+        if (backbone, setting[0]) != ("efficientnet_lite0", "unfreezing")
+    ]
+    return random_history(cells)

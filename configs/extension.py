@@ -1,0 +1,35 @@
+"""Zero to six non-linearities on frozen backbones (paper VI, Figure 13)."""
+
+from nbjax.config import DatasetConfig, StudyConfig
+from nbjax.slides.phantom import PAPER, SMALL
+from nbjax.slides.tile import Tiling
+
+BACKBONES = ("inception_v3", "resnet18", "resnet152", "vgg19")
+STRATEGIES = ("straightforward", *(f"extension-{k}" for k in range(1, 7)))
+
+
+def get_config(size: str = "paper") -> StudyConfig:
+    """Sixteen cells for each backbone and k, ten sessions a cell."""
+    if size == "small":
+        return StudyConfig(
+            name="extension-small",
+            phantom=SMALL,
+            strategies=STRATEGIES,
+            learning_rates=(1e-3, 1e-2),
+            batch_sizes=(16,),
+            epochs=15,
+            seeds=5,
+        )
+    return StudyConfig(
+        name="extension",
+        phantom=PAPER,
+        # The paper's smallest slide holds no whole patch, and neither does the phantom's.
+        dataset=DatasetConfig(tiling=Tiling(allow_small_slides=True)),
+        backbones=BACKBONES,
+        weights="IMAGENET1K_V1",
+        strategies=STRATEGIES,
+        learning_rates=(1e-5, 3e-5, 1e-4, 5e-4),
+        batch_sizes=(8, 16, 32, 64),
+        epochs=25,
+        seeds=10,
+    )

@@ -1,0 +1,46 @@
+"""The paper's figures and tables from the folders of studies, also of unfinished ones.
+
+    python -m experiments.figures --studies=results/straightforward-small,results/extension-small --out=results/figures
+
+Studies on one dataset are put together: where several have a cell's session of one seed, the first one's counts. Figures
+are PNG with their numbers as CSV beside them; tables are Markdown, CSV and LaTeX.
+"""
+
+from pathlib import Path
+
+from absl import flags
+
+from experiments.cli import run
+from nbjax.errors import InputError
+
+STUDIES = flags.DEFINE_list("studies", None, "folders of studies, finished or not")
+OUT = flags.DEFINE_string("out", "results/figures", "where figures and tables go")
+
+
+def main() -> None:
+    """Makes what the studies have data for and says what they do not."""
+    if not STUDIES.value:
+        raise InputError("--studies is missing; give the folders of one or more studies, with commas between them.")
+    from nbjax.report.paper import make, write
+    from nbjax.report.studies import pool, read_study
+
+    pooled = pool([read_study(folder) for folder in STUDIES.value])
+    for study in pooled.studies:
+        print(f"study: {study.folder}, {study.finished} of {study.programs} programs finished")
+    if pooled.doubled:
+        print(f"left out: {pooled.doubled} sessions that an earlier study has too")
+    made = make(pooled)
+    out = Path(OUT.value)
+    write(made, out)
+    for name, drawn in made.figures.items():
+        counted = f", {drawn.sessions:,} sessions" if drawn.sessions else ""
+        print(f"{name}: {out / name}.png{counted}")
+    for name in made.tables:
+        print(f"{name}: {out / name}.md, .csv, .tex")
+    for name, reason in made.missing.items():
+        print(f"{name}: not made, {reason}")
+    print(f"\nfigures and tables: {out}")
+
+
+if __name__ == "__main__":
+    run(main)

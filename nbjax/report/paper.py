@@ -1,0 +1,131 @@
+"""Every figure and table of the paper that some studies have data for, and why not the others."""
+
+import io
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.csv
+
+from nbjax.files import replacing
+from nbjax.report import paper_figures, paper_numbers, paper_tables, published
+from nbjax.report.drawing import Drawn, draw
+from nbjax.report.studies import Pooled
+from nbjax.report.table_text import Table, csv_text, latex, markdown
+
+
+class Made(NamedTuple):
+    """What some studies show.
+
+    Attributes:
+        figures: by name, as `figure_11`.
+        tables: by name, as `table_4`.
+        missing: by name, why there is none.
+    """
+
+    figures: dict[str, Drawn]
+    tables: dict[str, Table]
+    missing: dict[str, str]
+
+
+def make(pooled: Pooled) -> Made:
+    """Draws the dataset's overview, Figures 11, 13 and 15 to 20, and fills Tables 1 to 4.
+
+    Args:
+        pooled: studies, finished or not.
+    """
+    figures, missing = dict[str, Drawn](), dict[str, str]()
+    drawers: Mapping[str, Callable[[Pooled], Drawn | str]] = {
+        "figure_11": _backbones,
+        "figure_13": lambda some: _depth(some, "extension"),
+        "figure_15": lambda some: _depth(some, "unfreezing"),
+        "figure_16": lambda some: _best(some, "loss"),
+        "figure_17": lambda some: _best(some, "accuracy"),
+        "figure_18": lambda some: _starts(some, "loss"),
+        "figure_19": lambda some: _starts(some, "accuracy"),
+        "figure_20": _density,
+    }
+    for name, drawer in drawers.items():
+        found = drawer(pooled)
+        if isinstance(found, str):
+            missing[name] = found
+        else:
+            figures[name] = found
+    first = pooled.studies[0]
+    overview = draw(first.folder, {**first.record, "chosen": None}, first.history, None, None)
+    figures |= {f"dataset_{name}": drawn for name, drawn in overview.items()}
+    if not overview:
+        missing["dataset_families"] = missing["dataset_samples"] = "the dataset is not in the study's folder any more"
+    tables = {
+        "table_1": paper_tables.other_methods(),
+        "table_2": paper_tables.samples_by_split(first.record["dataset"]),
+        "table_3": paper_tables.backbones(),
+    }
+    strategies = paper_numbers.by_strategy(pooled.history, pooled.criterion)
+    if len(strategies):
+        tables["table_4"] = paper_tables.best_by_strategy(strategies, pooled.criterion)
+    else:
+        missing["table_4"] = "no cell of the strategies straightforward, extension or unfreezing has finite losses"
+    return Made(figures, tables, missing)
+
+
+def _backbones(pooled: Pooled) -> Drawn | str:
+    table = paper_numbers.by_backbone(pooled.history, pooled.criterion)
+    if not len(table):
+        return "no study has the strategy straightforward"
+    return Drawn(paper_figures.backbone_scores(table), table, sum(table["sessions"].to_pylist()))
+
+
+def _depth(pooled: Pooled, strategy: str) -> Drawn | str:
+    table = paper_numbers.by_depth(pooled.history, pooled.criterion, strategy)
+    if not len(table):
+        return f"no study has the strategy {strategy}-K"
+    before = paper_numbers.losses_before_training(pooled.history)
+    return Drawn(paper_figures.depth_losses(table, strategy, before), table, sum(table["sessions"].to_pylist()))
+
+
+def _best(pooled: Pooled, metric: str) -> Drawn | str:
+    curves = paper_numbers.best_curves(pooled.history, pooled.criterion)
+    if curves is None:
+        return "the best session has no whole curve"
+    backbone, _, nonlinearities, unfrozen, *_ = curves.best.cell
+    paper = None
+    if metric == "loss" and (value := published.best_loss(backbone, nonlinearities, unfrozen)) is not None:
+        paper = (value, f"the paper's best with this backbone and strategy: {value:.3f}")
+    figure = paper_figures.best_curve(curves.table, metric, curves.sessions, paper)
+    return Drawn(figure, curves.table, curves.sessions, curves.left_out)
+
+
+def _starts(pooled: Pooled, metric: str) -> Drawn | str:
+    table = paper_numbers.starts(pooled.history)
+    if not len(table):
+        return "no session has finite losses before training"
+    return Drawn(paper_figures.start_histogram(table, metric), table, len(table))
+
+
+def _density(pooled: Pooled) -> Drawn | str:
+    figure, hexagons, sessions = paper_figures.loss_accuracy_density(pooled.history)
+    return Drawn(figure, hexagons, sessions)
+
+
+def write(made: Made, out: Path) -> list[Path]:
+    """Writes figures as PNG and their numbers as CSV, tables as .md, .csv and .tex, and returns what was written."""
+    written = []
+    for name, drawn in made.figures.items():
+        file = io.BytesIO()
+        drawn.figure.savefig(file, format="png", facecolor="white", metadata={"Software": None})
+        written.append(_whole(out / f"{name}.png", file.getvalue()))
+        if drawn.numbers is not None:
+            file = io.BytesIO()
+            pyarrow.csv.write_csv(drawn.numbers, file)
+            written.append(_whole(out / f"{name}.csv", file.getvalue()))
+    for name, table in made.tables.items():
+        for ending, text in ((".md", markdown(table)), (".csv", csv_text(table)), (".tex", latex(table))):
+            written.append(_whole(out / f"{name}{ending}", text.encode()))
+    return written
+
+
+def _whole(path: Path, content: bytes) -> Path:
+    with replacing(path) as temporary:
+        temporary.write_bytes(content)
+    return path

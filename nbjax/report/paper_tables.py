@@ -1,0 +1,138 @@
+"""The paper's Tables 1 to 4, ours beside the paper's."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from nbjax.models import NETWORKS, build_network
+from nbjax.models.count import count_operations, count_parameters
+from nbjax.report import published, words
+from nbjax.report.table_text import Table, number, spread, word
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.2f} %"
+
+
+def _loss(value: float) -> str:
+    return f"{value:.3f}"
+
+
+def _count(value: int) -> str:
+    return f"{value:,}"
+
+
+def other_methods() -> Table:
+    """Table 1: what others report for their methods, on their own slides and splits; context, no comparison."""
+    rows = [other._asdict() for other in published.TABLE1]
+    best = f"Inception v3, 4 non-linearities, of {published.SESSIONS:,} sessions"
+    rows.append({"reference": "the paper", "date": None, "framework": best, "accuracy": published.BEST_TEST.accuracy})
+    columns = (
+        word("Paper", "reference"),
+        word("Date", "date"),
+        word("Framework", "framework"),
+        number("Accuracy", "accuracy", _percent),
+    )
+    note = "As published: slides, splits and what a sample is differ from line to line, and none gives an interval."
+    return Table("Methods that classify the grade of differentiation (the paper's Table 1)", columns, rows, (note,))
+
+
+def samples_by_split(dataset: Mapping[str, Any]) -> Table:
+    """Table 2: patches, balanced patches and samples of each label and split, with the families that hold them.
+
+    Args:
+        dataset: a study record's `dataset`, or a dataset's card.
+    """
+    rows = []
+    for split, labels in dataset["counts"].items():
+        for label, counts in labels.items():
+            paper = published.TABLE2.get((label, split), (None, None, None))
+            papers = dict(zip(("paper_patches", "paper_balanced", "paper_samples"), paper, strict=True))
+            rows.append({"label": label, "split": split, **counts, **papers})
+    columns = (
+        word("Class", "label"),
+        word("Split", "split"),
+        number("Families", "families", _count),
+        number("Patches", "patches", _count),
+        number("Balanced", "balanced", _count),
+        number("Samples", "samples", _count),
+        number("Paper: patches", "paper_patches", _count),
+        number("Paper: balanced", "paper_balanced", _count),
+        number("Paper: samples", "paper_samples", _count),
+    )
+    kind = ("The slides are a phantom.",) if dataset["phantom"] else ()
+    return Table("Samples through balancing and augmentation (the paper's Table 2)", columns, rows, kind)
+
+
+def backbones(names: Iterable[str] = tuple(NETWORKS)) -> Table:
+    """Table 3: what a backbone's size and cost are, counted here, beside what the paper prints.
+
+    Args:
+        names: of backbones.
+    """
+    rows = []
+    for name in names:
+        network = build_network(name)
+        paper = published.TABLE3.get(name)
+        rows.append(
+            {
+                "backbone": name,
+                "parameters": count_parameters(network),
+                "multiply_accumulates": count_operations(network).multiply_accumulates,
+                "paper_parameters_millions": paper.parameters if paper else None,
+                "paper_operations_billions": paper.operations if paper else None,
+                "paper_top1_percent": paper.top1 if paper else None,
+                "paper_top5_percent": paper.top5 if paper else None,
+            }
+        )
+    columns = (
+        word("Backbone", "backbone"),
+        number("Parameters", "parameters", lambda value: f"{value / 1e6:.1f} M"),
+        number("Multiply-accumulates", "multiply_accumulates", lambda value: f"{value / 1e9:.2f} B"),
+        number("Paper: parameters", "paper_parameters_millions", lambda value: f"{value:g} M"),
+        number("Paper: FLOPS", "paper_operations_billions", lambda value: f"{value:g} B"),
+        number("Paper: Acc @1", "paper_top1_percent", lambda value: f"{value:.2f} %"),
+        number("Paper: Acc @5", "paper_top5_percent", lambda value: f"{value:.2f} %"),
+    )
+    notes = (
+        "Parameters and multiply-accumulates are counted on the networks, auxiliary heads among the parameters.",
+        "Accuracies are ImageNet's, of torchvision's IMAGENET1K_V1 weights, as the paper prints them; not measured here.",
+    )
+    return Table("Backbones (the paper's Table 3)", columns, rows, notes)
+
+
+MODIFICATION = {"straightforward": "/", "extension": "{} non-linearities", "unfreezing": "{} unfrozen layers"}
+
+
+def best_by_strategy(table: pa.Table, criterion: str) -> Table:
+    """Table 4: the best session of each strategy on training and validation data, and its setting's best cell.
+
+    Args:
+        table: from `nbjax.report.paper_numbers.by_strategy`.
+        criterion: that selected epochs.
+    """
+    rows = table.to_pylist()
+    for row in rows:
+        row["modification"] = MODIFICATION[row["strategy"]].format(row["k"])
+        row["paper"] = f"{row['paper_backbone']}, {MODIFICATION[row['strategy']].format(row['paper_k'])}"
+    columns = (
+        word("Strategy", "strategy"),
+        word("Backbone", "backbone"),
+        word("Modification", "modification"),
+        number("Best loss", "best_loss", _loss),
+        number("Accuracy there", "best_accuracy", _percent),
+        spread("Best cell's loss", "mean_loss", "std_loss", _loss),
+        spread("Accuracy there", "mean_accuracy", "std_accuracy", _percent),
+        number("Its sessions", "sessions_of_cell", _count),
+        number("Of all", "sessions", _count),
+        word("The paper's best", "paper"),
+        number("Loss", "paper_loss", _loss),
+        number("Accuracy", "paper_accuracy", _percent),
+    )
+    notes = (
+        f"Each session counts at the epoch with the least of {words.CRITERIA[criterion]}, which is the loss here; the accuracy "
+        "is the validation split's at that epoch.",
+        "The best of many sessions is better than what one session may be expected to reach: read the cell's mean.",
+    )
+    return Table("Best results on the validation split (the paper's Table 4)", columns, rows, notes)
