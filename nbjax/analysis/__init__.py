@@ -1,16 +1,52 @@
-"""Selection, scores, uncertainty."""
+"""Selection, scores, uncertainty, comparison, calibration, distributions.
 
+By question:
+
+- which epoch, which cell: `selection`; what its sessions reached: `cells`; is it better than another: `comparison`; how much of
+  its lead is luck: `winner`
+- how good on the test split: `metrics` (the report's numbers), `scores` (every score at every level), `curves`, `calibration`
+- how sure: `uncertainty` (intervals that respect families), `resampling`
+- what shape have the sessions: `distribution`
+"""
+
+from nbjax.analysis.calibration import fit_temperature, reliability, scale_temperatures
+from nbjax.analysis.cells import cells_table, describe_cells
+from nbjax.analysis.comparison import compare_cells, paired_improvement, probability_of_improvement
+from nbjax.analysis.curves import confusion_matrices, precision_recall_curves, roc_curves
+from nbjax.analysis.distribution import dip_test, summarise
 from nbjax.analysis.metrics import TestResult, score_test
+from nbjax.analysis.scores import score_levels, scores_table
 from nbjax.analysis.selection import choose_cell, select_epochs, summarise_cells
-from nbjax.analysis.uncertainty import Interval, family_interval, naive_interval
+from nbjax.analysis.uncertainty import Interval, family_interval, jackknife_interval, naive_interval
+from nbjax.analysis.units import units_at
+from nbjax.analysis.winner import expected_best, nested_choice
 
 __all__ = [
     "Interval",
     "TestResult",
+    "cells_table",
     "choose_cell",
+    "compare_cells",
+    "confusion_matrices",
+    "describe_cells",
+    "dip_test",
+    "expected_best",
     "family_interval",
+    "fit_temperature",
+    "jackknife_interval",
     "naive_interval",
+    "nested_choice",
+    "paired_improvement",
+    "precision_recall_curves",
+    "probability_of_improvement",
+    "reliability",
+    "roc_curves",
+    "scale_temperatures",
+    "score_levels",
     "score_test",
+    "scores_table",
     "select_epochs",
+    "summarise",
     "summarise_cells",
+    "units_at",
 ]

@@ -10,6 +10,8 @@ from nbjax.errors import InputError
 
 # Beyond these a temperature says no more than "as certain as can be" or "a guess".
 COLDEST, HOTTEST = 0.05, 20.0
+# How near to an end the search comes that ends there.
+MARGIN = 1e-3
 
 
 class Reliability(NamedTuple):
@@ -130,11 +132,15 @@ def scale_temperatures(
     """
     temperature = np.asarray([fit_temperature(one, validation_labels) for one in validation_logits])
     logits = test_logits / temperature[:, None, None]
-    losses = [[mean_loss(one, test_labels) for one in some] for some in (test_logits, logits)]
-    errors = [[_error(one, test_labels) for one in some] for some in (test_logits, logits)]
-    margin = 1e-3
-    at_bound = (temperature < COLDEST * (1 + margin)) | (temperature > HOTTEST * (1 - margin))
-    return Scaled(temperature, at_bound, *map(np.asarray, losses), *map(np.asarray, errors), logits)
+    return Scaled(
+        temperature=temperature,
+        at_bound=(temperature < COLDEST * (1 + MARGIN)) | (temperature > HOTTEST * (1 - MARGIN)),
+        loss_before=np.asarray([mean_loss(one, test_labels) for one in test_logits]),
+        loss_after=np.asarray([mean_loss(one, test_labels) for one in logits]),
+        error_before=np.asarray([_error(one, test_labels) for one in test_logits]),
+        error_after=np.asarray([_error(one, test_labels) for one in logits]),
+        logits=logits,
+    )
 
 
 def _error(logits: np.ndarray, labels: np.ndarray) -> float:

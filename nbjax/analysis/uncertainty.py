@@ -7,6 +7,8 @@ from scipy import special, stats
 
 LEVEL = 0.95
 WIDEST = 1000.0
+# Families that agree to the last bit of their sums.
+ROUNDING = 1e-24
 
 
 class Interval(NamedTuple):
@@ -91,6 +93,8 @@ def _students(
         reason = "a label has one family only, and nothing tells how families of that label differ"
         return Interval(estimate, None, None, counts, effective, reason)
     variance = sum(variances)
+    if variance <= ROUNDING:
+        variance = 0.0
     if fraction and variance == 0:
         exact = stats.binomtest(round(estimate * sum(counts)), sum(counts)).proportion_ci(level, "exact")
         return Interval(estimate, float(exact.low), float(exact.high), counts, effective, "")

@@ -122,7 +122,7 @@ def _means(columns: dict[str, np.ndarray], values: np.ndarray, level: str) -> tu
     """Units of one level from those of a finer one; a unit that had two labels or families counts as two."""
     names = ("label", "family", *(name for name in LEVELS[level][0] if name != "family"))
     codes = np.stack([np.unique(columns[name], return_inverse=True)[1] for name in names])
-    _, first, member = np.unique(codes, axis=1, return_index=True, return_inverse=True)
-    sums = np.zeros((len(values), len(first), values.shape[2]))
-    np.add.at(sums, (slice(None), member.ravel()), values)
-    return {name: column[first] for name, column in columns.items()}, sums / np.bincount(member.ravel())[:, None]
+    _, first, member, counts = np.unique(codes, axis=1, return_index=True, return_inverse=True, return_counts=True)
+    together = values[:, np.argsort(member.ravel(), kind="stable")]
+    sums = np.add.reduceat(together, np.cumsum(counts) - counts, axis=1)
+    return {name: column[first] for name, column in columns.items()}, sums / counts[:, None]

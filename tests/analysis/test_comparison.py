@@ -51,7 +51,7 @@ def test_pairs_take_out_what_a_seed_does_to_both():
     rng = np.random.default_rng(0)
     shared = rng.normal(0, 1, 20)
     first = {seed: value - 0.1 for seed, value in enumerate(shared)}
-    second = {seed: value for seed, value in enumerate(shared)} | {99: 0.0}
+    second = dict(enumerate(shared)) | {99: 0.0}
     paired = paired_improvement(first, second)
     assert (paired.probability, paired.low, paired.sessions) == (1, 1, (20, 20))
     assert paired.p_value == pytest.approx(stats.binomtest(20, 20).pvalue)

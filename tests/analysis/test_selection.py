@@ -79,3 +79,24 @@ def test_diverged_sessions_are_counted_and_never_win():
 def test_unknown_criterion():
     with pytest.raises(InputError, match="criterion: found 'best'"):
         select_epochs(history([(0.1, 0, [0.5], [0.5])]), "best")
+
+
+def test_the_most_of_the_lesser_accuracy(make_history):
+    table = make_history({0.1: (0.5, 2)}, epochs=6)
+    for session in select_epochs(table, "min_train_validation_accuracy"):
+        rows = [row for row in table.to_pylist() if row["seed"] == session.seed]
+        lesser = [min(row["train_accuracy"], row["validation_accuracy"]) for row in rows]
+        assert (session.score, session.epoch) == (pytest.approx(max(lesser)), lesser.index(max(lesser)))
+        assert session.loss == rows[session.epoch]["validation_loss"]
+    with pytest.raises(InputError, match="criterion: found 'min_train_validation_accuracy'; expected one of max_"):
+        summarise_cells(table, "min_train_validation_accuracy")
+
+
+def test_an_accuracy_of_an_epoch_without_a_finite_loss_does_not_count(make_history):
+    table = make_history({0.1: (0.5, 2)}, epochs=2)
+    losses = table["train_loss"].to_numpy().copy()
+    losses[1], losses[2:] = np.nan, np.nan
+    table = table.set_column(table.column_names.index("train_loss"), "train_loss", [losses])
+    first, second = select_epochs(table, "min_train_validation_accuracy")
+    assert (first.epoch, second.epoch) == (0, None)
+    assert (second.score, second.loss) == (0, np.inf)

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from nbjax.analysis import family_interval, naive_interval
+from nbjax.analysis import family_interval, jackknife_interval, naive_interval
 
 
 def draw(seed, families=6, size=8):
@@ -71,3 +71,59 @@ def test_agreeing_families_are_counted_as_samples_are_by_clopper_and_pearson():
     result = family_interval(np.ones(40), np.repeat(np.arange(8), 5), np.repeat([0, 1], 20), fraction=True)
     expected = stats.binomtest(8, 8).proportion_ci(0.95, "exact")
     assert (result.low, result.high) == pytest.approx((expected.low, 1.0))
+
+
+def test_the_variance_is_the_jackknifes_where_families_are_of_unlike_size():
+    rng = np.random.default_rng(0)
+    family = np.repeat(np.arange(8), rng.integers(1, 30, 8))
+    values = rng.exponential(size=len(family)) + family / 8
+    ours = family_interval(values, family, np.zeros(len(family), int), fraction=False)
+    without = np.array([values[family != one].mean() for one in range(8)])
+    deviation = (7 / 8 * ((without - values.mean()) ** 2).sum()) ** 0.5
+    sizes = np.bincount(family)
+    reach = stats.t.ppf(0.975, sizes.sum() ** 2 / (sizes**2).sum() - 1) * deviation
+    np.testing.assert_allclose(np.log(ours.high / ours.estimate), reach / values.mean(), rtol=1e-9)
+
+
+def test_the_jackknife_of_a_mean_of_equal_families_is_the_family_interval():
+    values, family = np.random.default_rng(1).random(60), np.repeat(np.arange(12), 5)
+    label = np.zeros(60, int)
+    without = np.array([values[family != one].mean() for one in range(12)])
+    one = family_interval(values, family, label, fraction=True)
+    other = jackknife_interval(values.mean(), without, np.zeros(12, int), np.full(12, 5), fraction=True)
+    np.testing.assert_allclose(other[:3], one[:3], rtol=1e-9)
+    assert other[3:] == one[3:]
+    alone = jackknife_interval(0.5, np.zeros(3), np.array([0, 0, 1]), np.ones(3), fraction=True)
+    assert (alone.low, "one family only" in alone.reason) == (None, True)
+
+
+def test_families_twice_as_new_families_narrow_the_interval():
+    values, family, label = draw(5, families=6)
+    once = family_interval(values, family, label, fraction=True)
+    both = [np.concatenate(pair) for pair in ((values, values), (family, family + 100), (label, label))]
+    twice = family_interval(*both, fraction=True)
+    assert twice.estimate == pytest.approx(once.estimate)
+    assert twice.high - twice.low < 0.75 * (once.high - once.low)
+
+
+def test_the_interval_covers_as_often_as_it_says_and_the_naive_one_does_not():
+    rng = np.random.default_rng(0)
+    held, naive = [], []
+    for _ in range(400):
+        accuracy = rng.beta(6, 2, 24)
+        family = np.repeat(np.arange(24), rng.geometric(1 / 15, 24))
+        hits = (rng.random(len(family)) < accuracy[family]).astype(float)
+        result = family_interval(hits, family, family // 12, fraction=True)
+        held.append(result.low <= 0.75 <= result.high)
+        low, high = naive_interval(int(hits.sum()), len(hits))
+        naive.append(low <= 0.75 <= high)
+    assert 0.92 <= np.mean(held) <= 0.98
+    assert np.mean(naive) < 0.8
+
+
+def test_two_families_far_apart_give_ends_that_can_be_printed():
+    result = family_interval(np.array([0.01, 9.0]), np.array([0, 1]), np.zeros(2, int), fraction=False)
+    assert result.estimate / result.low == pytest.approx(1000)
+    assert result.high == pytest.approx(1000 * result.estimate)
+    fraction = family_interval(np.array([0.01, 0.99]), np.array([0, 1]), np.zeros(2, int), fraction=True)
+    assert (fraction.low, fraction.high) == (pytest.approx(0, abs=1e-6), pytest.approx(1))
