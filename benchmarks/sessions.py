@@ -208,8 +208,8 @@ def whole_grid(name: str = "resnet18", samples: int = SAMPLES, sessions: int = 1
 
 
 def ten_backbones() -> list[str]:
-    """The cost of `configs/ten_backbones.py`, extrapolated from measured parts."""
-    config = load_config("configs/ten_backbones.py")
+    """The cost of `configs/straightforward.py`, extrapolated from measured parts."""
+    config = load_config("configs/straightforward.py")
     hypers = jax.tree.map(jnp.asarray, grid(config.learning_rates, range(config.seeds)))
     epochs: dict[int, float] = {}
     lines = [
@@ -250,7 +250,7 @@ NOTES = {
     "before and after ours, their mean; the ratio is to our best. With non-linearities ours runs 1/12 of the samples and "
     "PyTorch 40 steps, and the epoch is extrapolated.",
     "grid": "The paper's grid of one backbone, feature extraction included, against the authors' loop.",
-    "ten": f"`configs/ten_backbones.py`, {SAMPLES} samples: features extrapolated from a batch of 16, sessions (160 a backbone, "
+    "ten": f"`configs/straightforward.py`, {SAMPLES} samples: features extrapolated from a batch of 16, sessions (160 a backbone, "
     "four programs of 40) from one epoch of each program.",
 }
 PARTS = {"heads": heads, "grid": whole_grid, "ten": ten_backbones}

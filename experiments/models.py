@@ -15,25 +15,13 @@ from absl import flags
 from experiments.cli import run
 from nbjax.errors import InputError
 from nbjax.files import replacing
+from nbjax.report import published
 
 # A line of the table by column; None where the paper gives no accuracy.
 Row = dict[str, str | int | float | None]
 
 CSV = flags.DEFINE_string("csv", None, "write the table as CSV, with exact counts, to this file too")
 
-# Per cent of ImageNet's validation images whose class is the first guess, or among the first five (paper, Table 3).
-ACCURACY = {
-    "resnet18": (69.76, 89.08),
-    "resnet34": (73.30, 91.42),
-    "resnet50": (76.15, 92.87),
-    "resnet101": (77.37, 93.56),
-    "resnet152": (78.31, 94.06),
-    "vgg11": (69.02, 88.63),
-    "vgg13": (69.93, 89.25),
-    "vgg16": (71.59, 90.38),
-    "vgg19": (72.38, 90.88),
-    "inception_v3": (77.29, 93.45),
-}
 COLUMNS = (
     "backbone",
     "accuracy_top1_percent",
@@ -78,7 +66,8 @@ def row(name: str) -> Row:
     network = build_network(name)
     parameters, operations = count_parameters(network), count_operations(network)
     auxiliary = parameters - count_parameters(network, auxiliary=False)
-    accuracy = ACCURACY.get(name, (None, None))
+    paper = published.TABLE3.get(name)
+    accuracy = (paper.top1, paper.top5) if paper else (None, None)
     sizes = (network.feature_size, operations.layers, network.input_size, operations.multiply_accumulates)
     return dict(zip(COLUMNS, (name, *accuracy, parameters, auxiliary, *sizes), strict=True))
 

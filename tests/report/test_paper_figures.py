@@ -80,7 +80,6 @@ def test_a_cell_of_one_session_has_no_band(make_history):
     heights = axis.collections[0].get_paths()[0].vertices[:, 1]
     assert (heights.min(), heights.max()) == (values.min(), values.max())
     figure = paper_figures.backbone_scores(paper_numbers.by_backbone(history, "validation_loss"))
-    assert "1 sessions" not in figure.get_suptitle()
     assert np.ptp(bars(figure.axes[0])[:, :, 0]) == 0
 
 
