@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from nbjax.analysis.curves import confusion_matrices
+from nbjax.analysis.scores import Score
 from nbjax.analysis.weighted import METRICS
 from nbjax.report.calibrating import Calibration
 from nbjax.report.findings import Tested
@@ -101,7 +102,7 @@ def wider_table(test: Tested, classes: Sequence[str]) -> Grid:
     """Intervals that count families, and those of a report that forgets them."""
     name = LEVELS[test.units.level]
     heads = [Head("", True), Head("mean ± s.d. over sessions"), Head("95 % interval, by family")]
-    heads += [Head(f"as if {name} were independent"), Head("times wider")]
+    heads += [Head("bootstrap of families"), Head(f"bootstrap as if {name} were independent"), Head("times wider")]
     rows = []
     for metric in metrics_of(test):
         one, text = test.score(metric), metric_text(metric)
@@ -109,12 +110,20 @@ def wider_table(test: Tested, classes: Sequence[str]) -> Grid:
             [
                 word(metric_name(metric, classes)),
                 spread(one.estimate, one.std, text),
-                word(span(one.low, one.high, text) or "none"),
-                word(span(one.naive_low, one.naive_high, text) or "none"),
-                number(one.times_wider, "{:.1f}".format),
+                *_intervals(one, text),
             ]
         )
     return Grid("wider", heads, rows, sortable=True, title="How much wider intervals by family are")
+
+
+def _intervals(score: Score, text: Callable[[float], str]) -> list[Entry]:
+    """By family, by the bootstrap of families, by that of units, and how many times wider the second is than the third."""
+    pairs = (
+        (score.low, score.high),
+        (score.bootstrap_low, score.bootstrap_high),
+        (score.naive_low, score.naive_high),
+    )
+    return [*(word(span(*pair, text) or "none") for pair in pairs), number(score.times_wider, "{:.1f}".format)]
 
 
 def scores_table(results: Sequence[tuple[str, Tested]], classes: Sequence[str]) -> Grid:
@@ -137,10 +146,7 @@ def scores_table(results: Sequence[tuple[str, Tested]], classes: Sequence[str]) 
                     word(metric_name(metric, classes)),
                     whole(one.units),
                     spread(one.estimate, one.std, text, one.reason if one.estimate is None else ""),
-                    word(span(one.low, one.high, text) or "none"),
-                    word(span(one.bootstrap_low, one.bootstrap_high, text) or "none"),
-                    word(span(one.naive_low, one.naive_high, text) or "none"),
-                    number(one.times_wider, "{:.1f}".format),
+                    *_intervals(one, text),
                 ]
             )
     return Grid("scores", heads, rows, sortable=True, title="Every score at every level")

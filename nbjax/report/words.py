@@ -168,9 +168,17 @@ def uncertainty(found: Findings) -> list[str]:
         "families would be classified, so families are what the intervals count."
     )
     if accuracy.times_wider is not None:
+        drawn, naive = (
+            span(low, high, percent)
+            for low, high in (
+                (accuracy.bootstrap_low, accuracy.bootstrap_high),
+                (accuracy.naive_low, accuracy.naive_high),
+            )
+        )
         said += (
-            f" For the accuracy that makes the interval {accuracy.times_wider:.1f} times as wide as one that takes {units} for "
-            f"independent ({span(accuracy.low, accuracy.high, percent)} against {span(accuracy.naive_low, accuracy.naive_high, percent)})."
+            f" For the accuracy a bootstrap that draws families gives an interval {accuracy.times_wider:.1f} times as wide as one that "
+            f"draws {units} ({drawn} against {naive}). With few families even the former is too narrow; the intervals of this "
+            f"report are Student's t over families{'' if accuracy.low is None else f': {span(accuracy.low, accuracy.high, percent)}'}."
         )
     if accuracy.std is not None:
         said += (
