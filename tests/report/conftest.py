@@ -1,5 +1,6 @@
 """A small study folder, made anew for each test."""
 
+import functools
 import html.parser
 import json
 
@@ -188,35 +189,43 @@ def placed_predictions(rng, classes, families=5, fold=False, noise=1.5):
     return pa.concat_tables(tables)
 
 
-@pytest.fixture(scope="session")
-def make_predictions():
-    """`placed_predictions`."""
-    return placed_predictions
+def write_study(
+    folder,
+    change=lambda record: None,
+    classes=("D", "PD"),
+    history=None,
+    test="drawn",
+    folds="drawn",
+    validation=None,
+):
+    """Writes a study into a folder.
+
+    Args:
+        folder: to write into.
+        change: edits the record in place.
+        classes: names of the labels.
+        history: a table in place of the one drawn.
+        test: a table in place of the one drawn; None leaves it out. Those drawn are as an older version wrote them, without
+            slides and places.
+        folds: likewise.
+        validation: a table; None as in an older version.
+    """
+    rng = np.random.default_rng(0)
+    record = study_record(classes)
+    change(record)
+    (folder / "study.json").write_text(json.dumps(record), encoding="utf-8")
+    pyarrow.parquet.write_table(history_table(rng) if history is None else history, folder / "sessions.parquet")
+    for name, table in (("test", test), ("fold", folds), ("validation", validation)):
+        if table is not None:
+            table = prediction_table(rng, classes) if isinstance(table, str) else table
+            pyarrow.parquet.write_table(table, folder / f"{name}_predictions.parquet")
+    return folder
 
 
 @pytest.fixture
 def make_study(tmp_path):
-    """Writes a study into a folder: `make_study(change=..., classes=..., history=..., test=..., folds=..., validation=...)`.
-
-    `change` edits the record in place; a table given replaces the one drawn; `test=None` leaves it out. Those drawn are as an
-    older version wrote them, without slides and places, and without a validation table.
-    """
-
-    def make(
-        change=lambda record: None, classes=("D", "PD"), history=None, test="drawn", folds="drawn", validation=None
-    ):
-        rng = np.random.default_rng(0)
-        record = study_record(classes)
-        change(record)
-        (tmp_path / "study.json").write_text(json.dumps(record), encoding="utf-8")
-        pyarrow.parquet.write_table(history_table(rng) if history is None else history, tmp_path / "sessions.parquet")
-        for name, table in (("test", test), ("fold", folds), ("validation", validation)):
-            if table is not None:
-                table = prediction_table(rng, classes) if isinstance(table, str) else table
-                pyarrow.parquet.write_table(table, tmp_path / f"{name}_predictions.parquet")
-        return tmp_path
-
-    return make
+    """`write_study` into a folder of the test's own."""
+    return functools.partial(write_study, tmp_path)
 
 
 def random_history(cells, seeds=3, epochs=4):

@@ -3,6 +3,7 @@
 import collections
 import itertools
 import re
+import shutil
 
 import numpy as np
 import pyarrow.parquet
@@ -12,19 +13,24 @@ import scipy.special
 import sklearn.metrics
 
 from nbjax.analysis import family_interval, jackknife_interval
-from tests.report.conftest import page_of, per_cent, scores_of
+from tests.report.conftest import page_of, per_cent, placed_predictions, scores_of, write_study
 
 CELL = ("learning_rate", "batch_size")
 
 
-@pytest.fixture
-def study(make_study, make_predictions):
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
     """A study's folder with every file that a study writes now."""
     rng = np.random.default_rng(3)
-    tables = {
-        name: make_predictions(rng, ("D", "PD"), fold=name == "folds") for name in ("test", "folds", "validation")
-    }
-    return make_study(lambda record: record["dataset"].update(audit={}), **tables)
+    names = ("test", "folds", "validation")
+    tables = {name: placed_predictions(rng, ("D", "PD"), fold=name == "folds") for name in names}
+    return write_study(tmp_path_factory.mktemp("study"), lambda record: record["dataset"].update(audit={}), **tables)
+
+
+@pytest.fixture(scope="module")
+def page(study):
+    """Its report."""
+    return page_of(study)
 
 
 def rows_of(folder, name):
@@ -84,8 +90,7 @@ def text_of(name, value):
     return per_cent(value) if name in SHARES or "classified" in name else f"{value:.3f}"
 
 
-def test_every_score_at_every_level(study):
-    page = page_of(study)
+def test_every_score_at_every_level(study, page):
     columns = {1: ("test_predictions", "patch"), 2: ("test_predictions", "slide"), 3: ("test_predictions", "family")}
     columns[4] = ("fold_predictions", "patch")
     assert page.tables["test"][0][1:] == [
@@ -107,7 +112,7 @@ def test_every_score_at_every_level(study):
         assert shown["accuracy"][1] == f"{per_cent(interval.low)} to {per_cent(interval.high)}"
 
 
-def test_an_interval_of_an_area_leaves_out_one_family_at_a_time(study):
+def test_an_interval_of_an_area_leaves_out_one_family_at_a_time(study, page):
     labels, families, values = units(study, "test_predictions", "patch")
     names = sorted(set(zip(labels.tolist(), families.tolist(), strict=True)))
     rest = [families != family for _, family in names]
@@ -117,12 +122,11 @@ def test_an_interval_of_an_area_leaves_out_one_family_at_a_time(study):
     interval = jackknife_interval(
         estimate, np.array(left_out), np.array([label for label, _ in names]), sizes, fraction=True
     )
-    shown = scores_of(page_of(study))["area under the ROC curve"]
+    shown = scores_of(page)["area under the ROC curve"]
     assert shown == (f"{estimate:.3f}", f"{interval.low:.3f} to {interval.high:.3f}")
 
 
-def test_all_scores_repeat_the_table_of_test_scores(study):
-    page = page_of(study)
+def test_all_scores_repeat_the_table_of_test_scores(page):
     rows = {(row[0], row[1], row[2]): row[4].split(" ± ")[0] for row in page.tables["scores"][1:]}
     for column, level in ((1, "patch"), (2, "slide"), (3, "family")):
         for metric in SCORES:
@@ -130,16 +134,16 @@ def test_all_scores_repeat_the_table_of_test_scores(study):
     assert {row[1] for row in page.tables["scores"][1:] if row[0] == "held out once"} == {"patch", "slide", "family"}
 
 
-def test_how_often_the_chosen_cell_is_better(study):
+def test_how_often_the_chosen_cell_is_better(study, page):
     losses = selected(study)
     pairs = list(itertools.product(losses[0.01, 8].values(), losses[0.001, 8].values()))
     better = np.mean([1.0 if mine < other else 0.5 if mine == other else 0.0 for mine, other in pairs])
-    rows = {row[0]: row[-1] for row in page_of(study).tables["cells"][1:]}
+    rows = {row[0]: row[-1] for row in page.tables["cells"][1:]}
     assert rows["0.001"].split("\n")[0] == per_cent(better)
     assert rows["0.01"] == "chosen"
 
 
-def test_what_the_best_of_many_is_worth(study):
+def test_what_the_best_of_many_is_worth(study, page):
     losses = selected(study)
     cells = sorted(losses)
     table = np.array([[losses[cell][seed] for seed in range(4)] for cell in cells])
@@ -150,7 +154,6 @@ def test_what_the_best_of_many_is_worth(study):
         winners.append(winner)
         apparent.append(table[winner, choosing].mean())
         honest.append(table[winner, list(reporting)].mean())
-    page = page_of(study)
     assert [row[1] for row in page.tables["winner"][1:]] == [
         f"{table.min():.3f}",
         f"{np.mean(apparent):.3f}",
@@ -166,16 +169,16 @@ def test_what_the_best_of_many_is_worth(study):
     ]
 
 
-def test_confusion(study):
+def test_confusion(study, page):
     labels, _, values = units(study, "test_predictions", "patch")
     shares = np.mean([sklearn.metrics.confusion_matrix(labels, one > 0.5, normalize="true") for one in values], axis=0)
-    assert page_of(study).tables["confusion"][1:] == [
+    assert page.tables["confusion"][1:] == [
         [name, str((labels == place).sum()), *(per_cent(share) for share in shares[place])]
         for place, name in enumerate(("D", "PD"))
     ]
 
 
-def test_temperatures_come_from_validation_alone(study):
+def test_temperatures_come_from_validation_alone(study, page):
     def logits_and_labels(name):
         rows = sorted(rows_of(study, name), key=lambda row: (row["seed"], row["sample"]))
         logits = scipy.special.logit(np.array([row["probability"] for row in rows], np.float64)).reshape(4, -1)
@@ -186,13 +189,12 @@ def test_temperatures_come_from_validation_alone(study):
     labels, _, _ = units(study, "test_predictions", "patch")
     for logits, label, unseen in zip(*validation, test[0], strict=True):
         found = scipy.optimize.minimize_scalar(
-            lambda t, z=logits, y=label: sklearn.metrics.log_loss(y, scipy.special.expit(z / t)), bracket=(0.5, 1, 3)
+            lambda t, z=logits, y=label: sklearn.metrics.log_loss(y, scipy.special.expit(z / t)), bounds=(0.05, 20)
         )
         temperatures.append(found.x)
         # Samples of one patch stand side by side, its two transforms.
         scaled = scipy.special.expit(unseen / found.x).reshape(-1, 2).mean(axis=1)
         errors.append(calibration_error(labels, scaled))
-    page = page_of(study)
     text = f"{np.mean(temperatures):.2f} ± {np.std(temperatures, ddof=1):.2f} over 4 sessions"
     assert text in page.text
     row = page.tables["temperature"][2]
@@ -202,18 +204,17 @@ def test_temperatures_come_from_validation_alone(study):
     assert page.tables["temperature"][1][1].split(" ± ")[0] == scores_of(page)["loss, nats"][0]
 
 
-def test_the_test_split_does_not_change_temperatures(study, make_predictions):
-    def temperature():
-        return re.search(r"validation samples is ([\d.]+ ± [\d.]+)", page_of(study).text).group(1)
+def test_the_test_split_does_not_change_temperatures(study, page, tmp_path):
+    def temperature(page):
+        return re.search(r"validation samples is ([\d.]+ ± [\d.]+)", page.text).group(1)
 
-    before = temperature()
-    other = make_predictions(np.random.default_rng(9), ("D", "PD"))
-    pyarrow.parquet.write_table(other, study / "test_predictions.parquet")
-    assert temperature() == before
+    shutil.copytree(study, tmp_path / "study")
+    other = placed_predictions(np.random.default_rng(9), ("D", "PD"))
+    pyarrow.parquet.write_table(other, tmp_path / "study" / "test_predictions.parquet")
+    assert temperature(page_of(tmp_path / "study")) == temperature(page)
 
 
-def test_numbers_sort_by_what_they_are(study):
-    page = page_of(study)
+def test_numbers_sort_by_what_they_are(page):
     values = [
         float(attributes["data-value"]) for tag, attributes in page.tags if "data-value" in attributes and tag == "td"
     ]
