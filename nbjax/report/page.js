@@ -24,6 +24,6 @@ for (const table of document.querySelectorAll("table.sortable")) {
 // On paper nothing can be unfolded.
 const folded = new Set();
 addEventListener("beforeprint", () => {
-  for (const part of document.querySelectorAll("details:not([open])")) { folded.add(part); part.open = true; }
+  for (const part of document.querySelectorAll("details:not([open], .screen)")) { folded.add(part); part.open = true; }
 });
 addEventListener("afterprint", () => { for (const part of folded) part.open = false; folded.clear(); });

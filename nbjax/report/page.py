@@ -4,6 +4,11 @@ import shlex
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.csv
+
+from nbjax.analysis.cells import cells_table
+from nbjax.analysis.scores import scores_table
 from nbjax.files import replacing
 from nbjax.report import score_tables, tables, words
 from nbjax.report.drawing import draw
@@ -14,7 +19,7 @@ from nbjax.report.limits import limits
 
 
 def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
-    """Writes `report.html`, `figures/*.png` and the figures' numbers, `figures/*.csv`.
+    """Writes `report.html`, `figures/*.png` with their numbers, `figures/*.csv`, and `tables/cells.csv` and `tables/scores.csv`.
 
     Reads of the study's folder `study.json` and, of a finished study, `sessions.parquet` and, where they are there,
     `test_predictions.parquet`, `fold_predictions.parquet` and `validation_predictions.parquet`; of an unfinished one the
@@ -34,11 +39,28 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     out = folder if out is None else Path(out)
     found = find(folder)
     drawn = draw(folder, found.study, found.history, found.test, found.folds, found.calibration)
+    for name, table in _numbers(found).items():
+        with replacing(out / "tables" / f"{name}.csv") as temporary:
+            pyarrow.csv.write_csv(table, temporary)
     images = {name: save(one, out / "figures" / name) for name, one in drawn.items()}
     page = render("page.html", {**_dataset(found), **_results(found), **_test(found), "drawn": drawn, "images": images})
     with replacing(out / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
     return out / "report.html"
+
+
+def _numbers(found: Findings) -> dict[str, pa.Table]:
+    """What other programs may want of the page, not rounded."""
+    numbers = {}
+    if found.losses:
+        numbers["cells"] = cells_table([*found.losses, *found.accuracies])
+    results = {"test": found.test, "folds": found.folds}
+    scores = [
+        scores_table(list(tested.scores.values())).add_column(0, "of", pa.array([name] * len(tested.scores)))
+        for name, tested in results.items()
+        if tested is not None
+    ]
+    return numbers | ({"scores": pa.concat_tables(scores)} if scores else {})
 
 
 def _dataset(found: Findings) -> dict[str, Any]:
@@ -96,8 +118,8 @@ def _test(found: Findings) -> dict[str, Any]:
         "fold_count": folds.folds if folds else 0,
         "uncertainty": words.uncertainty(found),
         "test_table": score_tables.test_table(test, folds, classes),
-        "wider_table": score_tables.wider_table(test, classes),
-        "scores_table": score_tables.scores_table(results, classes),
+        "wider_table": score_tables.wider_table(test),
+        "scores_table": score_tables.scores_table(results),
         "confusion_table": score_tables.confusion_table(test, classes),
         "calibration": words.calibration(found),
         "temperature_table": None if found.calibration is None else score_tables.temperature_table(found.calibration),

@@ -16,8 +16,8 @@ SHARES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "expect
 LEVELS = {"sample": "samples", "patch": "patches", "slide": "slides", "family": "families"}
 
 
-def metric_name(metric: str, classes: Sequence[str]) -> str:
-    """A metric in words."""
+def metric_name(metric: str, classes: Sequence[str] = ()) -> str:
+    """A metric in words; with two classes also which of them it is about."""
     names = {
         "roc_auc": "area under the ROC curve",
         "average_precision": "average precision",
@@ -98,17 +98,17 @@ def recalls(tested: Tested) -> list[float | None]:
     return [float(row[place] / row.sum()) if row.sum() else None for place, row in enumerate(confusion(tested))]
 
 
-def wider_table(test: Tested, classes: Sequence[str]) -> Grid:
+def wider_table(test: Tested) -> Grid:
     """Intervals that count families, and those of a report that forgets them."""
     name = LEVELS[test.units.level]
     heads = [Head("", True), Head("mean ± s.d. over sessions"), Head("95 % interval, by family")]
-    heads += [Head("bootstrap of families"), Head(f"bootstrap as if {name} were independent"), Head("times wider")]
+    heads += [Head("bootstrap of families"), Head(f"bootstrap of {name}"), Head("times wider")]
     rows = []
     for metric in metrics_of(test):
         one, text = test.score(metric), metric_text(metric)
         rows.append(
             [
-                word(metric_name(metric, classes)),
+                word(metric_name(metric)),
                 spread(one.estimate, one.std, text),
                 *_intervals(one, text),
             ]
@@ -126,15 +126,14 @@ def _intervals(score: Score, text: Callable[[float], str]) -> list[Entry]:
     return [*(word(span(*pair, text) or "none") for pair in pairs), number(score.times_wider, "{:.1f}".format)]
 
 
-def scores_table(results: Sequence[tuple[str, Tested]], classes: Sequence[str]) -> Grid:
+def scores_table(results: Sequence[tuple[str, Tested]]) -> Grid:
     """Every score at every level, as computed.
 
     Args:
         results: each with its name.
-        classes: names of the labels.
     """
     heads = [Head("of", True), Head("level", True), Head("score", True), Head("units"), Head("mean ± s.d.")]
-    heads += [Head("by family"), Head("bootstrap of families"), Head("units as if independent"), Head("times wider")]
+    heads += [Head("by family"), Head("bootstrap of families"), Head("bootstrap of units"), Head("times wider")]
     rows = []
     for name, tested in results:
         for (level, metric), one in tested.scores.items():
@@ -143,7 +142,7 @@ def scores_table(results: Sequence[tuple[str, Tested]], classes: Sequence[str]) 
                 [
                     word(name),
                     word(level),
-                    word(metric_name(metric, classes)),
+                    word(metric_name(metric)),
                     whole(one.units),
                     spread(one.estimate, one.std, text, one.reason if one.estimate is None else ""),
                     *_intervals(one, text),
