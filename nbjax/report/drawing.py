@@ -8,11 +8,15 @@ import numpy as np
 import pyarrow as pa
 from matplotlib.figure import Figure
 
-from nbjax.analysis.metrics import TestResult
+from nbjax.analysis.curves import Curves, curves_table, precision_recall_curves, roc_curves
 from nbjax.analysis.selection import CELL
 from nbjax.errors import InputError
-from nbjax.report import figures, words
+from nbjax.report import figures, model_figures, words
+from nbjax.report.calibrating import Calibration
+from nbjax.report.findings import Tested
+from nbjax.report.grid import percent
 from nbjax.report.reading import METRICS
+from nbjax.report.score_tables import LEVELS, confusion
 from nbjax.samples.reading import Dataset, columns, open_dataset, picture
 
 SHEET_COLUMNS = 8
@@ -35,7 +39,12 @@ class Drawn(NamedTuple):
 
 
 def draw(
-    folder: Path, study: Mapping[str, Any], history: pa.Table, test: TestResult | None, folds: TestResult | None
+    folder: Path,
+    study: Mapping[str, Any],
+    history: pa.Table,
+    test: Tested | None,
+    folds: Tested | None,
+    calibration: Calibration | None = None,
 ) -> dict[str, Drawn]:
     """Every figure that the study has data for, by name.
 
@@ -51,6 +60,8 @@ def draw(
         drawn["families"] = _families(rows, classes)
     if study["chosen"] is not None:
         drawn |= _curves(history, study["chosen"])
+    if test is not None:
+        drawn |= _model(test, classes, calibration)
     for name, result in (("test_families", test), ("fold_families", folds)):
         if result is not None:
             drawn[name] = _accuracies(result, classes)
@@ -108,8 +119,75 @@ def _curves(history: pa.Table, chosen: Mapping[str, Any]) -> dict[str, Drawn]:
     return {"curves": Drawn(figures.learning_curves(curves, count), pa.table(numbers), count, sessions - count)}
 
 
-def _accuracies(result: TestResult, classes: Sequence[str]) -> Drawn:
-    rows = [(classes[label], family, *values) for (label, family), values in result.family_accuracy.items()]
-    names = ("label", "family", "samples", "accuracy")
+def _model(test: Tested, classes: Sequence[str], calibration: Calibration | None) -> dict[str, Drawn]:
+    """What the test split says of the chosen cell."""
+    units, count = LEVELS[test.units.level], test.sessions
+    matrix = confusion(test)
+    numbers = [
+        {
+            "label": classes[row],
+            "predicted": classes[column],
+            test.units.level: float(matrix[row, column]),
+            "sessions": count,
+        }
+        for row in range(len(classes))
+        for column in range(len(classes))
+    ]
+    figure = model_figures.confusion_matrix(matrix, classes, units, count)
+    return {
+        **_ranking(test, classes),
+        "confusion": Drawn(figure, pa.Table.from_pylist(numbers), count),
+        **({} if calibration is None else {"reliability": _reliability(calibration, count)}),
+    }
+
+
+def _ranking(test: Tested, classes: Sequence[str]) -> dict[str, Drawn]:
+    """Curves of class 1, or of each of more than two classes against the rest; none where one of two is absent."""
+    labels = test.units.labels
+    positives = [1] if len(classes) == 2 else range(len(classes))
+    both = [label for label in positives if 0 < (labels == label).sum() < len(labels)]
+    if not both:
+        return {}
+    roc, recall = (
+        {classes[label]: curves(test.units, label) for label in both}
+        for curves in (roc_curves, precision_recall_curves)
+    )
+    numbers = [_curve_numbers(label, curves) for panel in (roc, recall) for label, curves in panel.items()]
+    figure = model_figures.ranking_curves(roc, recall, LEVELS[test.units.level])
+    return {"ranking": Drawn(figure, pa.concat_tables(numbers), test.sessions)}
+
+
+def _curve_numbers(label: str, curves: Curves) -> pa.Table:
+    table = curves_table(curves)
+    for name, value in (("positive", label), ("curve", curves.name)):
+        table = table.add_column(0, name, pa.array([value] * len(table)))
+    return table
+
+
+def _reliability(calibration: Calibration, sessions: int) -> Drawn:
+    curves = {"as trained": calibration.before, "temperature scaled": calibration.after}
+    errors = (calibration.error_before, calibration.error_after)
+    texts = {name: f"calibration error {percent(float(one.mean()))}" for name, one in zip(curves, errors, strict=True)}
+    numbers = [
+        {"predictions": name, "low": low, "high": high, "count": count, "confidence": confidence, "right": right}
+        for name, curve in curves.items()
+        for low, high, count, confidence, right in zip(
+            *(values.tolist() for values in (curve.low, curve.high, curve.counts, curve.confidence, curve.right)),
+            strict=True,
+        )
+    ]
+    figure = model_figures.reliability_diagram(curves, texts, LEVELS[calibration.level], sessions)
+    return Drawn(figure, pa.Table.from_pylist(numbers), sessions)
+
+
+def _accuracies(result: Tested, classes: Sequence[str]) -> Drawn:
+    """How many of each family's units are classified rightly, mean over sessions."""
+    units, hits = result.units, result.units.hits.mean(axis=0)
+    rows = []
+    for label, family in sorted(set(zip(units.labels.tolist(), units.families.tolist(), strict=True))):
+        here = (units.labels == label) & (units.families == family)
+        rows.append((classes[label], family, int(here.sum()), float(hits[here].mean())))
+    names = ("label", "family", LEVELS[units.level], "accuracy")
     numbers = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows])
-    return Drawn(figures.family_accuracies(rows, words.chance(result)), numbers, result.sessions)
+    figure = figures.family_accuracies(rows, words.chance(units), LEVELS[units.level])
+    return Drawn(figure, numbers, result.sessions)

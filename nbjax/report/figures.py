@@ -57,12 +57,15 @@ def learning_curves(curves: Mapping[str, np.ndarray], sessions: int) -> Figure:
     return figure
 
 
-def family_accuracies(accuracies: Sequence[tuple[str, str, int, float]], chance: float) -> Figure:
-    """One dot a family: the share of its samples that were classified rightly, its area the number of samples.
+def family_accuracies(
+    accuracies: Sequence[tuple[str, str, int, float]], chance: float, units: str = "samples"
+) -> Figure:
+    """One dot a family: the share of its patches (or samples) that were classified rightly, its area their number.
 
     Args:
-        accuracies: label, family, samples, accuracy in [0, 1].
+        accuracies: label, family, units, accuracy in [0, 1].
         chance: accuracy of guessing, drawn as a line.
+        units: what is counted, in the plural.
     """
     rows = sorted(accuracies, key=lambda row: (row[0], row[3]))
     figure, (axis,) = new_figure(8.4, 0.9 + 0.22 * max(len(rows), 4))
@@ -77,7 +80,7 @@ def family_accuracies(accuracies: Sequence[tuple[str, str, int, float]], chance:
     axis.axvline(chance, color=BLACK, linestyle="--", linewidth=1)
     axis.annotate("guessing", (chance, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9)
     axis.set_yticks(range(len(rows)), [plain(row[1].split("/")[-1]) for row in rows], fontsize=8)
-    axis.set(xlabel="samples classified rightly, mean over sessions", xlim=(-0.03, 1.03), ylim=(-0.7, len(rows) - 0.3))
+    axis.set(xlabel=f"{units} classified rightly, mean over sessions", xlim=(-0.03, 1.03), ylim=(-0.7, len(rows) - 0.3))
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

@@ -1,17 +1,29 @@
-// Click a column's head, or press Enter on it, to sort its table by that column; again to turn the order round.
-for (const head of document.querySelectorAll("table.sortable th")) {
-  head.tabIndex = 0;
-  head.addEventListener("keydown", event => { if (event.key === "Enter") head.click(); });
-  head.addEventListener("click", () => {
-    const body = head.closest("table").tBodies[0];
-    const column = [...head.parentNode.children].indexOf(head);
-    const turned = head.dataset.order === "up" ? -1 : 1;
-    head.dataset.order = turned === 1 ? "up" : "down";
-    const key = row => row.cells[column].dataset.value ?? row.cells[column].textContent.trim();
-    const rows = [...body.rows].sort((one, other) => {
-      const [a, b] = [key(one), key(other)], [x, y] = [parseFloat(a), parseFloat(b)];
-      return turned * (isNaN(x) || isNaN(y) ? a.localeCompare(b) : x - y);
+// A button in each column's head sorts its table by that column; again turns the order round. Rows without a number come last.
+for (const table of document.querySelectorAll("table.sortable")) {
+  const heads = [...table.tHead.rows[0].cells];
+  heads.forEach((head, column) => {
+    const button = document.createElement("button");
+    button.type = "button";
+    button.append(...head.childNodes);
+    head.append(button);
+    button.addEventListener("click", () => {
+      const up = head.getAttribute("aria-sort") !== "ascending";
+      heads.forEach(other => other.removeAttribute("aria-sort"));
+      head.setAttribute("aria-sort", up ? "ascending" : "descending");
+      const number = row => parseFloat(row.cells[column].dataset.value);
+      const text = row => row.cells[column].textContent.trim();
+      table.tBodies[0].append(...[...table.tBodies[0].rows].sort((one, other) => {
+        const [a, b] = [number(one), number(other)];
+        if (isNaN(a) && isNaN(b)) return (up ? 1 : -1) * text(one).localeCompare(text(other), undefined, { numeric: true });
+        if (isNaN(a) || isNaN(b)) return isNaN(a) - isNaN(b);
+        return (up ? 1 : -1) * (a - b);
+      }));
     });
-    body.append(...rows);
   });
 }
+// On paper nothing can be unfolded.
+const folded = new Set();
+addEventListener("beforeprint", () => {
+  for (const part of document.querySelectorAll("details:not([open], .screen)")) { folded.add(part); part.open = true; }
+});
+addEventListener("afterprint", () => { for (const part of folded) part.open = false; folded.clear(); });

@@ -1,82 +1,160 @@
-"""Tables of the report: names and text ready to print, made from a study's record and results."""
+"""Tables of the report on the dataset, its audit and the study's cells."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nbjax.analysis.selection import Cell
-from nbjax.analysis.uncertainty import Interval
+from nbjax.analysis.cells import Estimate
+from nbjax.analysis.selection import CELL
+from nbjax.partition.audit import KINDS
+from nbjax.report.findings import Findings, Winner
+from nbjax.report.grid import NONE, Entry, Grid, Head, number, percent, span, spread, three, whole, word
 from nbjax.training.strategy import Strategy
 
-
-def percent(value: float | None) -> str:
-    """A fraction as per cent with one decimal."""
-    return "–" if value is None else f"{100 * value:.1f} %"
-
-
-def loss(value: float | None) -> str:
-    """A loss in nats with three decimals."""
-    return "–" if value is None else f"{value:.3f}"
-
-
-def interval(result: Interval, text: Any) -> str:
-    """An interval's ends, or that there is none."""
-    return "none" if result.low is None else f"{text(result.low)} to {text(result.high)}"
+ASKED = {
+    "family": "families with patches in two splits",
+    "label": "families with patches of two labels",
+    "overlap": "slides whose patches share pixels across splits",
+    "identical": "patches equal to one of another split, under any rotation or flip",
+    "similar": "pairs of patches of two splits that look alike, under any rotation or flip",
+}
+# Sizes of a search at which its expected best is printed.
+SEARCHES = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
-def dataset_rows(counts: Mapping[str, Mapping[str, Mapping[str, int]]]) -> list[dict[str, Any]]:
+def dataset_table(counts: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Grid:
     """The paper's Table 2, with families and transforms: one row a label and split."""
-    return [
-        {"label": label, "split": split, **row} for split, labels in counts.items() for label, row in labels.items()
+    names = ("families", "patches", "balanced", "samples", "transforms")
+    heads = ("families", "starting patches", "after balancing", "samples", "transforms")
+    rows = [
+        [word(split), word(label), *(whole(row[name]) for name in names)]
+        for split, labels in counts.items()
+        for label, row in labels.items()
     ]
+    return Grid("dataset", [Head("split", True), Head("label", True), *map(Head, heads)], rows)
 
 
-def partition_rows(
-    partition: Mapping[str, Mapping[str, Any]], wanted: Mapping[str, Sequence[float]]
-) -> list[dict[str, Any]]:
+def partition_table(partition: Mapping[str, Mapping[str, Any]], wanted: Mapping[str, Sequence[float]]) -> Grid:
     """One row a label: method, discrepancy, proportions and diversities reached, each against what was wanted."""
-    return [
-        {
-            "label": label,
-            "method": row["method"],
-            "discrepancy": f"{row['discrepancy']:.4f}",
-            **{name: _shares(row[name]) for name in ("proportions", "diversities")},
-            **{f"wanted_{name}": _shares(wanted[name]) for name in ("proportions", "diversities")},
-        }
+    names = ("proportions", "diversities")
+    rows = [
+        [
+            word(label),
+            word(row["method"]),
+            number(row["discrepancy"], "{:.4f}".format),
+            *(Entry(_shares(row[name]), f"({_shares(wanted[name])})") for name in names),
+        ]
         for label, row in partition.items()
     ]
+    heads = [Head("label", True), Head("method", True), Head("discrepancy")]
+    return Grid("partition", [*heads, Head("patches, % (wanted)"), Head("families, % (wanted)")], rows)
 
 
 def _shares(values: Sequence[float]) -> str:
     return " / ".join(f"{100 * value:.1f}" for value in values)
 
 
-def cell_rows(cells: Sequence[Cell], chosen: Mapping[str, Any] | None) -> list[dict[str, Any]]:
-    """One row a cell of the grid, the chosen one marked; never a best value without its spread."""
-    return [
-        {
-            "backbone": cell.values["backbone"],
-            "strategy": _strategy(cell.values),
-            "learning_rate": f"{cell.values['learning_rate']:g}",
-            "batch_size": cell.values["batch_size"],
-            "sessions": cell.sessions,
-            "diverged": cell.diverged,
-            "loss": f"{loss(cell.mean)} ± {loss(cell.std)}",
-            "median": loss(cell.median),
-            "best": loss(cell.best),
-            "accuracy": f"{percent(cell.accuracy_mean)} ± {percent(cell.accuracy_std)}",
-            "chosen": chosen is not None and all(cell.values[key] == chosen[key] for key in cell.values),
-        }
-        for cell in cells
-    ]
+def audit_table(audit: Mapping[str, Mapping[str, Any]]) -> Grid:
+    """What the audit looked for and how often it found it."""
+    rows = [[word(ASKED[kind]), whole(audit[kind]["findings"] if kind in audit else 0)] for kind in KINDS]
+    return Grid("audit", [Head("looked for", True), Head("found")], rows)
 
 
-def _strategy(cell: Mapping[str, Any]) -> str:
-    """As configs write it."""
+def strategy_text(cell: Mapping[str, Any]) -> str:
+    """A cell's strategy as configs write it."""
     name = cell["strategy"]
     stages = name.endswith("stages")
     return Strategy(cell["nonlinearities"], cell["unfrozen"], stages, name == "scratch").text
 
 
-def varying(rows: Sequence[Mapping[str, Any]], names: Sequence[str]) -> list[str]:
-    """Those of the columns in which some rows differ."""
-    return [name for name in names if len({row[name] for row in rows}) > 1]
+def names_of_cells(values: Sequence[Mapping[str, Any]]) -> tuple[list[Head], list[list[Entry]]]:
+    """What tells cells apart: backbone and strategy where these differ, learning rate and batch size always."""
+    columns = {
+        "backbone": [word(one["backbone"]) for one in values],
+        "strategy": [word(strategy_text(one)) for one in values],
+    }
+    differing = [name for name, entries in columns.items() if len(set(entries)) > 1]
+    rows = [
+        [
+            *(columns[name][place] for name in differing),
+            number(one["learning_rate"], "{:g}".format),
+            whole(one["batch_size"]),
+        ]
+        for place, one in enumerate(values)
+    ]
+    return [*(Head(name, True) for name in differing), Head("learning rate"), Head("batch size")], rows
+
+
+def cells_table(found: Findings) -> Grid:
+    """One row a cell of the grid, the chosen one marked; no mean without its spread and interval."""
+    heads, names = names_of_cells([cell.values for cell in found.losses])
+    heads += [Head("sessions"), Head("diverged"), Head("selected loss, mean ± s.d.")]
+    heads += [Head("validation accuracy, mean ± s.d."), Head("the chosen cell is better")]
+    rows = [
+        [
+            *name,
+            whole(loss.sessions),
+            whole(loss.diverged),
+            spread(loss.mean.value, loss.std, three, _ends(loss.mean, three)),
+            spread(accuracy.mean.value, accuracy.std, percent, _ends(accuracy.mean, percent)),
+            _beaten(found, loss.values),
+        ]
+        for name, loss, accuracy in zip(names, found.losses, found.accuracies, strict=True)
+    ]
+    return Grid("cells", heads, rows, found.chosen, sortable=True, title="Cells of the grid")
+
+
+def _ends(estimate: Estimate, text: Any) -> str:
+    return span(estimate.low, estimate.high, text)
+
+
+def _beaten(found: Findings, values: Mapping[str, Any]) -> Entry:
+    one = found.beats.get(tuple(values[name] for name in CELL))
+    if one is None:
+        return Entry("chosen" if found.chosen is not None else NONE)
+    return Entry(percent(one.probability), span(one.low, one.high, percent), one.probability)
+
+
+def statistics_table(found: Findings) -> Grid:
+    """Median, interquartile mean and best of each cell's selected losses, each with its interval."""
+    heads, names = names_of_cells([cell.values for cell in found.losses])
+    heads += [Head("sessions"), Head("median"), Head("interquartile mean"), Head("best"), Head("s.d.")]
+    rows = [
+        [
+            *name,
+            whole(cell.sessions),
+            *(number(one.value, three, _ends(one, three)) for one in (cell.median, cell.interquartile_mean, cell.best)),
+            number(cell.std, three),
+        ]
+        for name, cell in zip(names, found.losses, strict=True)
+    ]
+    return Grid("statistics", heads, rows, found.chosen, sortable=True, title="Selected losses of each cell")
+
+
+def winner_table(winner: Winner) -> Grid | None:
+    """The luckiest session, the winner on the seeds that chose it, and on those that did not."""
+    nested = winner.nested
+    if nested is None:
+        return None
+    rows = [
+        [word("the luckiest of all sessions, which chose itself"), number(nested.luckiest, three)],
+        [word("the winner, mean on the seeds that chose it"), number(nested.apparent, three)],
+        [word("the winner, mean on the seeds that did not"), spread(nested.honest, nested.honest_std, three)],
+        [word("how much of its lead was luck"), number(nested.optimism, "{:+.3f}".format)],
+        [word("how often that winner was the chosen cell"), number(_steady(winner), percent)],
+    ]
+    return Grid("winner", [Head("", True), Head("selected loss")], rows)
+
+
+def _steady(winner: Winner) -> float | None:
+    return None if winner.nested is None or winner.place is None else float(winner.nested.chosen[winner.place])
+
+
+def expected_table(winner: Winner) -> Grid | None:
+    """The least loss to expect of n sessions of the chosen cell."""
+    count = len(winner.expected)
+    sizes = sorted({*(size for size in SEARCHES if size < count), count})
+    if count < 2:
+        return None
+    heads = [Head("best of", True), *(Head(str(size)) for size in sizes)]
+    rows = [[word("expected loss"), *(number(float(winner.expected[size - 1]), three) for size in sizes)]]
+    return Grid("expected", heads, rows)

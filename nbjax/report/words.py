@@ -1,12 +1,16 @@
 """What a report says in plain words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
-from nbjax.analysis.metrics import TestResult
-from nbjax.analysis.selection import Cell
-from nbjax.analysis.uncertainty import Interval
-from nbjax.report.tables import loss, percent
+import numpy as np
+
+from nbjax.analysis.scores import Score
+from nbjax.analysis.units import Units
+from nbjax.report.findings import Findings, Tested
+from nbjax.report.grid import percent, span, three
+from nbjax.report.score_tables import LEVELS
+from nbjax.report.tables import strategy_text
 
 FEW_FAMILIES = 5
 CRITERIA = {
@@ -15,13 +19,19 @@ CRITERIA = {
 }
 
 
-def chance(result: TestResult) -> float:
+def chance(units: Units) -> float:
     """Accuracy of always answering the most frequent label."""
-    return float(result.confusion.sum(axis=1).max() / result.confusion.sum())
+    return float(np.bincount(units.labels).max() / len(units.labels))
 
 
-def answer(study: Mapping[str, Any], test: TestResult | None, folds: TestResult | None) -> list[str]:
+def counted(number: int, word: str, words: str = "") -> str:
+    """A number with its noun, in the plural where that is due."""
+    return f"{number:,} {word if number == 1 else words or word + 's'}"
+
+
+def answer(found: Findings) -> list[str]:
     """The first paragraphs: what was done, how well it went, how sure that is."""
+    study, test, folds = found.study, found.test, found.folds
     dataset, backbone = study["dataset"], study["backbone"]
     train = dataset["counts"]["train"].values()
     weights = "pretrained on ImageNet" if backbone["pretrained"] else "with random weights"
@@ -34,16 +44,19 @@ def answer(study: Mapping[str, Any], test: TestResult | None, folds: TestResult 
     ]
     if test is None:
         return [*sentences, "The study is not finished: nothing was classified yet."]
+    accuracy, units = test.score("accuracy"), LEVELS[test.units.level]
+    spread = "" if accuracy.std is None else f", standard deviation {percent(accuracy.std)}"
     sentences.append(
-        f"On the test split, {sum(test.accuracy.families)} families it never saw, {percent(test.accuracy.estimate)} of the "
-        f"samples were classified rightly ({_interval(test.accuracy)}; mean of {test.sessions} sessions, standard deviation "
-        f"{percent(test.accuracy_std)}), at a loss of {loss(test.loss.estimate)}. Always answering the most frequent label "
-        f"would give {percent(chance(test))}."
+        f"On the test split, {sum(accuracy.families)} families it never saw, {percent(accuracy.estimate)} of the "
+        f"{units} were classified rightly ({_interval(accuracy)}; mean of {counted(test.sessions, 'session')}{spread}), "
+        f"at a loss of {three(test.score('loss').estimate)}. Always answering the most frequent label "
+        f"would give {percent(chance(test.units))}.{_by_slide(test)}"
     )
     if folds is not None:
+        whole = folds.score("accuracy")
         sentences.append(
-            f"One small test split says little. With each of the {sum(folds.accuracy.families)} families held out once, "
-            f"{percent(folds.accuracy.estimate)} were classified rightly ({_interval(folds.accuracy)})."
+            f"One small test split says little. With each of the {sum(whole.families)} families held out once, "
+            f"{percent(whole.estimate)} were classified rightly ({_interval(whole)})."
         )
     return sentences
 
@@ -58,56 +71,177 @@ def _trained(strategy: str) -> str:
     return head + (" and the last layers of" if "unfreezing" in strategy else " the frozen")
 
 
-def _interval(result: Interval) -> str:
-    if result.low is None:
-        return f"no interval: {result.reason}"
-    return f"95 % interval {percent(result.low)} to {percent(result.high)}, counting families"
+def _by_slide(test: Tested) -> str:
+    slides = test.scores.get(("slide", "accuracy"))
+    if slides is None or slides.units == test.score("accuracy").units:
+        return ""
+    return f" With all patches of a slide taken together, {percent(slides.estimate)} of {slides.units} slides were classified rightly."
 
 
-def cautions(study: Mapping[str, Any], cells: Sequence[Cell], test: TestResult | None) -> list[str]:
+def _interval(score: Score) -> str:
+    if score.low is None:
+        return f"no interval: {score.reason}"
+    return f"95 % interval {span(score.low, score.high, percent)}, counting families"
+
+
+def cautions(found: Findings) -> list[str]:
     """What a reader must not overlook."""
-    found = []
+    study, test = found.study, found.test
+    said = []
     if study["dataset"]["phantom"]:
-        found.append(
+        said.append(
             "This is a phantom: procedural pictures in the manner of stained tissue. It says nothing of any tumour."
         )
-    found += _leaks(study["dataset"])
+    said += _leaks(study["dataset"])
     if not study["backbone"]["pretrained"] and study["strategy"] != "scratch":
-        found.append("The backbone's weights are random: its features were never trained on any picture.")
-    diverged = sum(cell.diverged for cell in cells)
+        said.append("The backbone's weights are random: its features were never trained on any picture.")
+    diverged = sum(cell.diverged for cell in found.losses)
     if diverged:
-        found.append(f"{diverged} of {sum(cell.sessions for cell in cells)} sessions diverged (a loss was not finite).")
+        said.append(f"{diverged} of {found.sessions} sessions diverged (a loss was not finite).")
     if test is None:
-        return found
-    if test.accuracy.low is not None and test.accuracy.low <= chance(test):
-        found.append(
-            f"The test split's interval reaches down to {percent(test.accuracy.low)}, not above the {percent(chance(test))} of "
+        return said
+    accuracy = test.score("accuracy")
+    if accuracy.low is not None and accuracy.low <= chance(test.units):
+        said.append(
+            f"The test split's interval reaches down to {percent(accuracy.low)}, not above the {percent(chance(test.units))} of "
             "always answering the most frequent label: this test split alone does not show that the network learnt anything."
         )
-    if min(test.accuracy.families) < FEW_FAMILIES:
-        found.append(
-            f"The test split has {' and '.join(map(str, test.accuracy.families))} families of the labels "
-            f"{' and '.join(study['dataset']['classes'])}; with fewer than {FEW_FAMILIES} of a label its score depends much on which ones."
+    if min(accuracy.families) < FEW_FAMILIES:
+        said.append(
+            f"The test split has {' and '.join(map(str, accuracy.families))} families of the labels "
+            f"{' and '.join(found.classes)}; with fewer than {FEW_FAMILIES} of a label its score depends much on which ones."
         )
-    return found
+    return said
 
 
 def _leaks(dataset: Mapping[str, Any]) -> list[str]:
     """What the splits share, on purpose or accepted."""
     leak, audit = dataset.get("leak", "none"), dataset.get("audit", {})
-    found = []
+    said = []
     if leak != "none":
-        found.append(
+        said.append(
             f"Training and validation share families on purpose (the dataset's leak is {leak}): a validation score is no "
             "estimate for new patients here. The test split is not concerned."
         )
     shared = {kind: row["findings"] for kind, row in audit.items() if kind != "label"}
     if shared and leak == "none":
         counts = ", ".join(f"{count} of the kind {kind}" for kind, count in shared.items())
-        found.append(f"The audit found what the splits share, and the dataset's config accepts it: {counts}.")
+        said.append(f"The audit found what the splits share, and the dataset's config accepts it: {counts}.")
     if "label" in audit:
-        found.append(f"{audit['label']['findings']} families have patches of more than one label.")
-    return found
+        said.append(f"{audit['label']['findings']} families have patches of more than one label.")
+    return said
+
+
+def is_clean(dataset: Mapping[str, Any]) -> bool:
+    """Whether an audit was made and found nothing."""
+    return "audit" in dataset and not dataset["audit"]
+
+
+def audit(dataset: Mapping[str, Any], patches: int) -> str:
+    """What was checked, and what came of it."""
+    if "audit" not in dataset:
+        return (
+            "This dataset's card holds no audit: it was built by an older version. Run experiments.audit on its folder."
+        )
+    checked = f"All {patches:,} patches were compared across the three splits"
+    if not dataset["audit"]:
+        return f"{checked}: none shares a family, a pixel or its looks with a patch of another split."
+    return f"{checked}. What was found is counted below; the dataset was built nevertheless, since its config accepts it or leaks on purpose."
+
+
+def progress(found: Findings) -> str:
+    """How much of the study there is."""
+    cells = counted(len(found.losses), "cell")
+    said = f"{counted(found.sessions, 'session')} in {cells} of the grid."
+    if found.programs is not None and found.finished != found.programs:
+        said = f"So far {said[0].lower()}{said[1:]} {found.finished} of the study's {counted(found.programs, 'program')} are finished."
+    return said
+
+
+def uncertainty(found: Findings) -> list[str]:
+    """What the intervals count, and how much that matters here."""
+    assert found.test is not None
+    accuracy, units = found.test.score("accuracy"), LEVELS[found.test.units.level]
+    said = (
+        f"{units.capitalize()} of one family are alike, so that {counted(accuracy.units, units[:-1] if units == 'samples' else 'patch', units)} "
+        f"of {sum(accuracy.families)} families say less than as many independent ones would. The question is how well other "
+        "families would be classified, so families are what the intervals count."
+    )
+    if accuracy.times_wider is not None:
+        drawn, naive = (
+            span(low, high, percent)
+            for low, high in (
+                (accuracy.bootstrap_low, accuracy.bootstrap_high),
+                (accuracy.naive_low, accuracy.naive_high),
+            )
+        )
+        said += (
+            f" For the accuracy a bootstrap that draws families gives an interval {accuracy.times_wider:.1f} times as wide as one that "
+            f"draws {units} ({drawn} against {naive}). With few families even the former is too narrow; the intervals of this "
+            f"report are Student's t over families{'' if accuracy.low is None else f': {span(accuracy.low, accuracy.high, percent)}'}."
+        )
+    if accuracy.std is not None:
+        said += (
+            f" Seeds matter too: {counted(accuracy.sessions, 'session')} that differ in nothing else have a standard deviation of "
+            f"{percent(accuracy.std)}."
+        )
+    return [said]
+
+
+def winner(found: Findings) -> str:
+    """The correction for having picked the best of many."""
+    assert found.winner is not None
+    nested = found.winner.nested
+    if nested is None:
+        return f"No correction for having picked the best of many can be made: {found.winner.reason}."
+    luck = "No part of its lead shows as luck."
+    if nested.optimism > 0:
+        luck = f"About {three(nested.optimism)} of its lead is luck."
+    return (
+        f"The chosen cell is the best of {nested.cells} cells, and the best of many is partly lucky. The best cell by half of the "
+        f"{nested.seeds} seeds has a mean selected loss of {three(nested.apparent)} on these, and of {three(nested.honest)} on the "
+        f"other half, which did not choose it. {luck} The luckiest of all {nested.cells * nested.seeds} sessions has {three(nested.luckiest)}."
+    )
+
+
+def best(found: Findings) -> str:
+    """Which cell was chosen, and how it fared by the criterion."""
+    assert found.chosen is not None
+    cell, accuracy = found.losses[found.chosen], found.accuracies[found.chosen]
+    values, epochs = cell.values, found.study["chosen"].get("epochs")
+    spread = "" if cell.std is None else f" ± {three(cell.std)}"
+    kept = "" if epochs is None else f" The median of its kept epochs is {epochs}."
+    return (
+        f"{values['backbone']}, {strategy_text(values)}, learning rate {values['learning_rate']:g}, batch size {values['batch_size']}: "
+        f"selected loss {three(cell.mean.value)}{spread} and validation accuracy {percent(accuracy.mean.value)} over "
+        f"{counted(cell.sessions, 'session')}.{kept}"
+    )
+
+
+def calibration(found: Findings) -> str:
+    """What temperature scaling says, or why there is none."""
+    scaling = found.calibration
+    if scaling is None:
+        return (
+            "Temperature scaling needs predictions on the validation split, which this study's folder does not hold "
+            "(validation_predictions.parquet; running the study's command again writes it)."
+        )
+    temperature, many = scaling.temperature, len(scaling.temperature) > 1
+    spread = f" ± {temperature.std(ddof=1):.2f}" if many else ""
+    mean = temperature.mean()
+    manner = "too certain" if mean > 1 else "not certain enough"
+    said = (
+        f"A temperature fitted on {counted(scaling.validation_samples, 'validation sample')} is {mean:.2f}{spread} over "
+        f"{counted(len(temperature), 'session')}: on validation they were {manner}. Dividing the test split's logits by it changes "
+        f"no prediction of a sample, and moves the expected calibration error from {percent(scaling.error_before.mean())} to "
+        f"{percent(scaling.error_after.mean())}."
+    )
+    if scaling.at_bound.any():
+        said += (
+            f" Of {counted(int(scaling.at_bound.sum()), 'session')} the temperature lies at an end of its range: validation does not "
+            "determine it."
+        )
+    return said
 
 
 def nature(study: Mapping[str, Any]) -> list[tuple[str, str]]:
@@ -129,9 +263,11 @@ def nature(study: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 def fingerprints(study: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What identifies the inputs, the software and the machine."""
+    others = [one for one in study.get("backbones", []) if one["name"] != study["backbone"]["name"]]
     return [
         ("manifest (sha256)", study["dataset"]["sha256"]),
         ("weights (sha256)", study["backbone"]["sha256"]),
+        *((f"weights of {one['name']} (sha256)", one["sha256"]) for one in others),
         ("versions", ", ".join(f"{name} {version}" for name, version in study["versions"].items())),
         ("hardware", ", ".join(f"{name}: {value}" for name, value in study["hardware"].items())),
         ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in study["seconds"].items())),

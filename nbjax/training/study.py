@@ -2,7 +2,7 @@
 
 import itertools
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,7 +27,7 @@ from nbjax.training.tables import history_table, prediction_table
 
 PREDICTED = ("validation", "test")
 HISTORY = "sessions.parquet"
-PREDICTIONS = "test_predictions.parquet"
+PREDICTIONS = "{split}_predictions.parquet"
 FOLDS = "fold_predictions.parquet"
 
 
@@ -195,7 +195,8 @@ def all_histories(study: Study, tasks: dict[str, list[Task]]) -> pa.Table:
 def conclude(study: Study, tasks: dict[str, list[Task]]) -> dict[str, Any]:
     """Chooses a cell by training and validation data, looks at the test split once, cross-validates.
 
-    Writes `sessions.parquet`, `test_predictions.parquet` and, where only a head was trained, `fold_predictions.parquet`.
+    Writes `sessions.parquet`, `test_predictions.parquet`, `validation_predictions.parquet` (for temperature scaling) and,
+    where only a head was trained, `fold_predictions.parquet`.
 
     Returns:
         The chosen cell's values: learning_rate, batch_size and so on, and `epochs`, the median of its kept epochs.
@@ -213,15 +214,11 @@ def conclude(study: Study, tasks: dict[str, list[Task]]) -> dict[str, Any]:
     rate = np.float32(chosen["learning_rate"])
     backbone = study.load(chosen["backbone"])
     bank = bank_of(study, backbone, of_cell[0])
-    columns = bank.columns["test"]
-    numbers = np.arange(len(columns["label"]))
-    tables = []
-    for task in of_cell:
-        rows = np.flatnonzero(task.hypers.learning_rate[: task.sessions] == rate)
-        logits = store.read_logits(program_folder(study, task))["test"][rows]
-        if len(rows):
-            tables.append(prediction_table(task.hypers.seed[rows], logits, columns, numbers))
-    store.write_table(pa.concat_tables(tables), study.folder / PREDICTIONS)
+    for split in PREDICTED:
+        store.write_table(
+            _predictions(study, of_cell, rate, bank.columns[split], split),
+            study.folder / PREDICTIONS.format(split=split),
+        )
 
     kept = [
         session.epoch for session in select_epochs(history, config.criterion) if session.cell == tuple(chosen.values())
@@ -233,3 +230,16 @@ def conclude(study: Study, tasks: dict[str, list[Task]]) -> dict[str, Any]:
         hypers = grid([chosen["learning_rate"]], range(config.seeds))
         store.write_table(cross_validate(program, hypers, epochs, bank, config.folds), study.folder / FOLDS)
     return {**chosen, "epochs": epochs}
+
+
+def _predictions(
+    study: Study, tasks: list[Task], rate: np.float32, columns: Mapping[str, np.ndarray], split: str
+) -> pa.Table:
+    """What the tasks' sessions of one learning rate said of a split's samples."""
+    numbers, tables = np.arange(len(columns["label"])), []
+    for task in tasks:
+        rows = np.flatnonzero(task.hypers.learning_rate[: task.sessions] == rate)
+        if len(rows):
+            logits = store.read_logits(program_folder(study, task))[split][rows]
+            tables.append(prediction_table(task.hypers.seed[rows], logits, columns, numbers))
+    return pa.concat_tables(tables)

@@ -1,15 +1,68 @@
 """A small study folder, made anew for each test."""
 
+import functools
+import html.parser
 import json
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
+import scipy.special
+
+from nbjax.report.page import write_report
 
 CELL = {"backbone": "resnet18", "strategy": "straightforward", "nonlinearities": 0, "unfrozen": 0}
 RATES, SEEDS, EPOCHS = (0.001, 0.01), 4, 6
 COUNTS = {"train": (6, 40), "validation": (3, 12), "test": (5, 15)}
+
+
+class Page(html.parser.HTMLParser):
+    """Text of the page, rows of its tables by id, and every tag's attributes."""
+
+    def __init__(self, path):
+        super().__init__()
+        self.source = path.read_text(encoding="utf-8")
+        self.tables, self.tags, self.words = {}, [], []
+        self.table, self.hidden, self.cell = None, False, False
+        self.feed(self.source)
+        self.text = " ".join(" ".join(self.words).split())
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.append((tag, dict(attributes)))
+        if tag == "br" and self.cell:
+            self.table[-1][-1] += "\n"
+        self.hidden = self.hidden or tag in ("style", "script")
+        if tag == "table":
+            self.table = self.tables.setdefault(dict(attributes).get("id"), [])
+        elif tag == "tr":
+            self.table.append([])
+        elif tag in ("td", "th"):
+            self.table[-1].append("")
+            self.cell = True
+
+    def handle_endtag(self, tag):
+        self.hidden = self.hidden and tag not in ("style", "script")
+        self.cell = self.cell and tag not in ("td", "th")
+
+    def handle_data(self, data):
+        if not self.hidden:
+            self.words.append(data)
+        if self.cell:
+            self.table[-1][-1] += data
+
+
+def page_of(folder):
+    return Page(write_report(folder))
+
+
+def per_cent(value):
+    return f"{100 * value:.1f} %"
+
+
+def scores_of(page, column=1):
+    """Score and interval by name, of one column of the table of test scores."""
+    return {row[0]: (*row[column].split("\n"), "")[:2] for row in page.tables["test"][1:]}
 
 
 def study_record(classes):
@@ -102,26 +155,77 @@ def prediction_table(rng, classes):
     return pa.concat_tables(tables)
 
 
+def placed_predictions(rng, classes, families=5, fold=False, noise=1.5):
+    """Predictions as studies write them: a family's one or two slides, two patches a slide, each under two transforms.
+
+    Losses and probabilities follow from logits, as float32.
+    """
+    places = [
+        (label, f"{classes[label]}/p{family}", f"{classes[label]}/p{family}/{slide}", 250 * patch, 0, transform)
+        for label in range(len(classes))
+        for family in range(families)
+        for slide in range(1 + family % 2)
+        for patch in range(2)
+        for transform in (0, 3)
+    ]
+    label, family, slide, x, y, transform = (list(column) for column in zip(*places, strict=True))
+    hardness = rng.normal(0, 1, families)
+    tables = []
+    for seed in range(SEEDS):
+        logits = rng.normal(0, noise, (len(label), len(classes))) + 1.5 * np.eye(len(classes))[label]
+        logits[np.arange(len(label)), label] += [hardness[int(name.split("/p")[1])] for name in family]
+        logarithms = scipy.special.log_softmax(logits, axis=1)
+        columns = {"seed": np.full(len(label), seed, np.int32), "sample": np.arange(len(label), dtype=np.int32)}
+        columns |= {"slide": slide, "family": family, "label": label, "transform": transform, "x": x, "y": y}
+        probabilities = np.exp(logarithms).astype(np.float32)
+        if len(classes) == 2:
+            columns["probability"] = probabilities[:, 1]
+        else:
+            columns["probabilities"] = list(probabilities)
+        columns["loss"] = -logarithms[np.arange(len(label)), label].astype(np.float32)
+        if fold:
+            columns["fold"] = np.asarray([int(name[-1]) for name in family], np.int32)
+        tables.append(pa.table(columns))
+    return pa.concat_tables(tables)
+
+
+def write_study(
+    folder,
+    change=lambda record: None,
+    classes=("D", "PD"),
+    history=None,
+    test="drawn",
+    folds="drawn",
+    validation=None,
+):
+    """Writes a study into a folder.
+
+    Args:
+        folder: to write into.
+        change: edits the record in place.
+        classes: names of the labels.
+        history: a table in place of the one drawn.
+        test: a table in place of the one drawn; None leaves it out. Those drawn are as an older version wrote them, without
+            slides and places.
+        folds: likewise.
+        validation: a table; None as in an older version.
+    """
+    rng = np.random.default_rng(0)
+    record = study_record(classes)
+    change(record)
+    (folder / "study.json").write_text(json.dumps(record), encoding="utf-8")
+    pyarrow.parquet.write_table(history_table(rng) if history is None else history, folder / "sessions.parquet")
+    for name, table in (("test", test), ("fold", folds), ("validation", validation)):
+        if table is not None:
+            table = prediction_table(rng, classes) if isinstance(table, str) else table
+            pyarrow.parquet.write_table(table, folder / f"{name}_predictions.parquet")
+    return folder
+
+
 @pytest.fixture
 def make_study(tmp_path):
-    """Writes a study into a folder: `make_study(change=..., classes=..., history=..., test=..., folds=...)`.
-
-    `change` edits the record in place; a table given replaces the one drawn; `test=None` leaves it out.
-    """
-
-    def make(change=lambda record: None, classes=("D", "PD"), history=None, test="drawn", folds="drawn"):
-        rng = np.random.default_rng(0)
-        record = study_record(classes)
-        change(record)
-        (tmp_path / "study.json").write_text(json.dumps(record), encoding="utf-8")
-        pyarrow.parquet.write_table(history_table(rng) if history is None else history, tmp_path / "sessions.parquet")
-        for name, table in (("test", test), ("fold", folds)):
-            if table is not None:
-                table = prediction_table(rng, classes) if isinstance(table, str) else table
-                pyarrow.parquet.write_table(table, tmp_path / f"{name}_predictions.parquet")
-        return tmp_path
-
-    return make
+    """`write_study` into a folder of the test's own."""
+    return functools.partial(write_study, tmp_path)
 
 
 def random_history(cells, seeds=3, epochs=4):

@@ -1,5 +1,4 @@
 import base64
-import html.parser
 import io
 import re
 
@@ -12,58 +11,27 @@ import pyarrow.parquet
 import pytest
 import sklearn.metrics
 
-from nbjax.analysis import family_interval, naive_interval
-from nbjax.analysis.selection import Cell
+from nbjax.analysis import family_interval
 from nbjax.errors import InputError
 from nbjax.report.page import write_report
-from nbjax.report.tables import cell_rows, varying
+from nbjax.report.tables import names_of_cells
+from tests.report.conftest import page_of, per_cent, scores_of
 
 
-class Page(html.parser.HTMLParser):
-    """Text of the page, rows of its tables by id, and every tag's attributes."""
-
-    def __init__(self, path):
-        super().__init__()
-        self.source = path.read_text(encoding="utf-8")
-        self.tables, self.tags, self.words = {}, [], []
-        self.table, self.hidden, self.cell = None, False, False
-        self.feed(self.source)
-        self.text = " ".join(" ".join(self.words).split())
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append((tag, dict(attributes)))
-        self.hidden = self.hidden or tag in ("style", "script")
-        if tag == "table":
-            self.table = self.tables.setdefault(dict(attributes).get("id"), [])
-        elif tag == "tr":
-            self.table.append([])
-        elif tag in ("td", "th"):
-            self.table[-1].append("")
-            self.cell = True
-
-    def handle_endtag(self, tag):
-        self.hidden = self.hidden and tag not in ("style", "script")
-        self.cell = self.cell and tag not in ("td", "th")
-
-    def handle_data(self, data):
-        if not self.hidden:
-            self.words.append(data)
-        if self.cell:
-            self.table[-1][-1] += data
-
-
-def page_of(folder):
-    return Page(write_report(folder))
-
-
-def per_cent(value):
-    return f"{100 * value:.1f} %"
+def bootstrap_of_samples(values, label, resamples=20_000):
+    """Percentiles of the mean when samples of each label are drawn again."""
+    rng = np.random.default_rng(1)
+    drawn = [
+        values[label == one][rng.integers(0, (label == one).sum(), (resamples, (label == one).sum()))] for one in (0, 1)
+    ]
+    return np.quantile(np.concatenate(drawn, axis=1).mean(axis=1), [0.025, 0.975])
 
 
 def test_cells_are_the_tables_own_numbers(make_study):
     folder = make_study()
     history = pyarrow.parquet.read_table(folder / "sessions.parquet").to_pylist()
-    rows = page_of(folder).tables["cells"][1:]
+    page = page_of(folder)
+    rows = page.tables["cells"][1:]
     assert [row[0] for row in rows] == ["0.001", "0.01"]
     for row, rate in zip(rows, (0.001, 0.01), strict=True):
         chosen = []
@@ -73,15 +41,20 @@ def test_cells_are_the_tables_own_numbers(make_study):
         losses = np.array([max(line["train_loss"], line["validation_loss"]) for line in chosen])
         accuracies = np.array([line["validation_accuracy"] for line in chosen])
         assert row[2:4] == ["4", "0"]
-        assert row[4] == f"{losses.mean():.3f} ± {losses.std(ddof=1):.3f}"
-        assert row[5:7] == [f"{np.median(losses):.3f}", f"{losses.min():.3f}"]
-        assert row[7] == f"{per_cent(accuracies.mean())} ± {per_cent(accuracies.std(ddof=1))}"
+        assert row[4].split("\n")[0] == f"{losses.mean():.3f} ± {losses.std(ddof=1):.3f}"
+        assert row[5].split("\n")[0] == f"{per_cent(accuracies.mean())} ± {per_cent(accuracies.std(ddof=1))}"
+        (statistics,) = (line for line in page.tables["statistics"] if line[0] == row[0])
+        values = [text.split("\n")[0] for text in statistics[2:]]
+        middle = np.sort(losses)[1:3].mean()
+        assert values == ["4", *(f"{one:.3f}" for one in (np.median(losses), middle, losses.min(), losses.std(ddof=1)))]
 
 
 def test_the_chosen_cell_alone_is_marked(make_study):
     page = page_of(make_study())
-    assert [attributes.get("class") for tag, attributes in page.tags if tag == "tr"].count("chosen") == 1
-    assert re.search(r'<tr class="chosen"><td>0.01</td>', page.source)
+    assert [attributes.get("class") for tag, attributes in page.tags if tag == "tr"].count(
+        "chosen"
+    ) == 2  # in two tables
+    assert re.search(r'<tr class="chosen"><td data-value="0.01">0.01</td>', page.source)
 
 
 def test_test_scores_equal_scikit_learns(make_study):
@@ -90,19 +63,20 @@ def test_test_scores_equal_scikit_learns(make_study):
     label, probability, losses = (table[name].to_numpy() for name in ("label", "probability", "loss"))
     predicted = (probability > 0.5).astype(int)
     page = page_of(folder)
-    scores = {name: test for name, test, _ in page.tables["test"][1:]}
-    per_seed = (label == predicted).reshape(4, 30)
+    scores = {name: estimate for name, (estimate, _) in scores_of(page).items()}
+    wider = {row[0]: row[1:] for row in page.tables["wider"][1:]}
+    per_seed = (label == predicted).reshape(4, 30).mean(axis=1)
     assert scores["accuracy"] == per_cent(sklearn.metrics.accuracy_score(label, predicted))
-    assert scores["standard deviation over sessions"] == per_cent(per_seed.mean(axis=1).std(ddof=1))
-    assert scores["loss"] == f"{losses.mean():.3f}"
+    assert wider["accuracy"][0] == f"{per_cent(per_seed.mean())} ± {per_cent(per_seed.std(ddof=1))}"
+    assert scores["loss, nats"] == f"{losses.mean():.3f}"
     assert scores["sensitivity (PD classified rightly)"] == per_cent(sklearn.metrics.recall_score(label, predicted))
     specificity = sklearn.metrics.recall_score(label, predicted, pos_label=0)
     assert scores["specificity (D classified rightly)"] == per_cent(specificity)
     areas = [sklearn.metrics.roc_auc_score(label[:30], row) for row in probability.reshape(4, 30)]
     assert scores["area under the ROC curve"] == f"{np.mean(areas):.3f}"
     confusion = sklearn.metrics.confusion_matrix(label, predicted, normalize="true")
-    assert [row[1:] for row in page.tables["confusion"][1:]] == [[per_cent(one) for one in row] for row in confusion]
-    assert (scores["families"], scores["samples"], scores["sessions"]) == ("5 + 5", "30", "4")
+    assert [row[2:] for row in page.tables["confusion"][1:]] == [[per_cent(one) for one in row] for row in confusion]
+    assert (scores["families"], scores["how many"], scores["sessions"]) == ("5 + 5", "30", "4")
 
 
 def test_intervals_in_the_answer_and_the_table(make_study):
@@ -111,12 +85,15 @@ def test_intervals_in_the_answer_and_the_table(make_study):
     label, probability = table["label"].to_numpy(), table["probability"].to_numpy()
     hits = ((probability > 0.5) == label).reshape(4, 30).mean(axis=0)
     interval = family_interval(hits, np.array(table["family"].to_pylist()[:30]), label[:30], fraction=True)
-    low, high = naive_interval(round(hits.sum()), 30)
     page = page_of(folder)
-    scores = {name: test for name, test, _ in page.tables["test"][1:]}
     ends = f"{per_cent(interval.low)} to {per_cent(interval.high)}"
-    assert scores["95 % interval, by family"] == ends
-    assert scores["as if samples were independent"] == f"{per_cent(low)} to {per_cent(high)}"
+    assert scores_of(page)["accuracy"][1] == ends
+    wider = {row[0]: row[1:] for row in page.tables["wider"][1:]}
+    assert wider["accuracy"][1] == ends
+    naive = [float(one.rstrip(" %")) / 100 for one in wider["accuracy"][3].split(" to ")]
+    np.testing.assert_allclose(naive, bootstrap_of_samples(hits, label[:30]), atol=0.02)
+    drawn = [float(one.rstrip(" %")) / 100 for one in wider["accuracy"][2].split(" to ")]
+    assert float(wider["accuracy"][4]) == pytest.approx((drawn[1] - drawn[0]) / (naive[1] - naive[0]), abs=0.06)
     assert f"{per_cent(hits.mean())} of the samples were classified rightly (95 % interval {ends}" in page.text
 
 
@@ -126,16 +103,18 @@ def test_dataset_and_partition_tables(make_study):
     assert len(page.tables["dataset"]) == 1 + 6
     assert "17 were rejected (too little tissue)" in page.text
     row = page.tables["partition"][1]
-    assert row[2:] == ["0.0712", "60.0 / 18.0 / 22.0(70.0 / 15.0 / 15.0)", "42.0 / 22.0 / 36.0(33.3 / 33.3 / 33.3)"]
+    assert row[2:] == ["0.0712", "60.0 / 18.0 / 22.0\n(70.0 / 15.0 / 15.0)", "42.0 / 22.0 / 36.0\n(33.3 / 33.3 / 33.3)"]
 
 
 def test_sections_stand_in_their_order(make_study):
     headings = re.findall("<h2>(.*?)</h2>", page_of(make_study()).source)
     assert headings == [
         "The dataset",
-        "The partition",
-        "The sessions",
-        "The test split",
+        "The leak audit",
+        "The results",
+        "The uncertainty",
+        "The best model",
+        "The limits",
         "What was random, phantom or pretrained",
         "How to reproduce it",
     ]
@@ -175,7 +154,8 @@ def test_no_interval_is_said_to_be_none(make_study):
     columns |= {"probability": [0.2, 0.6, 0.2, 0.7, 0.6, 0.8], "loss": [0.2, 0.9, 0.2, 0.4, 0.5, 0.2]}
     page = page_of(make_study(test=pa.table(columns), folds=None))
     assert "no interval: a label has one family only" in page.text
-    assert ["95 % interval, by family", "none", "–"] in page.tables["test"]
+    assert scores_of(page)["accuracy"][1] == "no interval"
+    assert {row[0]: row[2] for row in page.tables["wider"][1:]}["accuracy"] == "none"
 
 
 def test_unfinished_study(make_study):
@@ -192,10 +172,20 @@ def test_unfinished_study(make_study):
 
 
 def test_three_classes(make_study):
-    page = page_of(make_study(classes=("D", "PD", "UD")))
-    scores = {name: test for name, test, _ in page.tables["test"][1:]}
+    folder = make_study(classes=("D", "PD", "UD"))
+    page = page_of(folder)
+    scores = scores_of(page)
     assert {"D classified rightly", "PD classified rightly", "UD classified rightly"} <= set(scores)
-    assert scores["area under the ROC curve"] == "–"
+    table = pyarrow.parquet.read_table(folder / "test_predictions.parquet")
+    label = table["label"].to_numpy().reshape(4, 45)[0]
+    every = np.stack(table["probabilities"].to_pylist()).reshape(4, 45, 3)
+    every /= every.sum(axis=2, keepdims=True)  # scikit-learn wants sums of 1 to the last bit
+    areas = [sklearn.metrics.roc_auc_score(label, one, multi_class="ovr") for one in every]
+    assert scores["area under the ROC curve"][0] == f"{np.mean(areas):.3f}"
+    recalls = [sklearn.metrics.recall_score(label, one.argmax(axis=1), average=None) for one in every]
+    assert [scores[f"{name} classified rightly"][0] for name in ("D", "PD", "UD")] == [
+        per_cent(one) for one in np.mean(recalls, axis=0)
+    ]
     assert len(page.tables["confusion"]) == 4
 
 
@@ -231,9 +221,9 @@ def test_figures_lie_beside_with_their_numbers(make_study):
     page = page_of(folder)
     embedded = {base64.b64decode(found) for found in re.findall(r"base64,([\w+/=]+)", page.source)}
     files = sorted((folder / "figures").glob("*.png"))
-    assert [file.stem for file in files] == ["curves", "fold_families", "test_families"]
+    assert [file.stem for file in files] == ["confusion", "curves", "fold_families", "ranking", "test_families"]
     assert {file.read_bytes() for file in files} == embedded
-    assert all(PIL.Image.open(io.BytesIO(file.read_bytes())).width > 1000 for file in files)
+    assert all(PIL.Image.open(io.BytesIO(file.read_bytes())).width > 600 for file in files)
     history = pyarrow.parquet.read_table(folder / "sessions.parquet")
     at = [row for row in history.to_pylist() if row["learning_rate"] == 0.01 and row["epoch"] == 2]
     curves = pyarrow.csv.read_csv(folder / "figures" / "curves.csv").to_pylist()
@@ -248,7 +238,7 @@ def test_figures_lie_beside_with_their_numbers(make_study):
 
 def test_every_figure_says_how_many_sessions(make_study):
     captions = re.findall("<figcaption>(.*?)</figcaption>", page_of(make_study()).source)
-    assert len(captions) == 3
+    assert len(captions) == 5
     assert all("4 sessions" in caption for caption in captions)
 
 
@@ -325,7 +315,7 @@ def test_a_class_without_test_samples_has_no_share(make_study):
     folder = make_study(classes=("D", "PD", "UD"))
     table = pyarrow.parquet.read_table(folder / "test_predictions.parquet")
     page = page_of(make_study(classes=("D", "PD", "UD"), test=table.filter(pa.compute.less(table["label"], 2))))
-    assert page.tables["confusion"][3] == ["UD", "–", "–", "–"]
+    assert page.tables["confusion"][3] == ["UD", "0", "–", "–", "–"]
     assert ["UD classified rightly", "–"] in [row[:2] for row in page.tables["test"]]
 
 
@@ -357,15 +347,13 @@ def test_a_grid_over_strategies_and_backbones_names_them_in_every_row():
         {"backbone": "vgg16", "strategy": "unfreezing stages", "nonlinearities": 0, "unfrozen": 2, **common},
         {"backbone": "small_cnn", "strategy": "scratch", "nonlinearities": 0, "unfrozen": -1, **common},
     ]
-    cells = [Cell(one, 3, 0, 0.5, 0.1, 0.5, 0.4, 0.8, 0.1, 0.5) for one in values]
-    rows = cell_rows(cells, values[1])
-    assert [row["strategy"] for row in rows] == [
+    heads, rows = names_of_cells(values)
+    assert [head.text for head in heads] == ["backbone", "strategy", "learning rate", "batch size"]
+    assert [row[1].text for row in rows] == [
         "straightforward",
         "extension-2+unfreezing-3",
         "unfreezing-2-stages",
         "scratch",
     ]
-    assert [row["chosen"] for row in rows] == [False, True, False, False]
-    assert varying(rows, ("backbone", "strategy")) == ["backbone", "strategy"]
-    assert varying(rows[1:3], ("backbone", "strategy")) == ["strategy"]
-    assert varying(rows[:1], ("backbone", "strategy")) == []
+    assert [head.text for head in names_of_cells(values[1:3])[0]] == ["strategy", "learning rate", "batch size"]
+    assert [head.text for head in names_of_cells(values[:1])[0]] == ["learning rate", "batch size"]

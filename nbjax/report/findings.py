@@ -1,0 +1,222 @@
+"""What a study has found so far: everything that its report says, computed once, from its files alone."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pyarrow as pa
+
+from nbjax.analysis.cells import CellScores, describe_cells
+from nbjax.analysis.comparison import Improvement, compare_cells
+from nbjax.analysis.scores import Score, score_units
+from nbjax.analysis.selection import CELL
+from nbjax.analysis.units import LEVELS, Units, units_at
+from nbjax.analysis.winner import NestedChoice, expected_best, losses_by_cell, nested_choice
+from nbjax.errors import InputError
+from nbjax.report.calibrating import Calibration, calibrate
+from nbjax.report.reading import HISTORY_COLUMNS, PREDICTION_COLUMNS, read_history, read_predictions, read_record
+from nbjax.report.studies import read_study
+from nbjax.training.store import HISTORY, PROGRAMS
+
+# Enough for the three figures that are printed of an interval's end, and seconds for a report.
+RESAMPLES = 1000
+PLACES = ("slide", "x", "y")
+
+
+class Tested(NamedTuple):
+    """Predictions of the chosen cell on families that its sessions did not see.
+
+    Attributes:
+        table: a row a seed and sample.
+        units: at the level of the report's scores: patches, or samples where the table does not say which patch each is of.
+        scores: by level and metric.
+        sessions: that predicted.
+        folds: how many times they were trained anew; 1 for a test split.
+    """
+
+    table: pa.Table
+    units: Units
+    scores: dict[tuple[str, str], Score]
+    sessions: int
+    folds: int
+
+    def score(self, metric: str) -> Score:
+        """A metric at the level of the report."""
+        return self.scores[self.units.level, metric]
+
+
+class Winner(NamedTuple):
+    """What having picked the best of many is worth.
+
+    Attributes:
+        nested: cells chosen by half of the seeds and read on the other half; None with fewer than two cells or seeds.
+        reason: why there is none; empty where there is one.
+        place: of the chosen cell among those that competed; None where it has a session without a finite epoch.
+        expected: least selected loss to expect of n of the chosen cell's sessions, n = 1, 2, …; empty where `place` is None.
+    """
+
+    nested: NestedChoice | None
+    reason: str
+    place: int | None
+    expected: np.ndarray
+
+
+class Findings(NamedTuple):
+    """A study so far.
+
+    Attributes:
+        folder: the study's.
+        study: its record.
+        history: a row a session and epoch.
+        programs: how many it has; None where an older record does not say.
+        finished: how many of them are finished.
+        losses: of each cell, under the study's criterion.
+        accuracies: of each cell, at the epochs that the criterion chose.
+        chosen: which of them is the chosen one; None while there is none.
+        beats: by cell, how probably a session of the chosen cell beats one of it.
+        winner: None while no cell is chosen.
+        test: on the test split; None before that was looked at.
+        folds: with every family held out once; None where that was not done.
+        calibration: None without validation predictions.
+    """
+
+    folder: Path
+    study: dict[str, Any]
+    history: pa.Table
+    programs: int | None
+    finished: int | None
+    losses: list[CellScores]
+    accuracies: list[CellScores]
+    chosen: int | None
+    beats: dict[tuple[Any, ...], Improvement]
+    winner: Winner | None
+    test: Tested | None
+    folds: Tested | None
+    calibration: Calibration | None
+
+    @property
+    def sessions(self) -> int:
+        """Of all cells so far."""
+        return sum(cell.sessions for cell in self.losses)
+
+    @property
+    def classes(self) -> list[str]:
+        """Names of the labels, in their order."""
+        return list(self.study["dataset"]["classes"])
+
+
+def find(folder: str | Path) -> Findings:
+    """Reads a study's folder, finished or not, and computes what its report says.
+
+    Raises:
+        InputError: a file of the study is missing or damaged.
+    """
+    folder = Path(folder)
+    study = read_record(folder / "study.json")
+    history, programs, finished = _history(folder, study)
+    criterion, chosen = study["selection"]["criterion"], study["chosen"]
+    cells = describe_cells(history, [criterion], resamples=RESAMPLES)
+    losses, accuracies = ([cell for cell in cells if cell.quantity == name] for name in ("loss", "accuracy"))
+    place = None if chosen is None else _place(folder, losses, chosen)
+    # What an unfinished study's folder holds of predictions is another's: of the one that was there before.
+    read = {name: None if chosen is None else _tested(folder, name, study) for name in ("test", "fold")}
+    return Findings(
+        folder=folder,
+        study=study,
+        history=history,
+        programs=programs,
+        finished=finished,
+        losses=losses,
+        accuracies=accuracies,
+        chosen=place,
+        beats={} if chosen is None else _beats(history, criterion, chosen),
+        winner=None if chosen is None else _winner(history, criterion, chosen),
+        test=read["test"],
+        folds=read["fold"],
+        calibration=None
+        if read["test"] is None
+        else _calibration(folder, read["test"], len(study["dataset"]["classes"])),
+    )
+
+
+def _history(folder: Path, study: Mapping[str, Any]) -> tuple[pa.Table, int | None, int | None]:
+    """The rows there are, how many programs the study has, and how many are finished."""
+    names = study.get("programs")
+    if study["chosen"] is not None or not isinstance(names, list):
+        count = len(names) if isinstance(names, list) else None
+        return read_history(folder / "sessions.parquet"), count, count
+    if not any((folder / PROGRAMS / str(name) / HISTORY).is_file() for name in names):
+        return pa.table({name: pa.array([], pa.float64()) for name in HISTORY_COLUMNS}), len(names), 0
+    found = read_study(folder)
+    return found.history, found.programs, found.finished
+
+
+def _place(folder: Path, cells: Sequence[CellScores], chosen: Mapping[str, Any]) -> int:
+    for place, cell in enumerate(cells):
+        if all(cell.values[name] == chosen[name] for name in CELL):
+            return place
+    raise InputError(f"{folder / 'sessions.parquet'}: has no session of the chosen cell; run the study again.")
+
+
+def _beats(history: pa.Table, criterion: str, chosen: Mapping[str, Any]) -> dict[tuple[Any, ...], Improvement]:
+    return {tuple(cell[name] for name in CELL): one for cell, one in compare_cells(history, criterion, chosen)}
+
+
+def _winner(history: pa.Table, criterion: str, chosen: Mapping[str, Any]) -> Winner:
+    cells, losses = losses_by_cell(history, criterion)
+    keys = [tuple(cell[name] for name in CELL) for cell in cells]
+    key = tuple(chosen[name] for name in CELL)
+    place = keys.index(key) if key in keys else None
+    expected = np.zeros(0) if place is None else expected_best(losses[place])
+    if len(losses) < 2:
+        return Winner(None, "there was one cell, so that nothing was picked among cells", place, expected)
+    if losses.shape[1] < 2:
+        return Winner(None, "with one seed a cell, no seed is left to check the choice", place, expected)
+    return Winner(nested_choice(losses), "", place, expected)
+
+
+def _tested(folder: Path, name: str, study: Mapping[str, Any]) -> Tested | None:
+    path, classes = folder / f"{name}_predictions.parquet", len(study["dataset"]["classes"])
+    table = read_predictions(path, classes)
+    if table is None:
+        return None
+    try:
+        return tested(table, classes)
+    except InputError as error:
+        raise InputError(f"{path}: {error}") from error
+
+
+def tested(table: pa.Table, classes: int) -> Tested:
+    """Scores predictions at every level that their columns tell apart.
+
+    Args:
+        table: a row a seed and sample.
+        classes: how many there are.
+
+    Raises:
+        InputError: the seeds did not predict the same samples.
+    """
+    placed = set(PLACES) <= set(table.column_names)
+    # Families held out once are all of the dataset: its samples are many, and its patches say as much.
+    levels = (
+        [level for level in LEVELS if level != "sample" or "fold" not in table.column_names] if placed else ["sample"]
+    )
+    units = {level: units_at(table, level, classes) for level in levels}
+    scores = {
+        (level, score.metric): score for level in levels for score in score_units(units[level], resamples=RESAMPLES)
+    }
+    folds = len(table["fold"].unique()) if "fold" in table.column_names else 1
+    level = "patch" if placed else "sample"
+    return Tested(table, units[level], scores, len(units[level].seeds), folds)
+
+
+def _calibration(folder: Path, test: Tested, classes: int) -> Calibration | None:
+    path = folder / "validation_predictions.parquet"
+    validation = read_predictions(path, classes)
+    if validation is None:
+        return None
+    missing = [name for name in PREDICTION_COLUMNS if name not in validation.column_names]
+    if missing or set(validation["seed"].to_pylist()) != set(test.table["seed"].to_pylist()):
+        raise InputError(f"{path}: is not of the sessions that predicted the test split; run the study again.")
+    return calibrate(validation, test.table, test.units.level, classes)

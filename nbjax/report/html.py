@@ -1,0 +1,46 @@
+"""Pages from templates, each one file that needs no other: styles, scripts and pictures lie in it."""
+
+import base64
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import markupsafe
+import pyarrow.csv
+
+from nbjax.files import replacing
+from nbjax.report.drawing import Drawn
+
+HERE = Path(__file__).parent
+
+
+def render(template: str, context: Mapping[str, Any]) -> str:
+    """A page of one of this folder's templates; `css` and `js` are added to what it is given.
+
+    Whatever stands in the context is shown as text and never run.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    environment.filters["tied"] = tied
+    shared = {name: markupsafe.Markup((HERE / f"page.{name}").read_text(encoding="utf-8")) for name in ("css", "js")}
+    return environment.get_template(template).render(**shared, **context)
+
+
+def tied(sentence: str) -> str:
+    """Ties a number to its per cent sign and a mean to its spread, so that no line breaks between them."""
+    return sentence.replace(" %", "\u00a0%").replace(" ± ", "\u00a0±\u00a0")
+
+
+def save(drawn: Drawn, stem: Path) -> str:
+    """Writes a figure's PNG and its numbers as CSV, and returns the PNG as base64 text for a page."""
+    file = io.BytesIO()
+    drawn.figure.savefig(file, format="png", facecolor="white", metadata={"Software": None})
+    with replacing(stem.with_suffix(".png")) as temporary:
+        temporary.write_bytes(file.getvalue())
+    if drawn.numbers is not None:
+        with replacing(stem.with_suffix(".csv")) as temporary:
+            pyarrow.csv.write_csv(drawn.numbers, temporary)
+    return base64.b64encode(file.getvalue()).decode()

@@ -1,0 +1,86 @@
+"""What a study cannot say: each limit follows from its own numbers."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from nbjax.report.findings import Findings
+from nbjax.report.grid import percent, three
+from nbjax.report.words import FEW_FAMILIES, counted
+
+FEW_SESSIONS = 5
+
+
+def limits(found: Findings) -> list[str]:
+    """A sentence or two each, the gravest first."""
+    return [*_slides(found), *_partition(found), *_search(found)]
+
+
+def _slides(found: Findings) -> list[str]:
+    dataset = found.study["dataset"]
+    if dataset["phantom"]:
+        return ["The slides are drawn by a program: whatever this report says of them says nothing of any tissue."]
+    said = [
+        "All intervals are for families like these. How slides of another laboratory, stain or scanner would be classified, "
+        "nothing here tells."
+    ]
+    if dataset["slides"] == dataset["families"]:
+        said.append(
+            f"Every one of the {sum(dataset['slides'].values())} slides counts as a family of its own. Where a patient has several "
+            "slides, put them into one folder, or the same patient may lie in two splits."
+        )
+    return said
+
+
+def _partition(found: Findings) -> list[str]:
+    counts, test, folds = found.study["dataset"]["counts"], found.test, found.folds
+    said = []
+    validation = [row["families"] for row in counts.get("validation", {}).values()]
+    if validation and min(validation) < FEW_FAMILIES:
+        said.append(
+            f"Epochs and cell were chosen by a validation split of {' + '.join(map(str, validation))} families: with others another cell "
+            "may have been chosen."
+        )
+    if test is None:
+        return said
+    if folds is None:
+        said.append(
+            f"There is one partition, and with it one test split of {sum(test.score('accuracy').families)} families. {_no_folds(found.study)}"
+        )
+        return said
+    one, other = (result.score("accuracy").estimate for result in (test, folds))
+    assert one is not None
+    assert other is not None
+    said.append(
+        f"There is one partition, with one test split of {sum(test.score('accuracy').families)} families: it gives {percent(one)}, and "
+        f"holding out every family once {percent(other)}. Other test families would give another number. Holding out is not free of "
+        "choice either: all families took part in choosing the learning rate and the number of epochs."
+    )
+    return said
+
+
+def _no_folds(study: Mapping[str, Any]) -> str:
+    strategy = study["strategy"]
+    if strategy == "scratch" or "unfreezing" in strategy:
+        return f"Families were not held out in turn, since {strategy} trains more than a head and each fold would cost a study."
+    return "Families were not held out in turn."
+
+
+def _search(found: Findings) -> list[str]:
+    said = []
+    winner = found.winner
+    if winner is not None and winner.nested is not None:
+        said.append(
+            f"{winner.nested.cells} cells were compared, so that the chosen cell's selected loss is too low by about "
+            f"{three(max(winner.nested.optimism, 0.0))} for its luck with seeds. The test split had no part in that choice."
+        )
+    fewest = min((cell.sessions for cell in found.losses), default=0)
+    if 0 < fewest < FEW_SESSIONS:
+        said.append(
+            f"Cells have as few as {counted(fewest, 'session')}: their standard deviations and intervals are themselves uncertain."
+        )
+    if found.programs is not None and found.finished != found.programs:
+        said.append(
+            f"The study is not finished: {found.programs - (found.finished or 0)} of {counted(found.programs, 'program')} are missing, "
+            "and what is missing may be better than what is here."
+        )
+    return said

@@ -1,0 +1,222 @@
+"""Every number of the page, computed again from the Parquet files by other means."""
+
+import collections
+import itertools
+import re
+import shutil
+
+import numpy as np
+import pyarrow.parquet
+import pytest
+import scipy.optimize
+import scipy.special
+import sklearn.metrics
+
+from nbjax.analysis import family_interval, jackknife_interval
+from tests.report.conftest import page_of, per_cent, placed_predictions, scores_of, write_study
+
+CELL = ("learning_rate", "batch_size")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory):
+    """A study's folder with every file that a study writes now."""
+    rng = np.random.default_rng(3)
+    names = ("test", "folds", "validation")
+    tables = {name: placed_predictions(rng, ("D", "PD"), fold=name == "folds") for name in names}
+    return write_study(tmp_path_factory.mktemp("study"), lambda record: record["dataset"].update(audit={}), **tables)
+
+
+@pytest.fixture(scope="module")
+def page(study):
+    """Its report."""
+    return page_of(study)
+
+
+def rows_of(folder, name):
+    return pyarrow.parquet.read_table(folder / f"{name}.parquet").to_pylist()
+
+
+def selected(folder):
+    """Selected loss of each session, by cell and seed: the criterion's least, epoch by epoch."""
+    losses = collections.defaultdict(dict)
+    for row in rows_of(folder, "sessions"):
+        cell, seed = tuple(row[name] for name in CELL), row["seed"]
+        value = max(row["train_loss"], row["validation_loss"])
+        losses[cell][seed] = min(value, losses[cell].get(seed, np.inf))
+    return losses
+
+
+def units(folder, name, key):
+    """Labels, families and probabilities of class 1 `[seeds, units]`: means over samples, then over patches."""
+    patches = collections.defaultdict(list)
+    for row in rows_of(folder, name):
+        patches[row["seed"], row["slide"], row["x"], row["y"], row["family"], row["label"]].append(row["probability"])
+    above = collections.defaultdict(list)
+    for (seed, slide, x, y, family, label), values in patches.items():
+        place = {"patch": (slide, x, y), "slide": (slide,), "family": (family,)}[key]
+        above[seed, label, family, place].append(np.mean(values))
+    places = sorted({place[1:] for place in above})
+    seeds = sorted({place[0] for place in above})
+    values = np.array([[np.mean(above[seed, *place]) for place in places] for seed in seeds])
+    return np.array([place[0] for place in places]), np.array([place[1] for place in places]), values
+
+
+def calibration_error(labels, probability, bins=15):
+    confidence, right = np.maximum(probability, 1 - probability), (probability > 0.5) == labels
+    total = 0.0
+    for low in np.arange(bins) / bins:
+        here = (confidence > low) & (confidence <= low + 1 / bins + 1e-12)
+        total += abs(right[here].sum() - confidence[here].sum())
+    return total / len(labels)
+
+
+SCORES = {
+    "accuracy": lambda y, p: sklearn.metrics.accuracy_score(y, p > 0.5),
+    "balanced accuracy": lambda y, p: sklearn.metrics.balanced_accuracy_score(y, p > 0.5),
+    "area under the ROC curve": sklearn.metrics.roc_auc_score,
+    "average precision (PD)": sklearn.metrics.average_precision_score,
+    "sensitivity (PD classified rightly)": lambda y, p: sklearn.metrics.recall_score(y, p > 0.5),
+    "specificity (D classified rightly)": lambda y, p: sklearn.metrics.recall_score(y, p > 0.5, pos_label=0),
+    "F1 (PD)": lambda y, p: sklearn.metrics.f1_score(y, p > 0.5),
+    "Brier score": sklearn.metrics.brier_score_loss,
+    "expected calibration error": calibration_error,
+    "loss, nats": sklearn.metrics.log_loss,
+}
+SHARES = {"accuracy", "balanced accuracy", "expected calibration error"}
+
+
+def text_of(name, value):
+    return per_cent(value) if name in SHARES or "classified" in name else f"{value:.3f}"
+
+
+def test_every_score_at_every_level(study, page):
+    columns = {1: ("test_predictions", "patch"), 2: ("test_predictions", "slide"), 3: ("test_predictions", "family")}
+    columns[4] = ("fold_predictions", "patch")
+    assert page.tables["test"][0][1:] == [
+        "test patches",
+        "test slides",
+        "test families",
+        "patches of every family, each held out once",
+    ]
+    for column, (name, level) in columns.items():
+        labels, families, values = units(study, name, level)
+        shown = scores_of(page, column)
+        assert shown["how many"][0] == str(len(labels))
+        assert shown["families"][0] == "5 + 5"
+        for metric, score in SCORES.items():
+            found = [score(labels, one) for one in values]
+            assert shown[metric][0] == text_of(metric, np.mean(found)), (metric, level)
+        hits = ((values > 0.5) == labels).mean(axis=0)
+        interval = family_interval(hits, families, labels, fraction=True)
+        assert shown["accuracy"][1] == f"{per_cent(interval.low)} to {per_cent(interval.high)}"
+
+
+def test_an_interval_of_an_area_leaves_out_one_family_at_a_time(study, page):
+    labels, families, values = units(study, "test_predictions", "patch")
+    names = sorted(set(zip(labels.tolist(), families.tolist(), strict=True)))
+    rest = [families != family for _, family in names]
+    left_out = [np.mean([sklearn.metrics.roc_auc_score(labels[rows], one[rows]) for one in values]) for rows in rest]
+    sizes = np.array([(~rows).sum() for rows in rest])
+    estimate = np.mean([sklearn.metrics.roc_auc_score(labels, one) for one in values])
+    interval = jackknife_interval(
+        estimate, np.array(left_out), np.array([label for label, _ in names]), sizes, fraction=True
+    )
+    shown = scores_of(page)["area under the ROC curve"]
+    assert shown == (f"{estimate:.3f}", f"{interval.low:.3f} to {interval.high:.3f}")
+
+
+def test_all_scores_repeat_the_table_of_test_scores(page):
+    rows = {(row[0], row[1], row[2]): row[4].split(" ± ")[0] for row in page.tables["scores"][1:]}
+    for column, level in ((1, "patch"), (2, "slide"), (3, "family")):
+        for metric in SCORES:
+            assert rows["test split", level, metric.split(" (")[0]] == scores_of(page, column)[metric][0]
+    assert {row[1] for row in page.tables["scores"][1:] if row[0] == "held out once"} == {"patch", "slide", "family"}
+
+
+def test_how_often_the_chosen_cell_is_better(study, page):
+    losses = selected(study)
+    pairs = list(itertools.product(losses[0.01, 8].values(), losses[0.001, 8].values()))
+    better = np.mean([1.0 if mine < other else 0.5 if mine == other else 0.0 for mine, other in pairs])
+    rows = {row[0]: row[-1] for row in page.tables["cells"][1:]}
+    assert rows["0.001"].split("\n")[0] == per_cent(better)
+    assert rows["0.01"] == "chosen"
+
+
+def test_what_the_best_of_many_is_worth(study, page):
+    losses = selected(study)
+    cells = sorted(losses)
+    table = np.array([[losses[cell][seed] for seed in range(4)] for cell in cells])
+    apparent, honest, winners = [], [], []
+    for reporting in itertools.combinations(range(4), 2):
+        choosing = [seed for seed in range(4) if seed not in reporting]
+        winner = table[:, choosing].mean(axis=1).argmin()
+        winners.append(winner)
+        apparent.append(table[winner, choosing].mean())
+        honest.append(table[winner, list(reporting)].mean())
+    assert [row[1] for row in page.tables["winner"][1:]] == [
+        f"{table.min():.3f}",
+        f"{np.mean(apparent):.3f}",
+        f"{np.mean(honest):.3f} ± {np.std(honest, ddof=1):.3f}",
+        f"{np.mean(honest) - np.mean(apparent):+.3f}",
+        per_cent(np.mean(np.array(winners) == cells.index((0.01, 8)))),
+    ]
+    mine = list(losses[0.01, 8].values())
+    expected = [np.mean([min(drawn) for drawn in itertools.product(mine, repeat=n)]) for n in (1, 2, 3, 4)]
+    assert page.tables["expected"] == [
+        ["best of", "1", "2", "3", "4"],
+        ["expected loss", *(f"{x:.3f}" for x in expected)],
+    ]
+
+
+def test_confusion(study, page):
+    labels, _, values = units(study, "test_predictions", "patch")
+    shares = np.mean([sklearn.metrics.confusion_matrix(labels, one > 0.5, normalize="true") for one in values], axis=0)
+    assert page.tables["confusion"][1:] == [
+        [name, str((labels == place).sum()), *(per_cent(share) for share in shares[place])]
+        for place, name in enumerate(("D", "PD"))
+    ]
+
+
+def test_temperatures_come_from_validation_alone(study, page):
+    def logits_and_labels(name):
+        rows = sorted(rows_of(study, name), key=lambda row: (row["seed"], row["sample"]))
+        logits = scipy.special.logit(np.array([row["probability"] for row in rows], np.float64)).reshape(4, -1)
+        return logits, np.array([row["label"] for row in rows]).reshape(4, -1)
+
+    validation, test = logits_and_labels("validation_predictions"), logits_and_labels("test_predictions")
+    temperatures, errors = [], []
+    labels, _, _ = units(study, "test_predictions", "patch")
+    for logits, label, unseen in zip(*validation, test[0], strict=True):
+        found = scipy.optimize.minimize_scalar(
+            lambda t, z=logits, y=label: sklearn.metrics.log_loss(y, scipy.special.expit(z / t)), bounds=(0.05, 20)
+        )
+        temperatures.append(found.x)
+        # Samples of one patch stand side by side, its two transforms.
+        scaled = scipy.special.expit(unseen / found.x).reshape(-1, 2).mean(axis=1)
+        errors.append(calibration_error(labels, scaled))
+    text = f"{np.mean(temperatures):.2f} ± {np.std(temperatures, ddof=1):.2f} over 4 sessions"
+    assert text in page.text
+    row = page.tables["temperature"][2]
+    assert row[0] == "expected calibration error"
+    assert row[1].split(" ± ")[0] == scores_of(page)["expected calibration error"][0]
+    assert float(row[2].split(" %")[0]) == pytest.approx(100 * np.mean(errors), abs=0.06)
+    assert page.tables["temperature"][1][1].split(" ± ")[0] == scores_of(page)["loss, nats"][0]
+
+
+def test_the_test_split_does_not_change_temperatures(study, page, tmp_path):
+    def temperature(page):
+        return re.search(r"validation samples is ([\d.]+ ± [\d.]+)", page.text).group(1)
+
+    shutil.copytree(study, tmp_path / "study")
+    other = placed_predictions(np.random.default_rng(9), ("D", "PD"))
+    pyarrow.parquet.write_table(other, tmp_path / "study" / "test_predictions.parquet")
+    assert temperature(page_of(tmp_path / "study")) == temperature(page)
+
+
+def test_numbers_sort_by_what_they_are(page):
+    values = [
+        float(attributes["data-value"]) for tag, attributes in page.tags if "data-value" in attributes and tag == "td"
+    ]
+    assert len(values) > 100
+    assert np.isfinite(values).all()
