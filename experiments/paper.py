@@ -6,10 +6,11 @@
 
 Each job is what its own script runs, into a folder of its own below --out; all share the slides and the feature banks. The
 small size takes what the packages carry (EfficientNet-lite0's weights, a phantom where no slides are given); the paper's
-size needs torchvision's weights, see `experiments.convert_weights`. The same command goes on from what is finished, and
-writes the report of what is there after every job.
+size needs torchvision's weights, see `experiments.convert_weights`. The same command goes on from what is finished;
+the report shows what is there, also of earlier calls with other --jobs.
 """
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
@@ -44,8 +45,7 @@ def main() -> None:
     for job in wanted:
         print(f"\n== {job}")
         _keep(out / "answers" / f"{job}.txt", runs[job]())
-        report = write_paper(out)
-    print(f"\nreport: {report}")
+    print(f"\nreport: {write_paper(out)}")
 
 
 def _jobs(out: Path, slides: str | None, size: str) -> dict[str, Callable[[], list[str]]]:
@@ -89,7 +89,7 @@ def _jobs(out: Path, slides: str | None, size: str) -> dict[str, Callable[[], li
 
     return {
         "partition": one_partition,
-        **{name: lambda name=name: one_study(name) for name in STUDIES},
+        **{name: functools.partial(one_study, name) for name in STUDIES},
         "leakage": lambda: leaks("leakage"),
         "leakage_frozen": lambda: leaks("leakage_frozen"),
         "partitions": over_partitions,

@@ -16,10 +16,9 @@ from nbjax.errors import InputError
 from nbjax.files import replacing
 from nbjax.models import load_headless
 from nbjax.progress import bar
-from nbjax.report import words
 from nbjax.report.baseline_figures import Scored, baseline_accuracies
 from nbjax.report.reading import read_predictions, read_record
-from nbjax.report.tables import interval, percent
+from nbjax.report.tables import percent
 from nbjax.samples.reading import Dataset, columns, open_dataset
 from nbjax.samples.texture import check_installed
 from nbjax.training import descriptors
@@ -176,7 +175,7 @@ def _write(folder: Path, study: Mapping[str, Any], rows: list[Row]) -> None:
     with replacing(folder / "baselines.md") as temporary:
         temporary.write_text(
             _markdown(
-                rows, f"{first.samples} test samples of {families} families; guessing: {percent(words.chance(first))}"
+                rows, f"{first.samples} test samples of {families} families; guessing: {percent(_chance(first))}"
             ),
             encoding="utf-8",
         )
@@ -191,9 +190,14 @@ def _write(folder: Path, study: Mapping[str, Any], rows: list[Row]) -> None:
     ]
     every = " + ".join(str(count) for count in study["dataset"]["families"].values())
     title = f"{study['name']}: {families} families in the test split, {every} in all"
-    figure = baseline_accuracies(scored, words.chance(first), title)
+    figure = baseline_accuracies(scored, _chance(first), title)
     with replacing(folder / "figures" / "baselines.png") as temporary:
         figure.savefig(temporary, format="png", facecolor="white", metadata={"Software": None})
+
+
+def _chance(result: TestResult) -> float:
+    """Accuracy of always answering the most frequent label."""
+    return float(result.confusion.sum(axis=1).max() / result.confusion.sum())
 
 
 def _numbers(row: Row) -> dict[str, Any]:
@@ -236,4 +240,5 @@ def _scores(result: TestResult | None) -> list[str]:
     accuracy = percent(result.accuracy.estimate)
     accuracy += "" if result.accuracy_std is None else f" ± {percent(result.accuracy_std)}"
     auc = "–" if result.roc_auc is None else f"{result.roc_auc:.3f}"
-    return [accuracy, interval(result.accuracy, percent), auc]
+    low, high = result.accuracy.low, result.accuracy.high
+    return [accuracy, "none" if low is None else f"{percent(low)} to {percent(high)}", auc]

@@ -149,7 +149,9 @@ def _history(folder: Path, study: Mapping[str, Any]) -> tuple[pa.Table, int | No
     if not any((folder / PROGRAMS / str(name) / HISTORY).is_file() for name in names):
         return pa.table({name: pa.array([], pa.float64()) for name in HISTORY_COLUMNS}), len(names), 0
     found = read_study(folder)
-    return found.history, found.programs, found.finished
+    assert found.progress is not None
+    done, count = found.progress
+    return found.history, count, done
 
 
 def _place(folder: Path, cells: Sequence[CellScores], chosen: Mapping[str, Any]) -> int:

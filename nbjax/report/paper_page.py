@@ -10,12 +10,11 @@ from typing import Any, NamedTuple
 import jinja2
 import markupsafe
 
-from nbjax.analysis.metrics import score_test
 from nbjax.errors import InputError
 from nbjax.files import replacing
 from nbjax.report import words
+from nbjax.report.findings import find
 from nbjax.report.paper import make, write
-from nbjax.report.reading import read_predictions, read_record
 from nbjax.report.studies import Pooled, pool, read_study
 from nbjax.report.table_text import Table
 
@@ -166,11 +165,7 @@ def _answer_of(folder: Path) -> list[str]:
     """The sentences that begin a study's own report; none where it is not finished."""
     if not (folder / "test_predictions.parquet").is_file():
         return []
-    record = read_record(folder / "study.json")
-    classes = len(record["dataset"]["classes"])
-    tables = [read_predictions(folder / f"{name}_predictions.parquet", classes) for name in ("test", "fold")]
-    test, folds = (None if table is None else score_test(table, classes) for table in tables)
-    return words.answer(record, test, folds)
+    return words.answer(find(folder))
 
 
 def _of_experiments(out: Path) -> list[Section]:
@@ -249,11 +244,9 @@ _SESSION = ["backbone", "strategy", "nonlinearities", "unfrozen", "learning_rate
 
 
 def _cautions(pooled: Pooled | None) -> list[str]:
-    found = words.cautions(pooled.studies[0].record, [], None) if pooled else []
-    unfinished = [study for study in pooled.studies if study.finished < study.programs] if pooled else []
-    return found + [
-        f"{study.folder.name} is unfinished: {study.finished} of {study.programs} programs." for study in unfinished
-    ]
+    found = words.cautions(find(pooled.studies[0].folder)) if pooled else []
+    progress = {study.folder.name: study.progress for study in pooled.studies if study.progress} if pooled else {}
+    return found + [f"{name} is unfinished: {of[0]} of {of[1]} programs." for name, of in progress.items()]
 
 
 def _commands(out: Path) -> list[tuple[str, str]]:

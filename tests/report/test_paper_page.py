@@ -36,7 +36,7 @@ def folder(make_study, tmp_path):
     """One study of two programs, one of them finished; a partition compared; leakage's figure."""
     names = ["a", "b"]
     config = {"momentum": 0.9, "folds": 5}
-    make_study(lambda record: record.update(programs=names, config=config), test=None, folds=None)
+    make_study(lambda record: record.update(programs=names, config=config, chosen=None), test=None, folds=None)
     study = tmp_path / "straightforward"
     (study / "programs" / "a").mkdir(parents=True)
     (tmp_path / "study.json").rename(study / "study.json")
