@@ -4,7 +4,7 @@
     python -m experiments.study --config=configs/extension.py
     python -m experiments.figures --studies=results/extension-small --out=results/figures
 
-Small: the small phantom, one backbone, every second k, two cells of five sessions each.
+Small: the small phantom, one backbone, every second k, two cells of five sessions each. Its time and result have not been measured.
 
 Paper: four backbones, seven k, 16 cells of ten sessions each: 4,480 sessions, torchvision's weights, which
 `python -m experiments.convert_weights` stores first. It was not run. The paper's best losses go from 0.278 (Inception v3, k =

@@ -4,7 +4,7 @@
     python -m experiments.study --config=configs/unfreezing.py
     python -m experiments.figures --studies=results/unfreezing-small --out=results/figures
 
-Small: the small phantom, one backbone, k = 0 to 3, one cell of three sessions each.
+Small: the small phantom, one backbone, k = 0 to 3, one cell of three sessions each. Its time and result have not been measured.
 
 Paper: four backbones, eleven k, 16 cells of ten sessions each: 7,040 sessions, torchvision's weights, which
 `python -m experiments.convert_weights` stores first. It was not run. The paper's best losses go from 0.282 (VGG-19, k = 6) to
