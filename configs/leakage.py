@@ -4,7 +4,7 @@ python -m experiments.leakage --config=configs/leakage.py --slides=FOLDER --out=
 python -m experiments.leakage --size=small
 
 In paper size: ten sessions of a hundred epochs an experiment, on all eight transforms and a fresh crop of 224 pixels each
-time. That is for an accelerator. On two cores, without transforms and on the middle 80 pixels of each patch:
+time, which takes days on two cores. There, without transforms and on the middle 80 pixels of each patch:
 
 python -m experiments.leakage --set=dataset.transforms=0 --set=fidelity.crop=centre --set=input_size=80 \
     --set=learning_rates=5e-3 --set=batch_sizes=8 --set=epochs=20 --set=seeds=4
