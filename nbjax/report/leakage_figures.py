@@ -43,17 +43,8 @@ def loss_curves(curves: Mapping[str, Curves], title: str = "") -> Figure:
             axis.annotate(name[0], end, shift, textcoords="offset points", color=colour, va="center", weight="bold")
     sessions = len(next(iter(curves.values())).test)
     right.axhline(np.log(2), color=BLACK, linewidth=1)
-    right.annotate(
-        "guessing, 0.693",
-        (0.02, np.log(2)),
-        (0, -3),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        va="top",
-        fontsize=8,
-    )
     left.set(ylabel="cross-entropy, nats", title="training (dotted), validation (solid)")
-    right.set(title="test, independent in all experiments")
+    right.set(title="test, never shared (line: guessing)")
     right.tick_params(labelleft=False)
     for axis in (left, right):
         axis.set_xlabel("epoch (0: before training)")
