@@ -2,6 +2,11 @@
 
 python -m experiments.leakage --config=configs/leakage_frozen.py --slides=FOLDER --out=results/leakage_frozen
 python -m experiments.leakage --config=configs/leakage_frozen.py --size=small
+
+Expected in small size, ten sessions each on the small phantom, a minute of processor time: gaps between validation and
+training loss of 0.297 (95 % interval 0.288 to 0.306), 0.263 (0.258 to 0.269) and 0.152 (0.147 to 0.156) in experiments 1,
+2 and 3, while the test loss of 3 is 0.452 (0.443 to 0.460), the greatest of the three. A frozen backbone learns something
+that holds for the test split: its loss stays below that of the untrained network, unlike the small network's.
 """
 
 import dataclasses

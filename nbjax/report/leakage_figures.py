@@ -32,25 +32,19 @@ def loss_curves(curves: Mapping[str, Curves], title: str = "") -> Figure:
     """
     figure, (left, right) = new_figure(8.4, 4.2, 2)
     right.sharey(left)
-    for leak, of_one in curves.items():
-        colour, _ = STYLES[leak]
+    for place, (leak, of_one) in enumerate(curves.items()):
+        colour, name = STYLES[leak]
         _band(left, of_one.train, colour, ":")
-        _band(left, of_one.validation, colour, "-", leak)
-        _band(right, of_one.test, colour, "--", leak)
+        _band(left, of_one.validation, colour, "-")
+        _band(right, of_one.test, colour, "--")
+        for axis, values in ((left, of_one.validation), (right, of_one.test)):
+            # The number tells the lines apart without colour; each has a place of its own, for lines that end together.
+            end, shift = (values.shape[1] - 1, values[:, -1].mean()), (4 + 9 * place, 0)
+            axis.annotate(name[0], end, shift, textcoords="offset points", color=colour, va="center", weight="bold")
     sessions = len(next(iter(curves.values())).test)
     right.axhline(np.log(2), color=BLACK, linewidth=1)
-    right.annotate(
-        "guessing, 0.693",
-        (0.98, np.log(2)),
-        (0, -3),
-        xycoords=("axes fraction", "data"),
-        textcoords="offset points",
-        ha="right",
-        va="top",
-        fontsize=8,
-    )
     left.set(ylabel="cross-entropy, nats", title="training (dotted), validation (solid)")
-    right.set(title="test, independent in all experiments")
+    right.set(title="test, never shared (line: guessing)")
     right.tick_params(labelleft=False)
     for axis in (left, right):
         axis.set_xlabel("epoch (0: before training)")
@@ -63,22 +57,11 @@ def loss_curves(curves: Mapping[str, Curves], title: str = "") -> Figure:
     return figure
 
 
-def _band(axis: Axes, values: np.ndarray, colour: str, dash: str, leak: str | None = None) -> None:
+def _band(axis: Axes, values: np.ndarray, colour: str, dash: str) -> None:
     mean, spread = values.mean(axis=0), values.std(axis=0, ddof=1) if len(values) > 1 else 0 * values[0]
     epochs = np.arange(len(mean))
     axis.plot(epochs, mean, dash, color=colour, linewidth=2)
     axis.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.18, linewidth=0)
-    if leak is not None:
-        # The number tells the lines apart without colour.
-        axis.annotate(
-            STYLES[leak][1][0],
-            (epochs[-1], mean[-1]),
-            (4, 0),
-            textcoords="offset points",
-            color=colour,
-            va="center",
-            fontweight="bold",
-        )
 
 
 def loss_numbers(curves: Mapping[str, Curves]) -> pa.Table:

@@ -51,8 +51,5 @@ def _mean(value: Mean) -> str:
 
 
 def _test(value: Mean) -> str:
-    return f"p {_p(value.p)} [{_p(value.p_ranks)}], d = {value.effect:.1f}"
-
-
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+    p = "< 0.001" if value.p < 0.001 else f"= {value.p:.3f}"
+    return f"p {p} [{value.p_ranks:.3f}], d = {value.effect:.1f}"
