@@ -69,7 +69,7 @@ def _dataset(found: Findings) -> dict[str, Any]:
     audit = dataset.get("audit", {})
     return {
         "study": study,
-        "classes": " and ".join(dataset["classes"]),
+        "kicker": words.kicker(found),
         "answer": words.answer(found),
         "cautions": words.cautions(found),
         "slides": sum(dataset["slides"].values()),

@@ -43,7 +43,8 @@ def answer(found: Findings) -> list[str]:
         f"in {sum(row['patches'] for row in train)} patches of {sum(row['families'] for row in train)} families of {kind}."
     ]
     if test is None:
-        return [*sentences, "The study is not finished: nothing was classified yet."]
+        so_far = f" ({found.finished} of {counted(found.programs, 'program')})" if found.programs is not None else ""
+        return [*sentences, f"The study is not finished{so_far}: nothing was classified yet."]
     accuracy, units = test.score("accuracy"), LEVELS[test.units.level]
     spread = "" if accuracy.std is None else f", standard deviation {percent(accuracy.std)}"
     sentences.append(
@@ -59,6 +60,13 @@ def answer(found: Findings) -> list[str]:
             f"{percent(whole.estimate)} were classified rightly ({_interval(whole)})."
         )
     return sentences
+
+
+def kicker(found: Findings) -> str:
+    """What the study is about, in a line; its strategies, while none of them is chosen."""
+    study = found.study
+    names = study.get("config", {}).get("strategies", []) if study["chosen"] is None else []
+    return " · ".join([" and ".join(found.classes), study["backbone"]["name"], ", ".join(names) or study["strategy"]])
 
 
 def _trained(strategy: str) -> str:

@@ -33,6 +33,7 @@ def test_what_is_finished_is_shown(running):
     assert "So far 4 sessions in 1 cell of the grid. 1 of the study's 2 programs are finished." in page.text
     assert [row[:3] for row in page.tables["cells"][1:]] == [["0.001", "8", "4"]]
     assert "1 of 2 programs are missing" in page.text
+    assert "The study is not finished (1 of 2 programs)" in page.text
 
 
 def test_nothing_of_an_earlier_study_is_shown(running):
@@ -40,7 +41,7 @@ def test_nothing_of_an_earlier_study_is_shown(running):
     assert "nothing was classified yet" in page.text
     assert "test" not in page.tables
     assert "winner" not in page.tables
-    assert page.tables["cells"][1][-1] == "–"
+    assert "the chosen cell is better" not in page.tables["cells"][0]
 
 
 def test_before_the_first_program_is_finished(running):
