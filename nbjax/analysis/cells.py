@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
-from nbjax.analysis.selection import ACCURACY_CRITERION, CELL, CRITERIA, Session, select_epochs
+from nbjax.analysis.selection import ACCURACY_CRITERION, CELL, CRITERIA, Session, sessions_by_cell
 from nbjax.analysis.uncertainty import LEVEL
 
 RESAMPLES = 2000
@@ -52,14 +52,6 @@ class CellScores(NamedTuple):
     median: Estimate
     interquartile_mean: Estimate
     best: Estimate
-
-
-def sessions_by_cell(history: pa.Table, criterion: str) -> dict[tuple[Any, ...], list[Session]]:
-    """Each cell's sessions at their selected epochs, sorted by cell and seed."""
-    by_cell: dict[tuple[Any, ...], list[Session]] = {}
-    for session in select_epochs(history, criterion):
-        by_cell.setdefault(session.cell, []).append(session)
-    return by_cell
 
 
 def describe_cells(
@@ -112,7 +104,7 @@ def _describe(
 
 
 def _statistics(scores: np.ndarray, quantity: str, axis: int = -1) -> np.ndarray:
-    """Mean, median, interquartile mean and best along the last axis, stacked first."""
+    """Mean, median, interquartile mean and best along one axis, stacked first."""
     best = scores.min(axis=axis) if quantity == "loss" else scores.max(axis=axis)
     middle = stats.trim_mean(scores, 0.25, axis=axis)
     return np.stack([scores.mean(axis=axis), np.median(scores, axis=axis), middle, best])

@@ -7,8 +7,8 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
-from nbjax.analysis.cells import RESAMPLES, sessions_by_cell
-from nbjax.analysis.selection import ACCURACY_CRITERION, CELL
+from nbjax.analysis.cells import RESAMPLES
+from nbjax.analysis.selection import ACCURACY_CRITERION, CELL, sessions_by_cell
 from nbjax.analysis.uncertainty import LEVEL
 from nbjax.errors import InputError
 

@@ -88,12 +88,12 @@ def score_units(units: Units, *, seed: int = 0, resamples: int = RESAMPLES) -> l
     cluster_labels = units.labels[clusters]
     alone = np.ones((1, len(units.labels)))
     by_session = weighted_scores(units, alone)
-    # Both are drawn from the seed anew, so that they are the same where every unit is a family.
-    families, apart = (
-        drawn_weights(np.random.default_rng(seed), one, resamples) for one in (cluster_labels, units.labels)
-    )
-    by_family = _mean_over_sessions(units, families, cluster_of)
-    naive = _mean_over_sessions(units, apart, np.arange(len(units.labels)))
+    rng = np.random.default_rng(seed)
+    by_family = _mean_over_sessions(units, drawn_weights(rng, cluster_labels, resamples), cluster_of)
+    naive = by_family
+    if len(clusters) < len(units.labels):
+        apart = np.arange(len(units.labels))
+        naive = _mean_over_sessions(units, drawn_weights(rng, units.labels, resamples), apart)
     left_out = {}
     if np.unique(cluster_labels, return_counts=True)[1].min() > 1:
         left_out = _mean_over_sessions(units, left_out_weights(len(clusters)), cluster_of)

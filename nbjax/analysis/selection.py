@@ -106,21 +106,30 @@ def select_epochs(history: pa.Table, criterion: str) -> list[Session]:
     for key in sorted(rows_of):
         rows = sorted(rows_of[key], key=lambda row: epochs[row])
         best = min(rows, key=lambda row: values[row])
-        whole, score = bool(np.isfinite(values[best])), float(values[best])
-        chosen_by = (float(loss[best]) if whole else float("inf")) if of_accuracy else score
+        whole, value = bool(np.isfinite(values[best])), float(values[best])
+        loss_there = float(loss[best]) if whole else float("inf")
+        score = (-value if whole else 0.0) if of_accuracy else value
         sessions.append(
             Session(
                 cell=key[:-1],
                 seed=key[-1],
                 epoch=int(epochs[best]) if whole else None,
-                loss=chosen_by,
-                validation_loss=float(loss[best]) if whole else float("inf"),
+                loss=loss_there if of_accuracy else value,
+                validation_loss=loss_there,
                 validation_accuracy=float(accuracy[best]) if whole else 0.0,
                 diverged=bool(diverged[rows].any()),
-                score=(-score if whole else 0.0) if of_accuracy else score,
+                score=score,
             )
         )
     return sessions
+
+
+def sessions_by_cell(history: pa.Table, criterion: str) -> dict[tuple[Any, ...], list[Session]]:
+    """Each cell's sessions at their selected epochs, sorted by cell and seed."""
+    by_cell: dict[tuple[Any, ...], list[Session]] = {}
+    for session in select_epochs(history, criterion):
+        by_cell.setdefault(session.cell, []).append(session)
+    return by_cell
 
 
 def summarise_cells(history: pa.Table, criterion: str) -> list[Cell]:
@@ -131,10 +140,7 @@ def summarise_cells(history: pa.Table, criterion: str) -> list[Cell]:
     """
     if criterion not in CRITERIA:
         raise InputError(f"criterion: found {criterion!r}; expected one of {', '.join(CRITERIA)}.")
-    by_cell: dict[tuple[Any, ...], list[Session]] = {}
-    for session in select_epochs(history, criterion):
-        by_cell.setdefault(session.cell, []).append(session)
-    return [_summarise(values, sessions) for values, sessions in sorted(by_cell.items())]
+    return [_summarise(values, sessions) for values, sessions in sessions_by_cell(history, criterion).items()]
 
 
 def _summarise(values: tuple[Any, ...], sessions: Sequence[Session]) -> Cell:

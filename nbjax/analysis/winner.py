@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from nbjax.analysis.cells import sessions_by_cell
-from nbjax.analysis.selection import CELL, CRITERIA
+from nbjax.analysis.selection import CELL, CRITERIA, sessions_by_cell
 from nbjax.errors import InputError
 
 SPLITS = 1000
