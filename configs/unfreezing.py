@@ -1,4 +1,15 @@
-"""Zero to ten of the backbone's last weight tensors trained with the new last layer (paper VII, Figure 15)."""
+"""Zero to ten of the backbone's last weight tensors trained with the new last layer (paper VII, Figure 15).
+
+    python -m experiments.study --config=configs/unfreezing.py --size=small
+    python -m experiments.study --config=configs/unfreezing.py
+    python -m experiments.figures --studies=results/unfreezing-small --out=results/figures
+
+Small: the small phantom, one backbone, k = 0 to 3, one cell of three sessions each.
+
+Paper: four backbones, eleven k, 16 cells of ten sessions each: 7,040 sessions, torchvision's weights, which
+`python -m experiments.convert_weights` stores first. It was not run. The paper's best losses go from 0.282 (VGG-19, k = 6) to
+0.503 (ResNet-152, k = 1), without a spread; its k = 10 was trained as k = 0.
+"""
 
 from nbjax.config import DatasetConfig, StudyConfig
 from nbjax.slides.phantom import PAPER, SMALL

@@ -26,7 +26,8 @@ def main() -> None:
 
     pooled = pool([read_study(folder) for folder in STUDIES.value])
     for study in pooled.studies:
-        print(f"study: {study.folder}, {study.finished} of {study.programs} programs finished")
+        state = "finished" if study.progress is None else "{} of {} programs finished".format(*study.progress)
+        print(f"study: {study.folder}, {state}")
     if pooled.doubled:
         print(f"left out: {pooled.doubled} sessions that an earlier study has too")
     made = make(pooled)

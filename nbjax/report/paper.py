@@ -7,11 +7,15 @@ from typing import NamedTuple
 
 import pyarrow.csv
 
+from nbjax.analysis.distribution import dip_test, loss_accuracy_pairs
 from nbjax.files import replacing
 from nbjax.report import paper_figures, paper_numbers, paper_tables, published
 from nbjax.report.drawing import Drawn, draw
 from nbjax.report.studies import Pooled
 from nbjax.report.table_text import Table, csv_text, latex, markdown
+
+# Below so many starts a test of peaks says nothing.
+FEWEST_TESTED = 20
 
 
 class Made(NamedTuple):
@@ -100,12 +104,17 @@ def _starts(pooled: Pooled, metric: str) -> Drawn | str:
     table = paper_numbers.starts(pooled.history)
     if not len(table):
         return "no session has finite losses before training"
-    return Drawn(paper_figures.start_histogram(table, metric), table, len(table))
+    splits = {split: table[f"{split}_{metric}"].to_numpy() for split in ("train", "validation")}
+    tested = len(table) >= FEWEST_TESTED
+    one_peak = {split: dip_test(values)[1] if tested else None for split, values in splits.items()}
+    return Drawn(paper_figures.start_histogram(table, metric, one_peak), table, len(table))
 
 
 def _density(pooled: Pooled) -> Drawn | str:
-    figure, hexagons, sessions = paper_figures.loss_accuracy_density(pooled.history)
-    return Drawn(figure, hexagons, sessions)
+    pairs = loss_accuracy_pairs(pooled.history, "validation")
+    if not len(pairs.loss):
+        return "no session has a finite loss"
+    return Drawn(*paper_figures.loss_accuracy_density(pairs), pairs.sessions)
 
 
 def write(made: Made, out: Path) -> list[Path]:

@@ -4,7 +4,7 @@ Ours is in colour, the paper's beside it in grey. Every best value comes with th
 cell's sessions, and their number.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +13,7 @@ from matplotlib.colors import LogNorm, to_rgba
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from nbjax.analysis.selection import CELL
+from nbjax.analysis.distribution import Pairs
 from nbjax.report import published
 from nbjax.report.figures import BLACK, BLUE, GREY, ORANGE, new_figure, plain
 from nbjax.report.paper_numbers import family_of_backbones
@@ -70,7 +70,7 @@ def _counted(rows: Sequence[dict[str, int]]) -> str:
     """How many sessions and cells were searched, and of how many a mean is."""
     sessions, cells = (sum(row[name] for row in rows) for name in ("sessions", "cells"))
     sizes = sorted({row["sessions_of_cell"] for row in rows})
-    of_cell = f"{sizes[0]}" if len(sizes) == 1 else f"{sizes[0]} to {sizes[-1]}"
+    of_cell = f"{sizes[0]:,}" if len(sizes) == 1 else f"{sizes[0]:,} to {sizes[-1]:,}"
     return f"{sessions:,} sessions in {cells} cells, {of_cell} of them in a best cell"
 
 
@@ -95,7 +95,8 @@ def depth_losses(table: pa.Table, strategy: str, before: tuple[float, float, int
         axis.set_axis_off()
     entries = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     figure.legend(entries.values(), entries.keys(), loc="outside lower center", ncols=2, frameon=False, fontsize=9)
-    figure.suptitle(_counted(rows), fontsize=11)
+    subject = {"extension": "Non-linearities", "unfreezing": "Unfrozen layers"}[strategy]
+    figure.suptitle(f"{subject}: {_counted(rows)}", fontsize=11)
     return figure
 
 
@@ -150,17 +151,18 @@ def best_curve(table: pa.Table, metric: str, sessions: int, paper: tuple[float, 
         axis.yaxis.set_major_formatter(PercentFormatter(1))
     figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
     axis.set_title(
-        f"{metric.capitalize()}: the best session, and mean of the {sessions} sessions of its cell", fontsize=11
+        f"{metric.capitalize()}: the best session, and mean of the {sessions:,} sessions of its cell", fontsize=11
     )
     return figure
 
 
-def start_histogram(table: pa.Table, metric: str) -> Figure:
+def start_histogram(table: pa.Table, metric: str, one_peak: Mapping[str, float | None]) -> Figure:
     """Loss or accuracy before training, over distinct starts (the paper's Figures 18 and 19).
 
     Args:
         table: from `starts`.
         metric: `loss` or `accuracy`.
+        one_peak: by split, the p-value that its distribution has one mode; None where it was not tested.
     """
     figure, (axis,) = new_figure(7.2, 4.0)
     values = {split: table[f"{split}_{metric}"].to_numpy().astype(np.float64) for split in ("train", "validation")}
@@ -169,6 +171,8 @@ def start_histogram(table: pa.Table, metric: str) -> Figure:
     for split, hatch in (("train", "////"), ("validation", None)):
         found = values[split]
         label = f"{WORD_OF[split]}: {text.format(found.mean(), found.std(ddof=1) if len(found) > 1 else 0)}"
+        if (p_value := one_peak[split]) is not None:
+            label += f", one peak: p = {p_value:.3f}" if p_value >= 0.001 else ", one peak: p < 0.001"
         axis.hist(
             found,
             bins=edges.tolist(),
@@ -188,7 +192,7 @@ def start_histogram(table: pa.Table, metric: str) -> Figure:
     if metric == "accuracy":
         axis.xaxis.set_major_formatter(PercentFormatter(1))
     axis.set_title(f"{metric.capitalize()} before training, {len(table):,} random starts", fontsize=11)
-    figure.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    figure.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=9)
     return figure
 
 
@@ -198,23 +202,21 @@ def histogram_edges(table: pa.Table, metric: str) -> np.ndarray:
     return np.histogram_bin_edges(both, BINS)
 
 
-def loss_accuracy_density(history: pa.Table) -> tuple[Figure, pa.Table, int]:
+def loss_accuracy_density(pairs: Pairs) -> tuple[Figure, pa.Table]:
     """Validation loss against validation accuracy of every session and epoch (the paper's Figure 20).
 
     Args:
-        history: of sessions; rows with a loss that is not finite are left out.
+        pairs: of the validation split.
 
     Returns:
-        The figure; the hexagons in it that hold anything, columns loss and accuracy_percent (of their middles) and epochs;
-        the number of sessions.
+        The figure, and the hexagons in it that hold anything: columns loss, accuracy_percent (of their middles), epochs.
     """
-    loss, accuracy = (history[f"validation_{name}"].to_numpy().astype(np.float64) for name in ("loss", "accuracy"))
     (low, high), (least, most) = RANGE
-    percent = 100 * accuracy
-    inside = (loss >= low) & (loss <= high) & (percent >= least) & (percent <= most)
+    percent = 100 * pairs.accuracy
+    inside = (pairs.loss >= low) & (pairs.loss <= high) & (percent >= least) & (percent <= most)
     figure, (axis,) = new_figure(7.2, 4.4)
     bins = axis.hexbin(
-        loss[inside],
+        pairs.loss[inside],
         percent[inside],
         gridsize=GRID,
         extent=(low, high, least, most),
@@ -228,10 +230,9 @@ def loss_accuracy_density(history: pa.Table) -> tuple[Figure, pa.Table, int]:
     axis.annotate("ln 2: always answering 0.5 ", (np.log(2), most), fontsize=8, ha="right", va="top", color=BLACK)
     axis.set(xlim=(low, high), ylim=(least, most), xlabel="validation loss, nats", ylabel="validation accuracy")
     axis.yaxis.set_major_formatter(PercentFormatter(100))
-    sessions = history.group_by([*CELL, "seed"]).aggregate([]).num_rows
-    outside = len(loss) - int(inside.sum())
+    outside = len(pairs.loss) - int(inside.sum())
     note = f"; {outside:,} outside the axes" if outside else ""
-    axis.set_title(f"{len(loss):,} epochs of {sessions:,} sessions{note}", fontsize=11)
+    axis.set_title(f"{len(pairs.loss):,} epochs of {pairs.sessions:,} sessions{note}", fontsize=11)
     middles = np.asarray(bins.get_offsets())
     counts = np.asarray(bins.get_array()).astype(np.int64)
-    return figure, pa.table({"loss": middles[:, 0], "accuracy_percent": middles[:, 1], "epochs": counts}), sessions
+    return figure, pa.table({"loss": middles[:, 0], "accuracy_percent": middles[:, 1], "epochs": counts})

@@ -1,6 +1,6 @@
 """What the paper's figures show, as tables: one function each, from a history of sessions."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -77,6 +77,12 @@ def family_of_backbones(name: str) -> str:
     return name.rstrip("0123456789").split("_")[0]
 
 
+def _place(row: Mapping[str, Any]) -> tuple[str, int, str]:
+    """By which backbones are sorted: families together, resnet18 before resnet152."""
+    name = row["backbone"]
+    return family_of_backbones(name), len(name), name
+
+
 def by_backbone(history: pa.Table, criterion: str) -> pa.Table:
     """Figure 11: each backbone with a new last layer, families of backbones together, the smaller first.
 
@@ -90,7 +96,7 @@ def by_backbone(history: pa.Table, criterion: str) -> pa.Table:
         paper = published.FIGURE11.get(backbone)
         papers = {"paper_loss": paper.loss if paper else None, "paper_accuracy": paper.accuracy if paper else None}
         rows.append({"backbone": backbone, **_row(found), **papers})
-    rows.sort(key=lambda row: (family_of_backbones(row["backbone"]), len(row["backbone"]), row["backbone"]))
+    rows.sort(key=_place)
     return pa.Table.from_pylist(rows)
 
 
@@ -105,7 +111,7 @@ def by_depth(history: pa.Table, criterion: str, strategy: str) -> pa.Table:
         strategy: `extension` or `unfreezing`.
 
     Returns:
-        Columns as of `by_backbone`, and k, without paper_accuracy; sorted by backbone and k.
+        Columns as of `by_backbone`, and k, without paper_accuracy; sorted likewise, then by k.
     """
     rows = []
     for (backbone, _, nonlinearities, unfrozen), found in _groups(history, criterion, ("straightforward", strategy)):
@@ -115,7 +121,7 @@ def by_depth(history: pa.Table, criterion: str, strategy: str) -> pa.Table:
         rows.append({"backbone": backbone, "k": k, **_row(found), "paper_loss": paper})
     deep = {row["backbone"] for row in rows if row["k"] != 0}
     rows = [row for row in rows if row["backbone"] in deep]
-    rows.sort(key=lambda row: (row["backbone"], row["k"]))
+    rows.sort(key=lambda row: (*_place(row), row["k"]))
     return pa.Table.from_pylist(rows)
 
 
@@ -126,9 +132,9 @@ def by_strategy(history: pa.Table, criterion: str) -> pa.Table:
         Columns strategy, backbone, k, those of `by_backbone` up to sessions (cells and sessions of all backbones and k),
         paper_backbone, paper_k, paper_loss, paper_accuracy.
     """
-    rows = []
+    rows, everything = [], list(_groups(history, criterion, STRATEGIES))
     for strategy in STRATEGIES:
-        groups = list(_groups(history, criterion, (strategy,)))
+        groups = [(key, found) for key, found in everything if key[1] == strategy]
         if not groups:
             continue
         (backbone, _, nonlinearities, unfrozen), found = min(groups, key=lambda group: group[1].best.loss)

@@ -12,6 +12,7 @@ from nbjax.errors import InputError
 from nbjax.report.reading import HISTORY_COLUMNS, read_history, read_record
 from nbjax.training.store import HISTORY, PROGRAMS
 
+TABLE = "sessions.parquet"
 # What must be alike in studies that are put together, by dotted path in their records.
 ALIKE = (
     "dataset.sha256",
@@ -31,16 +32,14 @@ class StudyFolder(NamedTuple):
     Attributes:
         folder: where.
         record: `study.json`.
-        history: one row a session and epoch, of finished programs.
-        programs: how many programs the study has.
-        finished: how many of them are in `history`.
+        history: one row a session and epoch.
+        progress: how many of its programs are in `history`, and how many it has; None where it is finished.
     """
 
     folder: Path
     record: dict[str, Any]
     history: pa.Table
-    programs: int
-    finished: int
+    progress: tuple[int, int] | None
 
 
 class Pooled(NamedTuple):
@@ -60,13 +59,15 @@ class Pooled(NamedTuple):
 
 
 def read_study(folder: str | Path) -> StudyFolder:
-    """Reads a study's record and the rows of its finished programs.
+    """Reads a study's record and its rows: all of a finished study, else those of its finished programs.
 
     Raises:
         InputError: no study, a damaged one, or one without a finished program.
     """
     folder = Path(folder)
     record = read_record(folder / "study.json")
+    if record["chosen"] is not None:
+        return StudyFolder(folder, record, read_history(folder / TABLE).select(HISTORY_COLUMNS), None)
     names = record.get("programs")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"{folder / 'study.json'}: field programs is missing or no list; run the study again.")
@@ -75,7 +76,7 @@ def read_study(folder: str | Path) -> StudyFolder:
     if not done:
         raise InputError(f"{folder}: no program of this study is finished yet; wait for the first of {len(names)}.")
     history = pa.concat_tables([read_history(path).select(HISTORY_COLUMNS) for path in done])
-    return StudyFolder(folder, record, history, len(names), len(done))
+    return StudyFolder(folder, record, history, (len(done), len(names)))
 
 
 def pool(studies: Sequence[StudyFolder]) -> Pooled:

@@ -4,6 +4,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from nbjax.analysis.distribution import loss_accuracy_pairs
 from nbjax.report import paper_figures, paper_numbers, published
 
 
@@ -86,7 +87,7 @@ def test_a_cell_of_one_session_has_no_band(make_history):
 @pytest.mark.parametrize("metric", ["loss", "accuracy"])
 def test_histograms_count_every_start(paper_history, metric):
     table = paper_numbers.starts(paper_history)
-    figure = paper_figures.start_histogram(table, metric)
+    figure = paper_figures.start_histogram(table, metric, {"train": 0.25, "validation": 0.0005})
     (axis,) = figure.axes
     edges = paper_figures.histogram_edges(table, metric)
     assert len(edges) == 51
@@ -100,16 +101,18 @@ def test_histograms_count_every_start(paper_history, metric):
         assert text.format(values.mean(), values.std(ddof=1)) in patch.get_label()
     words = " ".join(text.get_text() for legend in figure.legends for text in legend.get_texts())
     assert {"loss": "0.705 ± 0.042", "accuracy": "50.0% ± 9.95%"}[metric] in words
+    assert "one peak: p = 0.250" in words
+    assert "one peak: p < 0.001" in words
     assert "27 random starts" in axis.get_title()
 
 
 def test_hexagons_hold_every_epoch_within_the_axes(paper_history):
-    figure, hexagons, sessions = paper_figures.loss_accuracy_density(paper_history)
+    pairs = loss_accuracy_pairs(paper_history, "validation")
+    figure, hexagons = paper_figures.loss_accuracy_density(pairs)
     loss, accuracy = (paper_history[f"validation_{name}"].to_numpy() for name in ("loss", "accuracy"))
     inside = (loss <= 0.8) & (accuracy >= 0.4)
     assert 0 < inside.sum() < len(loss)
     assert sum(hexagons["epochs"].to_pylist()) == inside.sum()
-    assert sessions == 22 * 3
     axis = figure.axes[0]
     assert (*axis.get_xlim(), *axis.get_ylim()) == (0, 0.8, 40, 100)
     assert f"{(~inside).sum()} outside" in axis.get_title()

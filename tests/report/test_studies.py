@@ -15,7 +15,8 @@ def make_folder(make_study, tmp_path):
     """A study's folder of named programs: a history each, or None where it is not finished."""
 
     def make(name, histories, **change):
-        source = make_study(lambda record: record.update(programs=list(histories), config={"momentum": 0.9}, **change))
+        fields = {"programs": list(histories), "config": {"momentum": 0.9}, "chosen": None} | change
+        source = make_study(lambda record: record.update(fields))
         folder = tmp_path / name
         for program, history in histories.items():
             (folder / "programs" / program).mkdir(parents=True)
@@ -33,15 +34,22 @@ CELLS = [("resnet18", "straightforward", 0, 0, rate, 8) for rate in (0.1, 0.2, 0
 def test_an_unfinished_study_has_what_is_finished(make_folder, make_history):
     first, third = make_history(CELLS[:1]), make_history(CELLS[1:])
     study = read_study(make_folder("one", {"a": first, "b": None, "c": third}))
-    assert (study.programs, study.finished) == (3, 2)
+    assert study.progress == (2, 3)
     assert study.history.equals(pa.concat_tables([first, third]).select(study.history.column_names))
+
+
+def test_a_finished_study_has_its_table(make_study, make_history):
+    history = make_history(CELLS)
+    study = read_study(make_study(history=history))
+    assert study.progress is None
+    assert study.history.equals(history.select(study.history.column_names))
 
 
 def test_programs_of_another_config_do_not_count(make_folder, make_history):
     folder = make_folder("one", {"a": make_history(CELLS[:1])})
     (folder / "programs/old").mkdir()
     pyarrow.parquet.write_table(make_history(CELLS), folder / "programs/old/history.parquet")
-    assert read_study(folder).programs == 1
+    assert read_study(folder).progress == (1, 1)
     assert len(read_study(folder).history) == len(make_history(CELLS[:1]))
 
 
@@ -51,7 +59,7 @@ def test_what_cannot_be_read_is_one_sentence(make_folder, make_history, make_stu
     with pytest.raises(InputError, match=r"study\.json: not a study's record"):
         read_study(tmp_path / "nowhere")
     with pytest.raises(InputError, match="field programs is missing"):
-        read_study(make_study())
+        read_study(make_study(lambda record: record.update(chosen=None)))
     folder = make_folder("damaged", {"a": make_history(CELLS)})
     (folder / "programs/a/history.parquet").write_bytes(b"PAR1")
     with pytest.raises(InputError, match=r"history\.parquet: not a readable table"):
