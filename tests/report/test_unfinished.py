@@ -1,6 +1,7 @@
 """Reports of studies that are not finished, or that an older version wrote."""
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
@@ -131,3 +132,15 @@ def test_one_cell_and_one_seed(make_study):
     assert "with one seed a cell, no seed is left to check the choice" in page.text
     assert "mean of 1 session)" in page.text
     assert "±" not in page.tables["cells"][1][4]
+
+
+def test_a_cell_that_never_had_a_finite_loss(make_study):
+    rows = history_table(np.random.default_rng(2)).to_pylist()
+    for row in rows:
+        if row["learning_rate"] == 0.001 and row["seed"] == 2:
+            row |= {"train_loss": float("nan"), "validation_loss": float("inf"), "diverged": True}
+    page = page_of(make_study(history=pa.Table.from_pylist(rows)))
+    assert page.tables["cells"][1][3:5] == ["1", "not finite"]
+    # Three of its four sessions may lose, the one without a loss cannot win.
+    assert float(page.tables["cells"][1][-1].split(" %")[0]) >= 25
+    assert "one cell alone has a finite loss in every session" in page.text
