@@ -89,7 +89,7 @@ def cells_table(found: Findings) -> Grid:
     heads, names = names_of_cells([cell.values for cell in found.losses])
     heads += [Head("sessions"), Head("diverged"), Head("selected loss, mean ± s.d.")]
     heads += [Head("validation accuracy, mean ± s.d.")]
-    heads += [] if found.chosen is None else [Head("the chosen cell is better")]
+    heads += [Head("the chosen cell is better")] if found.beats else []
     rows = [
         [
             *name,
@@ -97,7 +97,7 @@ def cells_table(found: Findings) -> Grid:
             whole(loss.diverged),
             spread(loss.mean.value, loss.std, three, _ends(loss.mean, three)),
             spread(accuracy.mean.value, accuracy.std, percent, _ends(accuracy.mean, percent)),
-            *([] if found.chosen is None else [_beaten(found, loss.values)]),
+            *([_beaten(found, loss.values)] if found.beats else []),
         ]
         for name, loss, accuracy in zip(names, found.losses, found.accuracies, strict=True)
     ]

@@ -124,6 +124,7 @@ def test_one_cell_and_one_seed(make_study):
     history = history_table(rng)
     one = history.filter(pyarrow.compute.equal(history["learning_rate"], 0.01))
     page = page_of(make_study(history=one))
+    assert page.tables["cells"][0][-1].startswith("validation accuracy")
     assert "there was one cell, so that nothing was picked among cells" in page.text
     single = history.filter(pyarrow.compute.equal(history["seed"], 0))
     test = placed_predictions(rng, ("D", "PD"))
