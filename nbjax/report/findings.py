@@ -69,8 +69,7 @@ class Findings(NamedTuple):
         folder: the study's.
         study: its record.
         history: a row a session and epoch.
-        programs: how many it has; None where an older record does not say.
-        finished: how many of them are finished.
+        progress: how many of its programs are in `history`, and how many it has; None where it is finished.
         losses: of each cell, under the study's criterion.
         accuracies: of each cell, at the epochs that the criterion chose.
         chosen: which of them is the chosen one; None while there is none.
@@ -84,8 +83,7 @@ class Findings(NamedTuple):
     folder: Path
     study: dict[str, Any]
     history: pa.Table
-    programs: int | None
-    finished: int | None
+    progress: tuple[int, int] | None
     losses: list[CellScores]
     accuracies: list[CellScores]
     chosen: int | None
@@ -114,7 +112,7 @@ def find(folder: str | Path) -> Findings:
     """
     folder = Path(folder)
     study = read_record(folder / "study.json")
-    history, programs, finished = _history(folder, study)
+    history, progress = _history(folder, study)
     criterion, chosen = study["selection"]["criterion"], study["chosen"]
     cells = describe_cells(history, [criterion], resamples=RESAMPLES)
     losses, accuracies = ([cell for cell in cells if cell.quantity == name] for name in ("loss", "accuracy"))
@@ -125,8 +123,7 @@ def find(folder: str | Path) -> Findings:
         folder=folder,
         study=study,
         history=history,
-        programs=programs,
-        finished=finished,
+        progress=progress,
         losses=losses,
         accuracies=accuracies,
         chosen=place,
@@ -140,18 +137,15 @@ def find(folder: str | Path) -> Findings:
     )
 
 
-def _history(folder: Path, study: Mapping[str, Any]) -> tuple[pa.Table, int | None, int | None]:
-    """The rows there are, how many programs the study has, and how many are finished."""
+def _history(folder: Path, study: Mapping[str, Any]) -> tuple[pa.Table, tuple[int, int] | None]:
+    """The rows there are; of an unfinished study how many of its programs they are of, and how many it has."""
     names = study.get("programs")
     if study["chosen"] is not None or not isinstance(names, list):
-        count = len(names) if isinstance(names, list) else None
-        return read_history(folder / "sessions.parquet"), count, count
+        return read_history(folder / "sessions.parquet"), None
     if not any((folder / PROGRAMS / str(name) / HISTORY).is_file() for name in names):
-        return pa.table({name: pa.array([], pa.float64()) for name in HISTORY_COLUMNS}), len(names), 0
+        return pa.table({name: pa.array([], pa.float64()) for name in HISTORY_COLUMNS}), (0, len(names))
     found = read_study(folder)
-    assert found.progress is not None
-    done, count = found.progress
-    return found.history, count, done
+    return found.history, found.progress
 
 
 def _place(folder: Path, cells: Sequence[CellScores], chosen: Mapping[str, Any]) -> int:
@@ -171,8 +165,10 @@ def _winner(history: pa.Table, criterion: str, chosen: Mapping[str, Any]) -> Win
     key = tuple(chosen[name] for name in CELL)
     place = keys.index(key) if key in keys else None
     expected = np.zeros(0) if place is None else expected_best(losses[place])
-    if len(losses) < 2:
+    if len(set(zip(*(history[name].to_pylist() for name in CELL), strict=True))) < 2:
         return Winner(None, "there was one cell, so that nothing was picked among cells", place, expected)
+    if len(losses) < 2:
+        return Winner(None, "one cell alone has a finite loss in every session", place, expected)
     if losses.shape[1] < 2:
         return Winner(None, "with one seed a cell, no seed is left to check the choice", place, expected)
     return Winner(nested_choice(losses), "", place, expected)

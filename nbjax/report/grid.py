@@ -64,9 +64,11 @@ def whole(number: int) -> Entry:
 
 
 def number(value: float | None, text: Callable[[float], str], under: str = "") -> Entry:
-    """An entry of a number; a dash where there is none, or it is not one."""
-    if value is None or math.isnan(value):
+    """An entry of a number; a dash where there is none."""
+    if value is None:
         return Entry(NONE, under)
+    if not math.isfinite(value):
+        return Entry("not finite", under)
     return Entry(text(value), under, value)
 
 

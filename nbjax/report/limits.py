@@ -78,9 +78,10 @@ def _search(found: Findings) -> list[str]:
         said.append(
             f"Cells have as few as {counted(fewest, 'session')}: their standard deviations and intervals are themselves uncertain."
         )
-    if found.programs is not None and found.finished != found.programs:
+    if found.progress is not None:
+        finished, programs = found.progress
         said.append(
-            f"The study is not finished: {found.programs - (found.finished or 0)} of {counted(found.programs, 'program')} are missing, "
+            f"The study is not finished: {programs - finished} of {counted(programs, 'program')} are missing, "
             "and what is missing may be better than what is here."
         )
     return said

@@ -69,7 +69,7 @@ def _dataset(found: Findings) -> dict[str, Any]:
     audit = dataset.get("audit", {})
     return {
         "study": study,
-        "classes": " and ".join(dataset["classes"]),
+        "kicker": words.kicker(found),
         "answer": words.answer(found),
         "cautions": words.cautions(found),
         "slides": sum(dataset["slides"].values()),
@@ -78,6 +78,7 @@ def _dataset(found: Findings) -> dict[str, Any]:
         "border": percent(dataset["border_pixels_lost"]),
         "dataset_table": tables.dataset_table(dataset["counts"]),
         "partition_table": tables.partition_table(dataset["partition"], dataset["config"]),
+        "leaks": dataset.get("leak", "none") != "none",
         "clean": words.is_clean(dataset),
         "audit": words.audit(dataset, kept),
         "audit_table": tables.audit_table(audit) if "audit" in dataset else None,
@@ -94,6 +95,7 @@ def _results(found: Findings) -> dict[str, Any]:
     return {
         "progress": words.progress(found),
         "criterion": words.CRITERIA[found.study["selection"]["criterion"]],
+        "compared": bool(found.beats),
         "cells_table": tables.cells_table(found),
         "statistics_table": tables.statistics_table(found),
         "best": "" if found.chosen is None else words.best(found),

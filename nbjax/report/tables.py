@@ -7,7 +7,7 @@ from nbjax.analysis.cells import Estimate
 from nbjax.analysis.selection import CELL
 from nbjax.partition.audit import KINDS
 from nbjax.report.findings import Findings, Winner
-from nbjax.report.grid import NONE, Entry, Grid, Head, number, percent, span, spread, three, whole, word
+from nbjax.report.grid import Entry, Grid, Head, number, percent, span, spread, three, whole, word
 from nbjax.training.strategy import Strategy
 
 ASKED = {
@@ -88,7 +88,8 @@ def cells_table(found: Findings) -> Grid:
     """One row a cell of the grid, the chosen one marked; no mean without its spread and interval."""
     heads, names = names_of_cells([cell.values for cell in found.losses])
     heads += [Head("sessions"), Head("diverged"), Head("selected loss, mean ± s.d.")]
-    heads += [Head("validation accuracy, mean ± s.d."), Head("the chosen cell is better")]
+    heads += [Head("validation accuracy, mean ± s.d.")]
+    heads += [Head("the chosen cell is better")] if found.beats else []
     rows = [
         [
             *name,
@@ -96,7 +97,7 @@ def cells_table(found: Findings) -> Grid:
             whole(loss.diverged),
             spread(loss.mean.value, loss.std, three, _ends(loss.mean, three)),
             spread(accuracy.mean.value, accuracy.std, percent, _ends(accuracy.mean, percent)),
-            _beaten(found, loss.values),
+            *([_beaten(found, loss.values)] if found.beats else []),
         ]
         for name, loss, accuracy in zip(names, found.losses, found.accuracies, strict=True)
     ]
@@ -110,7 +111,7 @@ def _ends(estimate: Estimate, text: Any) -> str:
 def _beaten(found: Findings, values: Mapping[str, Any]) -> Entry:
     one = found.beats.get(tuple(values[name] for name in CELL))
     if one is None:
-        return Entry("chosen" if found.chosen is not None else NONE)
+        return Entry("chosen")
     return Entry(percent(one.probability), span(one.low, one.high, percent), one.probability)
 
 

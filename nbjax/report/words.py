@@ -43,7 +43,8 @@ def answer(found: Findings) -> list[str]:
         f"in {sum(row['patches'] for row in train)} patches of {sum(row['families'] for row in train)} families of {kind}."
     ]
     if test is None:
-        return [*sentences, "The study is not finished: nothing was classified yet."]
+        so_far = "" if found.progress is None else f" ({found.progress[0]} of {counted(found.progress[1], 'program')})"
+        return [*sentences, f"The study is not finished{so_far}: nothing was classified yet."]
     accuracy, units = test.score("accuracy"), LEVELS[test.units.level]
     spread = "" if accuracy.std is None else f", standard deviation {percent(accuracy.std)}"
     sentences.append(
@@ -59,6 +60,13 @@ def answer(found: Findings) -> list[str]:
             f"{percent(whole.estimate)} were classified rightly ({_interval(whole)})."
         )
     return sentences
+
+
+def kicker(found: Findings) -> str:
+    """What the study is about, in a line; its strategies, while none of them is chosen."""
+    study = found.study
+    names = study.get("config", {}).get("strategies", []) if study["chosen"] is None else []
+    return " · ".join([" and ".join(found.classes), study["backbone"]["name"], ", ".join(names) or study["strategy"]])
 
 
 def _trained(strategy: str) -> str:
@@ -153,8 +161,9 @@ def progress(found: Findings) -> str:
     """How much of the study there is."""
     cells = counted(len(found.losses), "cell")
     said = f"{counted(found.sessions, 'session')} in {cells} of the grid."
-    if found.programs is not None and found.finished != found.programs:
-        said = f"So far {said[0].lower()}{said[1:]} {found.finished} of the study's {counted(found.programs, 'program')} are finished."
+    if found.progress is not None:
+        finished, programs = found.progress
+        said = f"So far {said} {finished} of the study's {counted(programs, 'program')} are finished."
     return said
 
 

@@ -1,3 +1,4 @@
+import json
 import os
 import shutil
 import subprocess
@@ -8,10 +9,12 @@ import numpy as np
 import PIL.Image
 import pyarrow.parquet
 import pytest
+import scipy.special
 
 from experiments.study import study
 from nbjax.config import StudyConfig, load_config
 from nbjax.errors import InputError
+from nbjax.report.page import write_report
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
@@ -54,6 +57,46 @@ def test_the_same_command_again_uses_what_is_finished(finished, slides):
     study(StudyConfig(name="small", **SMALL), str(slides), out)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert (out / "sessions.parquet").read_bytes() == before
+
+
+def test_validation_predictions_are_the_programs_logits(finished):
+    _, out = finished
+    (program,) = (out / "programs").iterdir()
+    description = json.loads((program / "program.json").read_text())
+    chosen = json.loads((out / "study.json").read_text())["chosen"]
+    rows = [np.isclose(rate, chosen["learning_rate"]) for rate in description["learning_rates"]]
+    logits = np.load(program / "logits.npz")["validation"][rows][..., 0]
+    table = pyarrow.parquet.read_table(out / "validation_predictions.parquet")
+    table = table.sort_by([("seed", "ascending"), ("sample", "ascending")])
+    found = table["probability"].to_numpy().reshape(logits.shape)
+    np.testing.assert_allclose(found, scipy.special.expit(logits), rtol=1e-5)
+    assert "temperature" in (out / "report.html").read_text()
+
+
+def test_a_report_at_any_time(finished, tmp_path):
+    _, out = finished
+    status, lines = run("experiments.report", f"--study={out}", f"--out={tmp_path / 'one'}")
+    assert (status, lines) == (0, [])
+    text = [(folder / "report.html").read_text() for folder in (out, tmp_path / "one")]
+    assert text[0] == text[1]
+    killed = tmp_path / "killed"
+    shutil.copytree(out, killed, ignore=shutil.ignore_patterns("*.parquet", "banks", "phantom"))
+    shutil.copytree(out / "programs", killed / "programs", dirs_exist_ok=True)
+    record = json.loads((killed / "study.json").read_text())
+    (killed / "study.json").write_text(json.dumps(record | {"chosen": None}))
+    page = write_report(killed).read_text()
+    assert "The study is not finished" in page
+    assert "6 sessions in 2 cells of the grid" in page
+
+
+def test_a_report_of_no_study_is_one_sentence(tmp_path):
+    for arguments, expected in [
+        ([], "--study is missing"),
+        ([f"--study={tmp_path}"], "study.json: not a study's record"),
+    ]:
+        status, lines = run("experiments.report", *arguments)
+        assert (status, len(lines)) == (1, 1)
+        assert expected in lines[0]
 
 
 def test_a_damaged_bank_is_named(finished, slides, tmp_path):

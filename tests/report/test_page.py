@@ -326,6 +326,7 @@ def test_leaks_and_findings_are_said(make_study):
     text = page_of(make_study(leaky)).text
     assert "share families on purpose (the dataset's leak is exchange)" in text
     assert "The audit found" not in text
+    assert "here a leak was made on purpose" in text
 
     def accepted(record):
         record["dataset"] |= {

@@ -1,6 +1,7 @@
 """Reports of studies that are not finished, or that an older version wrote."""
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute
 import pyarrow.csv
 import pyarrow.parquet
@@ -33,6 +34,7 @@ def test_what_is_finished_is_shown(running):
     assert "So far 4 sessions in 1 cell of the grid. 1 of the study's 2 programs are finished." in page.text
     assert [row[:3] for row in page.tables["cells"][1:]] == [["0.001", "8", "4"]]
     assert "1 of 2 programs are missing" in page.text
+    assert "The study is not finished (1 of 2 programs)" in page.text
 
 
 def test_nothing_of_an_earlier_study_is_shown(running):
@@ -40,7 +42,7 @@ def test_nothing_of_an_earlier_study_is_shown(running):
     assert "nothing was classified yet" in page.text
     assert "test" not in page.tables
     assert "winner" not in page.tables
-    assert page.tables["cells"][1][-1] == "–"
+    assert "the chosen cell is better" not in page.tables["cells"][0]
 
 
 def test_before_the_first_program_is_finished(running):
@@ -122,6 +124,7 @@ def test_one_cell_and_one_seed(make_study):
     history = history_table(rng)
     one = history.filter(pyarrow.compute.equal(history["learning_rate"], 0.01))
     page = page_of(make_study(history=one))
+    assert page.tables["cells"][0][-1].startswith("validation accuracy")
     assert "there was one cell, so that nothing was picked among cells" in page.text
     single = history.filter(pyarrow.compute.equal(history["seed"], 0))
     test = placed_predictions(rng, ("D", "PD"))
@@ -130,3 +133,15 @@ def test_one_cell_and_one_seed(make_study):
     assert "with one seed a cell, no seed is left to check the choice" in page.text
     assert "mean of 1 session)" in page.text
     assert "±" not in page.tables["cells"][1][4]
+
+
+def test_a_cell_that_never_had_a_finite_loss(make_study):
+    rows = history_table(np.random.default_rng(2)).to_pylist()
+    for row in rows:
+        if row["learning_rate"] == 0.001 and row["seed"] == 2:
+            row |= {"train_loss": float("nan"), "validation_loss": float("inf"), "diverged": True}
+    page = page_of(make_study(history=pa.Table.from_pylist(rows)))
+    assert page.tables["cells"][1][3:5] == ["1", "not finite"]
+    # Three of its four sessions may lose, the one without a loss cannot win.
+    assert float(page.tables["cells"][1][-1].split(" %")[0]) >= 25
+    assert "one cell alone has a finite loss in every session" in page.text
