@@ -3,22 +3,22 @@
 import base64
 import csv
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
-
-import jinja2
-import markupsafe
 
 from nbjax.errors import InputError
 from nbjax.files import replacing
 from nbjax.report import words
 from nbjax.report.findings import find
+from nbjax.report.grid import Grid, Head, word
+from nbjax.report.html import render
 from nbjax.report.paper import make, write
+from nbjax.report.paper_tables import other_methods
 from nbjax.report.studies import Pooled, pool, read_study
 from nbjax.report.table_text import Table
 
-HERE = Path(__file__).parent
 # Of the sections, which is the paper's; what it has not stands at the end.
 ORDER = (
     "The dataset",
@@ -43,13 +43,11 @@ class Picture(NamedTuple):
     caption: str
 
 
-class Grid(NamedTuple):
-    """A table of the page, as text; `right` says which columns are numbers."""
+class Shown(NamedTuple):
+    """A table of the page with its title above and its notes below it."""
 
     title: str
-    header: Sequence[str]
-    right: Sequence[bool]
-    rows: Sequence[Sequence[str]]
+    grid: Grid
     notes: Sequence[str] = ()
 
 
@@ -67,7 +65,7 @@ class Section(NamedTuple):
     title: str
     lines: Sequence[str]
     pictures: Sequence[Picture] = ()
-    grids: Sequence[Grid] = ()
+    grids: Sequence[Shown] = ()
     more: str | None = None
 
 
@@ -87,19 +85,15 @@ def write_paper(out: str | Path) -> Path:
     sections.sort(key=lambda section: ORDER.index(section.title))
     if not sections:
         raise InputError(f"{out}: no experiment of the paper has finished here; run python -m experiments.paper first.")
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(HERE), autoescape=True, undefined=jinja2.StrictUndefined
-    )
-    page = environment.get_template("paper.html").render(
-        css=markupsafe.Markup((HERE / "page.css").read_text(encoding="utf-8")),
-        js=markupsafe.Markup((HERE / "page.js").read_text(encoding="utf-8")),
-        answer=_answer(out, pooled),
-        cautions=_cautions(pooled),
-        sections=sections,
-        image=lambda path: base64.b64encode(Path(path).read_bytes()).decode(),
-        commands=_commands(out),
-        fingerprints=words.fingerprints(pooled.studies[0].record) if pooled else [],
-    )
+    context = {
+        "answer": _answer(out, pooled),
+        "cautions": _cautions(pooled),
+        "sections": sections,
+        "image": lambda path: base64.b64encode(Path(path).read_bytes()).decode(),
+        "commands": _commands(out),
+        "fingerprints": words.fingerprints(pooled.studies[0].record) if pooled else [],
+    }
+    page = render("paper.html", context)
     with replacing(out / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
     return out / "report.html"
@@ -135,7 +129,7 @@ def _of_studies(out: Path, pooled: Pooled) -> list[Section]:
                 shown.append(Picture(out / "figures" / f"{name}.png", captions[name] + counted))
         return shown
 
-    def grids(*names: str) -> list[Grid]:
+    def grids(*names: str) -> list[Shown]:
         return [_grid(made.tables[name]) for name in names if name in made.tables]
 
     first = pooled.studies[0].record
@@ -203,26 +197,32 @@ def _baselines(folder: Path) -> Section:
     lines = [line for line in text.splitlines() if line.strip() and not line.startswith(("|", "#", "**"))]
     table = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
     header, _, *rows = [[cell.strip() for cell in line] for line in table]
-    from nbjax.report.paper_tables import other_methods
-
-    grid = Grid("On this dataset", header, [index > 0 for index in range(len(header))], rows)
+    grid = _shown("On this dataset", header, [index == 0 for index in range(len(header))], rows)
     figure = Picture(
         folder / "figures" / "baselines.png", "Test split, and every family held out once, with intervals."
     )
     return Section("Older kinds of methods", lines, [figure], [grid, _grid(other_methods())])
 
 
-def _csv_grid(title: str, path: Path) -> Grid:
+def _csv_grid(title: str, path: Path) -> Shown:
     """A CSV file as it is."""
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
-    return Grid(title, header, [False] * len(header), rows)
+    return _shown(title, header, [True] * len(header), rows)
 
 
-def _grid(table: Table) -> Grid:
+def _grid(table: Table) -> Shown:
     rows = [[column.text(row) for column in table.columns] for row in table.rows]
     columns = table.columns
-    return Grid(table.title, [one.header for one in columns], [one.right for one in columns], rows, table.notes)
+    return _shown(table.title, [one.header for one in columns], [not one.right for one in columns], rows, table.notes)
+
+
+def _shown(
+    title: str, header: Sequence[str], words: Sequence[bool], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()
+) -> Shown:
+    name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+    heads = [Head(text, is_words) for text, is_words in zip(header, words, strict=True)]
+    return Shown(title, Grid(name, heads, [[word(cell) for cell in row] for row in rows], title=title), notes)
 
 
 def _lines(out: Path, job: str) -> list[str]:

@@ -6,6 +6,7 @@ from collections import Counter
 from pathlib import Path
 
 from nbjax.config import DatasetConfig
+from nbjax.errors import InputError
 from nbjax.files import replacing
 from nbjax.partition import METHODS, Partition, discrepancy_map, partition_families, stratified_group_folds
 from nbjax.report.partition_figures import discrepancy_heat_map, method_comparison
@@ -38,7 +39,12 @@ def compare(cohort: dict[str, list[int]], config: DatasetConfig, out: Path, seco
     rows = []
     for label, sizes in cohort.items():
         partitions = _partitions(sizes, config, seconds)
-        rows += [_row(label, name, *found) for name, found in partitions.items()]
+        try:
+            partitions["StratifiedGroupKFold"] = _stratified(sizes, config)
+            refused = []
+        except InputError as error:
+            refused = [(label, "StratifiedGroupKFold", "–", "", f"not possible: {error}", "", "")]
+        rows += [*(_row(label, name, *found) for name, found in partitions.items()), *refused]
         _draw(label, sizes, {name: partition for name, (partition, _) in partitions.items()}, config, out)
     with replacing(out / "partition.csv") as temporary, temporary.open("w", newline="") as file:
         csv.writer(file).writerows([FIELDS, *rows])
@@ -52,10 +58,14 @@ def _partitions(sizes: list[int], config: DatasetConfig, limit: float) -> dict[s
         start = time.perf_counter()
         partition = partition_families(sizes, config.proportions, config.diversities, method, seconds=limit)
         found[method] = partition, time.perf_counter() - start
+    return found
+
+
+def _stratified(sizes: list[int], config: DatasetConfig) -> tuple[Partition, float]:
+    """Scikit-learn's partition, which needs as many families as folds, and the seconds that it took."""
     start = time.perf_counter()
     folds = stratified_group_folds([[size] for size in sizes], config.proportions, config.diversities)
-    found["StratifiedGroupKFold"] = folds.classes[0], time.perf_counter() - start
-    return found
+    return folds.classes[0], time.perf_counter() - start
 
 
 def _row(label: str, method: str, partition: Partition, seconds: float) -> tuple[str, ...]:

@@ -1,0 +1,33 @@
+"""Every experiment of the paper in one command: its jobs, and the page of what they left."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "experiments.paper", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ)
+
+
+def test_one_job_leaves_a_page(slides: Path, tmp_path: Path) -> None:
+    done = run("--size=small", "--jobs=partition", f"--slides={slides}", f"--out={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    page = (tmp_path / "report.html").read_text()
+    assert f"report: {tmp_path / 'report.html'}" in done.stdout
+    assert "The partition" in page
+    assert "not possible: patches_per_family_and_class: 6 families cannot fill 7 folds" in page
+    assert sorted(path.name for path in (tmp_path / "partition").glob("heat_map_*.png")) == [
+        "heat_map_A.png",
+        "heat_map_B.png",
+    ]
+
+
+def test_an_unknown_job_ends_in_one_sentence(tmp_path: Path) -> None:
+    done = run("--jobs=partition,dessert", f"--out={tmp_path}")
+    assert done.returncode == 1
+    assert "there is no job 'dessert'; expected some of partition, straightforward" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
