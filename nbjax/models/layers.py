@@ -56,34 +56,16 @@ def _backward(
     stride: int, padding: Padding, saved: tuple[jax.Array, jax.Array], gradient: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
     x, kernel = saved
-    sides, width = (kernel.shape[0], kernel.shape[1]), kernel.shape[3]
-    flat = gradient.reshape(-1, width)
 
     def columns(x: jax.Array) -> jax.Array:
-        return jnp.concatenate(taps(jnp.pad(x, ((0, 0), *padding, (0, 0))), sides, stride), axis=-1)
+        views = taps(jnp.pad(x, ((0, 0), *padding, (0, 0))), (kernel.shape[0], kernel.shape[1]), stride)
+        return jnp.concatenate(views, axis=-1)
 
-    def product(x: jax.Array, gradient: jax.Array) -> jax.Array:
-        found = columns(x)
-        return found.reshape(-1, found.shape[-1]).T @ gradient.reshape(-1, width)
-
-    def add(total: jax.Array, sample: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, None]:
-        return total + product(sample[0][None], sample[1][None]), None
-
-    if stride == 1:
-        # The gradient is itself a convolution of stride 1, which XLA runs fast where the kernel is turned beforehand.
-        turned = kernel[::-1, ::-1].transpose(0, 1, 3, 2)
-        rest = [(side - 1 - low, side - 1 - high) for side, (low, high) in zip(sides, padding, strict=True)]
-        of_x = _convolve(gradient, turned, 1, (rest[0], rest[1]))
-    else:
-        found, back = jax.vjp(columns, x)
-        (of_x,) = back((flat @ kernel.reshape(-1, width).T).reshape(found.shape))
-    of_kernel = jnp.zeros((kernel[..., 0].size, width), kernel.dtype)
-    if gradient[0, ..., 0].size > len(of_kernel):
-        # Large maps sample by sample: the columns of a batch would not fit the processor's cache.
-        of_kernel, _ = jax.lax.scan(add, of_kernel, (x, gradient))
-    else:
-        of_kernel = product(x, gradient)
-    return of_x, of_kernel.reshape(kernel.shape)
+    found, back = jax.vjp(columns, x)
+    width = kernel.shape[3]
+    flat, rows = gradient.reshape(-1, width), found.reshape(-1, found.shape[-1])
+    (of_x,) = back((flat @ kernel.reshape(-1, width).T).reshape(found.shape))
+    return of_x, (rows.T @ flat).reshape(kernel.shape)
 
 
 _convolve_on_cpu.defvjp(_forward, _backward)
