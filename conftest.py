@@ -1,5 +1,6 @@
 """Strict settings for every test, and the folder of shared material."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -16,6 +17,19 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 SHARED = Path(__file__).parents[1] / "shared"
+
+
+# A compiled program takes some memory maps, of which Linux gives a process 65,530; XLA aborts where they run out.
+MOST_MAPS = 20_000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_maps() -> Iterator[None]:
+    """Forgets compiled programs after a file of tests that has left many."""
+    yield
+    maps = Path("/proc/self/maps")
+    if maps.is_file() and len(maps.read_bytes().splitlines()) > MOST_MAPS:
+        jax.clear_caches()
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:

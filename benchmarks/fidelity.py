@@ -57,28 +57,35 @@ def main(_: list[str]) -> None:
     if SLIDES.value is None:
         raise SystemExit("error: --slides is missing; give a folder of real slides.")
     keep_freed_memory()
-    lines = [
+    text = [
         "# Fast against paper",
         "",
-        f"{processor()}, {os.cpu_count()} cores; {datetime.datetime.now(datetime.UTC).date()}. {SEEDS.value} seeds of "
-        f"{EPOCHS.value} epochs, learning rate {LEARNING_RATE}, batch size {BATCH_SIZE}, straightforward, no augmentation, on "
-        f"{Path(SLIDES.value).name}. Best validation loss: mean ± standard deviation over seeds; the difference seed by seed "
-        "with its 95 % t interval. Written by `python -m benchmarks.fidelity`.",
+        f"{processor()}, {os.cpu_count()} cores; {datetime.datetime.now(datetime.UTC).date()}. Learning rate {LEARNING_RATE}, "
+        f"batch size {BATCH_SIZE}, straightforward, no augmentation, on {Path(SLIDES.value).name}. Best validation loss: mean ± "
+        "standard deviation over seeds; the difference seed by seed with its 95 % t interval. Written by `python -m "
+        "benchmarks.fidelity`, which keeps the rows of backbones that it does not measure.",
         "",
-        "| backbone | fast | paper | fast less paper | fast, s | paper, s |",
-        "| --- | --- | --- | --- | --- | --- |",
+        "| backbone | seeds | epochs | fast | paper | fast less paper | fast, s | paper, s |",
+        "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
+    path = Path(__file__).with_suffix(".md")
+    rows = {line.split("|")[1].strip(): line for line in path.read_text().splitlines() if line.startswith("| ")}
+    kept = {name: row for name, row in rows.items() if name not in ("backbone", "---")}
     for word in BACKBONE.value:
         name, _, weights = word.partition("=")
-        (fast, fast_seconds), (paper, paper_seconds) = (
-            best_losses(name, weights, preset) for preset in ("fast", "paper")
-        )
-        low, high = scipy.stats.ttest_1samp(fast - paper, 0).confidence_interval()
-        means = [f"{values.mean():.4f} ± {values.std(ddof=1):.4f}" for values in (fast, paper)]
-        difference = f"{(fast - paper).mean():+.4f} [{low:+.4f}, {high:+.4f}]"
-        lines.append(f"| {name} | {means[0]} | {means[1]} | {difference} | {fast_seconds:.0f} | {paper_seconds:.0f} |")
-        print(lines[-1], flush=True)
-    Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n")
+        kept[name] = measure(name, weights)
+        print(kept[name], flush=True)
+    path.write_text("\n".join([*text, *kept.values()]) + "\n")
+
+
+def measure(name: str, weights: str) -> str:
+    """One row of the table."""
+    (fast, fast_seconds), (paper, paper_seconds) = (best_losses(name, weights, preset) for preset in ("fast", "paper"))
+    low, high = scipy.stats.ttest_1samp(fast - paper, 0).confidence_interval()
+    means = [f"{values.mean():.4f} ± {values.std(ddof=1):.4f}" for values in (fast, paper)]
+    difference = f"{(fast - paper).mean():+.4f} [{low:+.4f}, {high:+.4f}]"
+    cells = (name, SEEDS.value, EPOCHS.value, *means, difference, f"{fast_seconds:.0f}", f"{paper_seconds:.0f}")
+    return f"| {' | '.join(map(str, cells))} |"
 
 
 if __name__ == "__main__":
