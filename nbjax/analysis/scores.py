@@ -191,6 +191,20 @@ def _undefined(units: Units, metric: str, labels: np.ndarray) -> Score:
     many = units.probabilities.shape[2] > 2 and metric in BINARY_ONLY
     reason = "is not defined for more than two classes" if many else "needs units of every label"
     counts = tuple(np.unique(labels, return_counts=True)[1].tolist())
-    empty = dict.fromkeys(Score._fields)
-    known = {"level": units.level, "metric": metric, "units": len(units.labels), "sessions": len(units.seeds)}
-    return Score(**{**empty, **known, "families": counts, "reason": f"{metric} {reason}"})  # type: ignore[arg-type]
+    return Score(
+        level=units.level,
+        metric=metric,
+        units=len(units.labels),
+        sessions=len(units.seeds),
+        families=counts,
+        estimate=None,
+        std=None,
+        low=None,
+        high=None,
+        bootstrap_low=None,
+        bootstrap_high=None,
+        naive_low=None,
+        naive_high=None,
+        times_wider=None,
+        reason=f"{metric} {reason}",
+    )
