@@ -4,6 +4,7 @@
     python -m benchmarks.forward --backbones=resnet18,vgg16 --images=16
 
     python -m benchmarks.forward --backbones=resnet18,vgg16 --keep_freed=false --out=/tmp/returned.md
+    python -m benchmarks.forward --backbones=resnet152 --whole --out=/tmp/whole.md
 
 prints a table and writes it to benchmarks/forward.md. Weights are random; `benchmarks.stages` shows where the time goes. PyTorch (with torchvision) is no dependency of
 nbjax: install it in an environment of your own to have its column.
@@ -43,6 +44,7 @@ PAPER = [
 BACKBONES = flags.DEFINE_list("backbones", [*PAPER, "efficientnet_lite0"], "which to measure")
 IMAGES = flags.DEFINE_integer("images", 16, "images a call")
 KEEP = flags.DEFINE_bool("keep_freed", True, "keep freed memory, as the scripts of experiments do")
+WHOLE = flags.DEFINE_bool("whole", False, "on a CPU too, run each network as one compiled program")
 OUT = flags.DEFINE_string("out", str(Path(__file__).with_suffix(".md")), "where the table goes")
 REPEATS = 5
 BLOCKS = (4, 8, 16)
@@ -67,7 +69,7 @@ def ours(name: str, images: np.ndarray) -> dict[str, Callable[[], Any]]:
         return run_folded(network, *trees, x, last)
 
     # On a CPU stage by stage, as `Backbone.features` does it there.
-    compiled = (lambda run: run) if jax.default_backend() == "cpu" else jax.jit
+    compiled = (lambda run: run) if jax.default_backend() == "cpu" and not WHOLE.value else jax.jit
     trees = (backbone.params, backbone.batch_stats)
     ways = {
         "plain": (compiled(plain), trees),

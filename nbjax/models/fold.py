@@ -135,8 +135,8 @@ def run_folded(network: Network, params: Tree, batch_stats: Tree, x: jax.Array, 
     """What `forward` gives in evaluation mode before stage `stop`, from what `fold` gave.
 
     Each stage is a compiled program of its own, of which equal stages share one. On a CPU that compiles many times
-    faster than the whole as one program, and runs faster too (`benchmarks/forward.md`); where starting a program costs
-    more than running it, compile this function.
+    faster than the whole as one program, and runs faster too (`benchmarks.forward`, with and without `--whole`); where
+    starting a program costs more than running it, compile this function.
     """
     for index in stage_range(network, None, stop):
         stage = network.stages[index]
