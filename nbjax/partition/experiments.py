@@ -11,17 +11,19 @@ from nbjax.partition.inputs import SPLITS
 TRAIN, VALIDATION = 0, 1
 
 
-def exchange(family: np.ndarray, split: np.ndarray, label: np.ndarray, seed: int) -> np.ndarray:
+def exchange(family: np.ndarray, split: np.ndarray, label: np.ndarray, seed: int, patches: int = 1) -> np.ndarray:
     """Experiment 2, low correlation: one patch a family changes place between train and validation.
 
     For each class, as many families of train as of validation take part (all of the side that has fewer; of the other,
-    that many at random), so that the numbers of patches stay. Each gives one patch, drawn at random.
+    that many at random). Each gives one patch, drawn at random. With more patches a family, a side's families may not
+    have as many as the other's: both then give what the poorer side has, so that the numbers of patches stay.
 
     Args:
         family: index of each patch's family, int `[patches]`.
         split: 0 train, 1 validation, 2 test, int `[patches]`.
         label: class of each patch, int `[patches]`.
         seed: of the draws.
+        patches: that a family gives, or all it has where that is less; at least 1, the paper's number.
 
     Returns:
         The new split of each patch, int `[patches]`.
@@ -30,6 +32,8 @@ def exchange(family: np.ndarray, split: np.ndarray, label: np.ndarray, seed: int
         InputError: lengths or types that do not fit, an unknown split, a class with no family in train or in validation.
     """
     family, split, label = _check(family, split, label)
+    if patches < 1:
+        raise InputError(f"patches: found {patches}, expected the number that each family gives, at least 1.")
     rng = np.random.default_rng(seed)
     result = split.copy()
     for number in np.unique(label):
@@ -37,10 +41,16 @@ def exchange(family: np.ndarray, split: np.ndarray, label: np.ndarray, seed: int
         taking_part = min(len(side) for side in sides)
         if taking_part == 0:
             raise InputError(f"split: class {number} has no family in train or none in validation to exchange with.")
+        given = []
         for side, families in zip((TRAIN, VALIDATION), sides, strict=True):
+            some: list[np.ndarray] = []
             for chosen in rng.choice(families, size=taking_part, replace=False):
-                patches = np.flatnonzero((family == chosen) & (label == number) & (split == side))
-                result[rng.choice(patches)] = VALIDATION if side == TRAIN else TRAIN
+                of_family = np.flatnonzero((family == chosen) & (label == number) & (split == side))
+                some.append(rng.choice(of_family, size=min(patches, len(of_family)), replace=False))
+            given.append(np.concatenate(some))
+        count = min(map(len, given))
+        for side, some_patches in zip((VALIDATION, TRAIN), given, strict=True):
+            result[some_patches if len(some_patches) == count else rng.permutation(some_patches)[:count]] = side
     return result
 
 

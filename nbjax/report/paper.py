@@ -1,16 +1,14 @@
 """Every figure and table of the paper that some studies have data for, and why not the others."""
 
-import io
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
-
-import pyarrow.csv
 
 from nbjax.analysis.distribution import dip_test, loss_accuracy_pairs
 from nbjax.files import replacing
 from nbjax.report import paper_figures, paper_numbers, paper_tables, published
 from nbjax.report.drawing import Drawn, draw
+from nbjax.report.html import save
 from nbjax.report.studies import Pooled
 from nbjax.report.table_text import Table, csv_text, latex, markdown
 
@@ -121,20 +119,13 @@ def write(made: Made, out: Path) -> list[Path]:
     """Writes figures as PNG and their numbers as CSV, tables as .md, .csv and .tex, and returns what was written."""
     written = []
     for name, drawn in made.figures.items():
-        file = io.BytesIO()
-        drawn.figure.savefig(file, format="png", facecolor="white", metadata={"Software": None})
-        written.append(_whole(out / f"{name}.png", file.getvalue()))
-        if drawn.numbers is not None:
-            file = io.BytesIO()
-            pyarrow.csv.write_csv(drawn.numbers, file)
-            written.append(_whole(out / f"{name}.csv", file.getvalue()))
+        save(drawn, out / name)
+        endings = (".png",) if drawn.numbers is None else (".png", ".csv")
+        written += [out / f"{name}{ending}" for ending in endings]
     for name, table in made.tables.items():
         for ending, text in ((".md", markdown(table)), (".csv", csv_text(table)), (".tex", latex(table))):
-            written.append(_whole(out / f"{name}{ending}", text.encode()))
+            path = out / f"{name}{ending}"
+            with replacing(path) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+            written.append(path)
     return written
-
-
-def _whole(path: Path, content: bytes) -> Path:
-    with replacing(path) as temporary:
-        temporary.write_bytes(content)
-    return path

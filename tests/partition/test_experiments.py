@@ -49,6 +49,24 @@ def test_exchange_moves_one_patch_a_family(cohort, seed):
         assert moved[label == number].sum() == 2 * min(sides)
 
 
+@given(cohorts(), st.integers(0, 2**32), st.integers(1, 8))
+@settings(max_examples=60, deadline=None)
+def test_exchange_moves_at_most_the_patches_asked_for(cohort, seed, patches):
+    family, split, label = cohort
+    new = exchange(family, split, label, seed, patches)
+    moved = new != split
+    assert np.bincount(family[moved]).max() <= patches
+    for number in np.unique(label):
+        of_class = label == number
+        assert np.bincount(new[of_class], minlength=3).tolist() == np.bincount(split[of_class], minlength=3).tolist()
+        sides = [np.bincount(family[of_class & (split == side)]) for side in (0, 1)]
+        able = [np.sort(np.minimum(side[side > 0], patches)) for side in sides]
+        fewest = min(map(len, able))
+        # The families that take part are drawn: between the poorest and the richest of the side with more.
+        least, most = (min(int(side[part].sum()) for side in able) for part in (np.s_[:fewest], np.s_[-fewest:]))
+        assert 2 * least <= moved[of_class].sum() <= 2 * most
+
+
 def test_random_mixes_families():
     family = np.repeat(np.arange(20), 50)
     split = np.repeat([0] * 12 + [1] * 4 + [2] * 4, 50)
