@@ -25,7 +25,7 @@ def get_config(size: str = "paper") -> StudyConfig:
         name="distribution-small" if small else "distribution",
         phantom=SMALL if small else PAPER,
         # The paper's smallest slide holds no whole patch, and neither does the phantom's.
-        dataset=DatasetConfig(tiling=Tiling(allow_small_slides=True)),
+        dataset=DatasetConfig() if small else DatasetConfig(tiling=Tiling(allow_small_slides=True)),
         learning_rates=(3e-5, 3e-4, 3e-3),
         batch_sizes=(32,),
         epochs=10,

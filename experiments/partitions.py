@@ -76,7 +76,7 @@ def study(config: PartitionStudyConfig, slides: str | None, out: Path, banks: Pa
     with locked(out):
         begin = time.perf_counter()
         seconds: dict[str, float] = {}
-        cohort, key = _features(config, slides, out, banks or out / "banks")
+        cohort, key = features(config, slides, out, banks or out / "banks")
         seconds["slides to features"] = time.perf_counter() - begin
         partitions = arrange_partitions(cohort, config)
         write_table(assignment_table(cohort, partitions), out / "assignments.parquet")
@@ -104,7 +104,7 @@ def study(config: PartitionStudyConfig, slides: str | None, out: Path, banks: Pa
         return lines
 
 
-def _features(config: PartitionStudyConfig, slides: str | None, out: Path, banks: Path) -> tuple[Any, dict[str, Any]]:
+def features(config: PartitionStudyConfig, slides: str | None, out: Path, banks: Path) -> tuple[Any, dict[str, Any]]:
     """The cohort on its bank, and what decides the features."""
     from datasets.neuroblastoma.neuroblastoma_dataset_builder import build_from_manifest
     from nbjax.models import load_headless

@@ -5,6 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+from experiments.paper import STUDIES
+from nbjax.config import SIZES, load_config
+
 ROOT = Path(__file__).parents[2]
 
 
@@ -31,3 +36,11 @@ def test_an_unknown_job_ends_in_one_sentence(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "there is no job 'dessert'; expected some of partition, straightforward" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_studies_that_share_a_page_share_dataset_and_phantom(size: str) -> None:
+    configs = [load_config(f"configs/{name}.py", size=size) for name in STUDIES]
+    assert len({config.dataset for config in configs}) == 1
+    assert len({config.phantom for config in configs}) == 1
+    assert len({config.name for config in configs}) == len(STUDIES)
