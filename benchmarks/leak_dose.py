@@ -17,6 +17,7 @@ import numpy as np
 from absl import app, flags
 from sklearn.neighbors import NearestNeighbors
 
+from experiments import study as studies
 from experiments.partitions import features
 from nbjax.analysis.leakage import Mean, mean_of
 from nbjax.config import PartitionStudyConfig, load_config
@@ -25,7 +26,7 @@ from nbjax.training.partition_study import Cohort, arrange_partitions, program_o
 from nbjax.training.partitions import Rows, fill_up, run_partitions
 from nbjax.training.sessions import grid
 
-OUT = flags.DEFINE_string("out", "results/leak_dose", "folder of phantoms, datasets and feature banks")
+flags.adopt_module_key_flags(studies)
 OVERLAPS = flags.DEFINE_list(
     "overlaps", ["0", "0.25", "0.5", "1"], "of the phantoms' labels; 0.25 is the default phantom"
 )
@@ -65,7 +66,7 @@ def leaks(cohort: Cohort, home: np.ndarray, draws: int) -> dict[str, list[np.nda
     into = {"train": VALIDATION, "validation": TRAIN}
     one_way = {
         f"{count} a family, into {name} only": [np.where(home == left, split, home) for split in drawn[count]]
-        for count in (1, 16)
+        for count in (1, 4)
         for name, left in into.items()
     }
     return {
@@ -137,9 +138,9 @@ def study(overlap: str) -> tuple[Cohort, dict[str, Found], PartitionStudyConfig]
     """One phantom from its slides to the losses."""
     config = load_config("configs/partitions.py", [*SETTINGS, f"phantom.overlap={float(overlap)}"])
     assert isinstance(config, PartitionStudyConfig)
-    out = Path(OUT.value) / f"overlap-{overlap}"
+    out = Path(studies.OUT.value or "results/leak_dose") / f"overlap-{overlap}"
     cohort, _ = features(config, None, out, out / "banks")
-    home = arrange_partitions(cohort, dataclasses.replace(config, partitions=1))[0].split
+    home = arrange_partitions(cohort, dataclasses.replace(config, partitions=2, leak_draws=2))[0].split
     found = {}
     for name, splits in leaks(cohort, home, DRAWS.value).items():
         found[name] = run(cohort, config, home, splits)

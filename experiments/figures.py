@@ -29,7 +29,9 @@ def main() -> None:
         state = "finished" if study.progress is None else "{} of {} programs finished".format(*study.progress)
         print(f"study: {study.folder}, {state}")
     if pooled.doubled:
-        print(f"left out: {pooled.doubled} sessions that an earlier study has too")
+        print(
+            f"left out: {pooled.doubled} sessions of cells that an earlier study has, as they are or with other epochs"
+        )
     made = make(pooled)
     out = Path(OUT.value)
     write(made, out)

@@ -100,7 +100,7 @@ def study(config: PartitionStudyConfig, slides: str | None, out: Path, banks: Pa
         lines = _conclude(config, tables, out)
         seconds["analysis and figures"] = time.perf_counter() - start
         _record(config, slides, out, key, seconds)
-        lines.append("seconds: " + ", ".join(f"{step} {value:.0f}" for step, value in seconds.items()))
+        print("seconds: " + ", ".join(f"{step} {value:.0f}" for step, value in seconds.items()))
         return lines
 
 

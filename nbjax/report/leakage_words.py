@@ -1,15 +1,27 @@
-"""The leakage experiments in plain words, each with its figures."""
+"""The leakage experiments in plain words, and their tables."""
 
 from collections.abc import Mapping
 
 from nbjax.analysis.leakage import LEVEL, Mean
+from nbjax.report.grid import Entry, Grid, Head, word
 from nbjax.report.leakage_figures import STYLES
 
 NOTE = (
     "Intervals and tests are over the sessions' seeds, on one set of slides and one partition: they do not say how other "
-    "slides would behave. p is of the two-sided paired t-test, Wilcoxon's in brackets, neither corrected for their "
-    "number; d is the mean difference over its standard deviation. The end is the mean of the last tenth of the epochs."
+    "slides would behave. p is of the two-sided (paired) t-test that the mean is 0, p of ranks Wilcoxon's, neither corrected "
+    "for their number. The end is the mean of the last tenth of the epochs."
 )
+COLUMNS = {
+    "train": "training loss",
+    "validation": "validation loss",
+    "gap": "gap: validation less training",
+    "rise": "validation loss since its least",
+    "test": "test loss",
+    "hidden": "test less validation",
+    "learned": "test less untrained",
+}
+# Of these the question is whether they differ from 0.
+TESTED = ("gap", "rise", "hidden", "learned")
 
 
 def answer(summary: Mapping[str, Mapping[str, Mean]], gaps: Mapping[tuple[str, str], Mean]) -> list[str]:
@@ -20,25 +32,65 @@ def answer(summary: Mapping[str, Mapping[str, Mean]], gaps: Mapping[tuple[str, s
         gaps: as `nbjax.analysis.leakage.compare` gives it, of the gaps.
     """
     lines = [_experiment(STYLES[leak][1], measures) for leak, measures in summary.items()]
-    for (one, other), difference in gaps.items():
-        verdict = _verdict(difference, "larger", "smaller", "no difference is shown")
-        lines.append(
-            f"The gap of experiment {STYLES[one][1]} less that of {STYLES[other][1]}: {_mean(difference)}, "
-            f"{_test(difference)}: {verdict}."
-        )
-    return [*lines, NOTE]
+    compared = [
+        f"that of {STYLES[one][1][0]} less that of {STYLES[other][1][0]} is {_mean(difference)}, "
+        f"{_verdict(difference, 'larger', 'smaller', 'no difference is shown')}"
+        for (one, other), difference in gaps.items()
+    ]
+    return [*lines, f"The gap between validation and training loss: {'; '.join(compared)}.", NOTE]
 
 
 def _experiment(name: str, measures: Mapping[str, Mean]) -> str:
-    rise, hidden, learned = measures["rise"], measures["hidden"], measures["learned"]
+    rise, hidden = measures["rise"], measures["hidden"]
     return (
-        f"Experiment {name}: training loss ends at {measures['train'].mean:.3f}, validation loss at "
-        f"{measures['validation'].mean:.3f}, a gap of {_mean(measures['gap'])}; from its least the validation loss "
-        f"{_verdict(rise, 'rose', 'went on falling', 'was not shown to rise')}, by {_mean(rise)}, {_test(rise)}. The test "
-        f"loss ends at {_mean(measures['test'])}: {_verdict(hidden, 'above', 'below', 'not shown to differ from')} the "
-        f"validation loss, by {_mean(hidden)}, {_test(hidden)}, and "
-        f"{_verdict(learned, 'above', 'below', 'not shown to differ from')} the untrained network's, by {_mean(learned)}."
+        f"Experiment {name}, {rise.sessions} sessions: validation loss ends at {measures['validation'].mean:.3f}, training loss at "
+        f"{measures['train'].mean:.3f}; since its least the validation loss "
+        f"{_verdict(rise, 'rose', 'went on falling', 'was not shown to rise')}. The test loss ends at "
+        f"{_mean(measures['test'])}, {_verdict(hidden, 'above', 'below', 'not shown to differ from')} the validation loss."
     )
+
+
+def experiment_grid(summary: Mapping[str, Mapping[str, Mean]], name: str) -> Grid:
+    """A row an experiment: mean ± standard deviation over sessions, the interval below, and a p where 0 means no effect.
+
+    Args:
+        summary: as `nbjax.analysis.leakage.summarise` gives it.
+        name: the table's id.
+    """
+    heads = [Head("experiment", words=True), *map(Head, COLUMNS.values())]
+    rows = [
+        [word(STYLES[leak][1]), *(_entry(measures[one], one in TESTED) for one in COLUMNS)]
+        for leak, measures in summary.items()
+    ]
+    return Grid(name, heads, rows, title="The experiments")
+
+
+def comparison_grid(gaps: Mapping[tuple[str, str], Mean], name: str) -> Grid:
+    """A row a pair of experiments: the paired difference of their gaps.
+
+    Args:
+        gaps: as `nbjax.analysis.leakage.compare` gives it.
+        name: the table's id.
+    """
+    heads = [
+        Head("gap of", words=True),
+        Head("less that of", words=True),
+        *map(Head, ("difference", "p", "p of ranks")),
+    ]
+    rows = [
+        [word(STYLES[one][1]), word(STYLES[other][1]), _entry(mean, False), Entry(_p(mean.p)), Entry(_p(mean.p_ranks))]
+        for (one, other), mean in gaps.items()
+    ]
+    return Grid(name, heads, rows, title="The gaps compared")
+
+
+def _entry(value: Mean, tested: bool) -> Entry:
+    under = f"{value.low:.3f} to {value.high:.3f}{f'; p {_p(value.p)}' if tested else ''}"
+    return Entry(f"{value.mean:.3f} ± {value.std:.3f}", under, value.mean)
+
+
+def _p(p: float) -> str:
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _verdict(value: Mean, above: str, below: str, neither: str) -> str:
@@ -47,9 +99,4 @@ def _verdict(value: Mean, above: str, below: str, neither: str) -> str:
 
 
 def _mean(value: Mean) -> str:
-    return f"{value.mean:.3f} ({LEVEL:.0%} interval {value.low:.3f} to {value.high:.3f}, {value.sessions} sessions)"
-
-
-def _test(value: Mean) -> str:
-    p = "< 0.001" if value.p < 0.001 else f"= {value.p:.3f}"
-    return f"p {p} [{value.p_ranks:.3f}], d = {value.effect:.1f}"
+    return f"{value.mean:.3f} ({LEVEL:.0%} interval {value.low:.3f} to {value.high:.3f})"

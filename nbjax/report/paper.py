@@ -41,8 +41,8 @@ def make(pooled: Pooled) -> Made:
         "figure_11": _backbones,
         "figure_13": lambda some: _depth(some, "extension"),
         "figure_15": lambda some: _depth(some, "unfreezing"),
-        "figure_16": lambda some: _best(some, "loss"),
-        "figure_17": lambda some: _best(some, "accuracy"),
+        "figure_16": lambda some: best_session(some, "loss"),
+        "figure_17": lambda some: best_session(some, "accuracy"),
         "figure_18": lambda some: _starts(some, "loss"),
         "figure_19": lambda some: _starts(some, "accuracy"),
         "figure_20": _density,
@@ -86,7 +86,8 @@ def _depth(pooled: Pooled, strategy: str) -> Drawn | str:
     return Drawn(paper_figures.depth_losses(table, strategy, before), table, sum(table["sessions"].to_pylist()))
 
 
-def _best(pooled: Pooled, metric: str) -> Drawn | str:
+def best_session(pooled: Pooled, metric: str) -> Drawn | str:
+    """Figure 16 (loss) or 17 (accuracy) of the best session of all, or why there is none."""
     curves = paper_numbers.best_curves(pooled.history, pooled.criterion)
     if curves is None:
         return "the best session has no whole curve"

@@ -8,13 +8,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from nbjax.analysis.leakage import Mean
 from nbjax.errors import InputError
 from nbjax.files import replacing
 from nbjax.report import words
 from nbjax.report.findings import find
 from nbjax.report.grid import Grid, Head, word
 from nbjax.report.html import render
-from nbjax.report.paper import make, write
+from nbjax.report.leakage_words import comparison_grid, experiment_grid
+from nbjax.report.paper import best_session, make, write
 from nbjax.report.paper_tables import other_methods
 from nbjax.report.studies import Pooled, pool, read_study
 from nbjax.report.table_text import Table
@@ -28,12 +30,45 @@ ORDER = (
     "Frozen backbones",
     "More layers in the head",
     "Unfreezing",
-    "The best of all",
+    "The paper's choice",
     "Distributions",
     "How much is the partition",
     "Older kinds of methods",
 )
 STUDIES = ("straightforward", "extension", "unfreezing", "distribution", "best")
+# Those whose own report's answer stands in their section.
+ANSWERED = ("straightforward", "extension", "unfreezing", "best")
+CAPTIONS = {
+    "dataset_samples": "Patches of each label and split, of as many families as fit.",
+    "dataset_families": "Patches of each family, by label and split.",
+    "figure_11": "Figure 11: frozen backbones with a new last layer.",
+    "figure_13": "Figure 13: loss against the number of non-linearities.",
+    "figure_15": "Figure 15: loss against the number of unfrozen layers.",
+    "figure_16": "Figure 16: loss of the best session of the paper's choice, and of its cell.",
+    "figure_17": "Figure 17: accuracy of the best session of the paper's choice, and of its cell.",
+    "figure_18": "Figure 18: losses before training.",
+    "figure_19": "Figure 19: accuracies before training.",
+    "figure_20": "Figure 20: loss and accuracy of every epoch of every session, counted on a logarithmic scale.",
+}
+
+
+class Part(NamedTuple):
+    """A section that pooled studies fill: its title, the study it tells of, names of its figures and its table."""
+
+    title: str
+    study: str | None
+    figures: tuple[str, ...]
+    table: str | None = None
+
+
+PARTS = (
+    Part("The dataset", None, ("dataset_samples", "dataset_families"), "table_2"),
+    Part("Frozen backbones", "straightforward", ("figure_11",), "table_3"),
+    Part("More layers in the head", "extension", ("figure_13",)),
+    Part("Unfreezing", "unfreezing", ("figure_15",)),
+    Part("The paper's choice", "best", ("figure_16", "figure_17"), "table_4"),
+    Part("Distributions", "distribution", ("figure_18", "figure_19", "figure_20")),
+)
 
 
 class Picture(NamedTuple):
@@ -59,6 +94,7 @@ class Section(NamedTuple):
         lines: the answer in plain words, a paragraph each.
         pictures: figures.
         grids: tables.
+        notes: in small print below.
         more: a page of its own beside this one, by its path; None where there is none.
     """
 
@@ -66,6 +102,7 @@ class Section(NamedTuple):
     lines: Sequence[str]
     pictures: Sequence[Picture] = ()
     grids: Sequence[Shown] = ()
+    notes: Sequence[str] = ()
     more: str | None = None
 
 
@@ -106,53 +143,37 @@ def _has_programs(folder: Path) -> bool:
 def _of_studies(out: Path, pooled: Pooled) -> list[Section]:
     """What the pooled studies show, in the paper's order."""
     made = make(pooled)
+    chosen = [study for study in pooled.studies if study.folder.name == "best"]
+    if chosen:
+        # The paper's are of the cell that it chose, whether or not another study here has a better session.
+        for name, metric in (("figure_16", "loss"), ("figure_17", "accuracy")):
+            found = best_session(pool(chosen), metric)
+            made.figures.pop(name, None)
+            made.missing.pop(name, None)
+            if isinstance(found, str):
+                made.missing[name] = found
+            else:
+                made.figures[name] = found
     write(made, out / "figures")
-    captions = {
-        "dataset_samples": "Patches of each label and split, of as many families as fit.",
-        "dataset_families": "Patches of each family, by label and split.",
-        "figure_11": "Figure 11: frozen backbones with a new last layer.",
-        "figure_13": "Figure 13: loss against the number of non-linearities.",
-        "figure_15": "Figure 15: loss against the number of unfrozen layers.",
-        "figure_16": "Figure 16: loss of the best session, and of its cell.",
-        "figure_17": "Figure 17: accuracy of the best session, and of its cell.",
-        "figure_18": "Figure 18: losses before training.",
-        "figure_19": "Figure 19: accuracies before training.",
-        "figure_20": "Figure 20: loss and accuracy of every epoch of every session, counted on a logarithmic scale.",
-    }
+    sections = []
+    for part in PARTS:
+        lines = _answer_of(out / part.study) if part.study in ANSWERED else []
+        if part.title == "The dataset":
+            lines = [f"Slides: {words.nature(pooled.studies[0].record)[0][1]}."]
+        pictures = [_picture(out, name, made.figures[name].sessions) for name in part.figures if name in made.figures]
+        grids = [_grid(made.tables[part.table])] if part.table in made.tables else []
+        absent = [
+            f"{CAPTIONS[name].split(':')[0]}: {made.missing[name]}." for name in part.figures if name in made.missing
+        ]
+        more = f"{part.study}/report.html"
+        more_there = part.study is not None and (out / more).is_file()
+        sections.append(Section(part.title, lines, pictures, grids, absent, more if more_there else None))
+    return [section for section in sections if section.lines or section.pictures]
 
-    def pictures(*names: str) -> list[Picture]:
-        shown = []
-        for name in names:
-            if name in made.figures:
-                sessions = made.figures[name].sessions
-                counted = f" {sessions:,} sessions." if sessions else ""
-                shown.append(Picture(out / "figures" / f"{name}.png", captions[name] + counted))
-        return shown
 
-    def grids(*names: str) -> list[Shown]:
-        return [_grid(made.tables[name]) for name in names if name in made.tables]
-
-    first = pooled.studies[0].record
-    best = _answer_of(out / "best")
-    sections = [
-        Section(
-            "The dataset",
-            [f"Slides: {words.nature(first)[0][1]}."],
-            pictures("dataset_samples", "dataset_families"),
-            grids("table_2"),
-        ),
-        Section("Frozen backbones", _answer_of(out / "straightforward"), pictures("figure_11"), grids("table_3")),
-        Section("More layers in the head", _answer_of(out / "extension"), pictures("figure_13")),
-        Section("Unfreezing", _answer_of(out / "unfreezing"), pictures("figure_15")),
-        Section("The best of all", best, pictures("figure_16", "figure_17"), grids("table_4")),
-        Section("Distributions", [], pictures("figure_18", "figure_19", "figure_20")),
-    ]
-    pages = (None, "straightforward", "extension", "unfreezing", "best", "distribution")
-    shown = [
-        section._replace(more=f"{page}/report.html" if page and (out / page / "report.html").is_file() else None)
-        for section, page in zip(sections, pages, strict=True)
-    ]
-    return [section for section in shown if section.lines or section.pictures]
+def _picture(out: Path, name: str, sessions: int) -> Picture:
+    counted = f" {sessions:,} sessions." if sessions else ""
+    return Picture(out / "figures" / f"{name}.png", CAPTIONS[name] + counted)
 
 
 def _answer_of(folder: Path) -> list[str]:
@@ -176,7 +197,7 @@ def _of_experiments(out: Path) -> list[Section]:
         figure = out / name / "figures" / "figure8.png"
         if figure.is_file():
             caption = "Figure 8: training dotted, validation solid; shaded ± one standard deviation over seeds."
-            sections.append(Section(title, _lines(out, name), [Picture(figure, caption)]))
+            sections.append(_leakage(out / name, title, _lines(out, name), Picture(figure, caption)))
     over = out / "partitions" / "figures"
     captions = {
         "distribution": "Mean test accuracy under partitions that are all near the optimum.",
@@ -190,6 +211,27 @@ def _of_experiments(out: Path) -> list[Section]:
     if (out / "best" / "baselines.csv").is_file():
         sections.append(_baselines(out / "best"))
     return sections
+
+
+def _leakage(folder: Path, title: str, lines: list[str], figure: Picture) -> Section:
+    summary: dict[str, dict[str, Mean]] = {}
+    for row in _csv_rows(folder / "summary.csv"):
+        summary.setdefault(row["leak"], {})[row["measure"]] = _mean(row)
+    gaps = {(row["leak"], row["less"]): _mean(row) for row in _csv_rows(folder / "comparisons.csv")}
+    grids = [
+        Shown("The experiments", experiment_grid(summary, folder.name)),
+        Shown("The gaps compared", comparison_grid(gaps, f"{folder.name}-gaps")),
+    ]
+    return Section(title, lines[:-1], [figure], grids, lines[-1:])
+
+
+def _csv_rows(path: Path) -> list[dict[str, str]]:
+    with path.open(newline="", encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def _mean(row: Mapping[str, str]) -> Mean:
+    return Mean(int(row["sessions"]), *(float(row[name]) for name in Mean._fields[1:]))
 
 
 def _baselines(folder: Path) -> Section:

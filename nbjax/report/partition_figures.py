@@ -44,8 +44,8 @@ def discrepancy_heat_map(regions: DiscrepancyMap, best: Partition, title: str) -
     (left, right), (low, high) = best.optima[0].mu, best.optima[0].epsilon
     middle = ((left + right) / 2, (low + min(high, axis.get_ylim()[1])) / 2)
     axis.plot(*middle, "*", color="white", markeredgecolor=BLACK, markersize=13)
-    figure.colorbar(collection, ax=axis, label="discrepancy D (less is better)")
-    axis.set_title(f"least D = {best.discrepancy:.4f} (star, white outlines)", loc="right", fontsize=9)
+    figure.colorbar(collection, ax=axis, label="discrepancy (less is better)")
+    axis.set_title(f"least discrepancy {best.discrepancy:.4f} (star, white outlines)", loc="right", fontsize=9)
     axis.set_title(plain(title), loc="left")
     return figure
 

@@ -12,7 +12,7 @@ from nbjax.partition import METHODS, Partition, discrepancy_map, partition_famil
 from nbjax.report.partition_figures import discrepancy_heat_map, method_comparison
 from nbjax.slides.manifest import read_manifest
 
-FIELDS = ("class", "method", "D", "lower bound", "patches", "families", "milliseconds")
+FIELDS = ("class", "method", "discrepancy", "lower bound", "patches", "families", "milliseconds")
 
 
 def families_of(manifest: str | Path) -> dict[str, list[int]]:

@@ -43,7 +43,7 @@ def variance_figure(components: Mapping[str, Components], title: str) -> Figure:
         axis.grid(axis="y", visible=False)
         axis.set_xlim(left=0)
     axes[0].set(xlabel="share of the variance", xlim=(0, 1.03))
-    axes[0].xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes[0].xaxis.set_major_formatter(PercentFormatter(1))
     axes[1].set(xlabel="standard deviation, points of accuracy", yticklabels=[])
     first = next(iter(components.values()))
     axes[0].set_title(plain(title), loc="left")
@@ -92,7 +92,7 @@ def score_distribution(
     low, middle, high = np.quantile(means, [0.025, 0.5, 0.975])
     axis.set(xlabel=noun, ylabel="partitions", ylim=(0, 1.15 * top))
     axis.yaxis.set_major_locator(MaxNLocator(integer=True))
-    axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axis.xaxis.set_major_formatter(PercentFormatter(1))
     spread = f"{len(means)} partitions: median {middle:.1%}, 95 % of them in {low:.1%} to {high:.1%}"
     axis.set_title(f"{plain(title)}\n{spread}", loc="left", fontsize=10)
     figure.legend(loc="outside lower center", frameon=False, ncols=2, fontsize=8.5)
@@ -117,7 +117,7 @@ def leak_figure(curves: Mapping[str, Mapping[float, Point]], title: str) -> Figu
         axis.plot(fractions, mean, dash, marker=marker, color=colour, linewidth=1.8, markersize=5, label=label)
     axis.set(xlabel="share of the families whose patches lie on both sides", ylabel="accuracy")
     for formatted in (axis.xaxis, axis.yaxis):
-        formatted.set_major_formatter(PercentFormatter(1, decimals=0))
+        formatted.set_major_formatter(PercentFormatter(1))
     axis.set_title(plain(title), loc="left")
     figure.legend(loc="outside lower center", frameon=False, ncols=1, fontsize=9)
     return figure

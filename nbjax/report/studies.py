@@ -49,7 +49,8 @@ class Pooled(NamedTuple):
         studies: those put together.
         history: their rows.
         criterion: that chose epochs in all of them.
-        doubled: sessions that were left out because an earlier study has the same cell and seed.
+        doubled: sessions that were left out because an earlier study has the same cell, and either the same seed or another
+            number of epochs: what is not alike is not put together.
     """
 
     studies: tuple[StudyFolder, ...]
@@ -80,7 +81,7 @@ def read_study(folder: str | Path) -> StudyFolder:
 
 
 def pool(studies: Sequence[StudyFolder]) -> Pooled:
-    """Puts studies together; where several have a cell's session of one seed, the first study's counts.
+    """Puts studies together; a cell's sessions come from the first study that has it and from those of as many epochs.
 
     Raises:
         InputError: they differ in what must be alike, or in a backbone's weights.
@@ -102,9 +103,9 @@ def pool(studies: Sequence[StudyFolder]) -> Pooled:
                     f"{study.folder}: {backbone['name']} has other weights than in {folder}; studies that differ in "
                     "them have figures of their own."
                 )
-    tables, seen, doubled = [], set[tuple[Any, ...]](), 0
+    tables, seen, doubled = [], dict[tuple[Any, ...], tuple[int, set[int]]](), 0
     for study in studies:
-        kept, left_out = _unseen(study.history, seen)
+        kept, left_out = _unseen(study.history, int(study.record["config"]["epochs"]), seen)
         tables.append(kept)
         doubled += left_out
     return Pooled(tuple(studies), pa.concat_tables(tables), first.record["selection"]["criterion"], doubled)
@@ -117,12 +118,24 @@ def _value(record: Mapping[str, Any], field: str) -> Any:
     return found
 
 
-def _unseen(history: pa.Table, seen: set[tuple[Any, ...]]) -> tuple[pa.Table, int]:
-    """The rows of sessions not in `seen`, which grows by them, and how many sessions were left out."""
-    keys = list(zip(*(history[name].to_pylist() for name in (*CELL, "seed")), strict=True))
-    known = seen.intersection(keys)
-    kept = (
-        history.filter(pa.array(np.fromiter((key not in known for key in keys), bool, len(keys)))) if known else history
-    )
-    seen.update(keys)
-    return kept, len(known)
+def _unseen(history: pa.Table, epochs: int, seen: dict[tuple[Any, ...], tuple[int, set[int]]]) -> tuple[pa.Table, int]:
+    """The rows of sessions that are new, and how many sessions were left out.
+
+    Args:
+        history: of a study.
+        epochs: of its sessions.
+        seen: by cell, the number of epochs and the seeds that there are already; grows.
+    """
+    cells = list(zip(*(history[name].to_pylist() for name in CELL), strict=True))
+    seeds = history["seed"].to_pylist()
+    found: dict[tuple[Any, ...], set[int]] = {}
+    for cell, seed in zip(cells, seeds, strict=True):
+        found.setdefault(cell, set()).add(seed)
+    new = {}
+    for cell, of_cell in found.items():
+        known_epochs, known_seeds = seen.setdefault(cell, (epochs, set()))
+        new[cell] = of_cell - known_seeds if known_epochs == epochs else set()
+        known_seeds |= new[cell]
+    left_out = sum(len(of_cell) - len(new[cell]) for cell, of_cell in found.items())
+    kept = np.fromiter((seed in new[cell] for cell, seed in zip(cells, seeds, strict=True)), bool, len(seeds))
+    return history.filter(pa.array(kept)), left_out

@@ -4,7 +4,7 @@ import numpy as np
 
 from nbjax.analysis.leakage import Curves, Mean, compare, measure, summarise
 from nbjax.report.leakage_figures import STYLES, loss_curves, loss_numbers
-from nbjax.report.leakage_words import answer
+from nbjax.report.leakage_words import COLUMNS, answer, comparison_grid, experiment_grid
 
 RNG = np.random.default_rng(0)
 CURVES = {leak: Curves(*RNG.gamma(5, 0.1, (3, 4, 9))) for leak in ("none", "exchange", "random_samples")}
@@ -47,9 +47,23 @@ def test_words_follow_the_interval():
     def difference(low, high):
         return Mean(4, (low + high) / 2, 0.1, low, high, 0.01, 0.125, 1.0)
 
-    assert ": larger." in words(difference(0.1, 0.3))
-    assert ": smaller." in words(difference(-0.3, -0.1))
-    assert "0.100 (95% interval -0.100 to 0.300, 4 sessions)" in words(difference(-0.1, 0.3))
-    assert ": no difference is shown." in words(difference(-0.1, 0.3))
+    assert ", larger." in words(difference(0.1, 0.3))
+    assert ", smaller." in words(difference(-0.3, -0.1))
+    assert "0.100 (95% interval -0.100 to 0.300)" in words(difference(-0.1, 0.3))
+    assert ", no difference is shown." in words(difference(-0.1, 0.3))
     assert "4 sessions" in words(difference(0.1, 0.3))
     assert compare({leak: measure(curves) for leak, curves in CURVES.items()})
+
+
+def test_tables_have_the_numbers_of_the_analysis():
+    measures = {leak: measure(curves) for leak, curves in CURVES.items()}
+    summary, gaps = summarise(measures), compare(measures)
+    grid = experiment_grid(summary, "leakage")
+    assert len(grid.rows) == len(CURVES)
+    for row, of_one in zip(grid.rows, summary.values(), strict=True):
+        assert [entry.value for entry in row[1:]] == [of_one[name].mean for name in COLUMNS]
+        assert all(f"{of_one[name].low:.3f} to" in entry.under for name, entry in zip(COLUMNS, row[1:], strict=True))
+    pairs = comparison_grid(gaps, "gaps")
+    assert [row[2].value for row in pairs.rows] == [one.mean for one in gaps.values()]
+    p_values = [one.p for one in gaps.values()]
+    assert [row[3].text for row in pairs.rows] == ["< 0.001" if p < 0.001 else f"{p:.3f}" for p in p_values]

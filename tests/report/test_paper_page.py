@@ -7,6 +7,7 @@ import pyarrow.parquet
 import pytest
 
 from nbjax.errors import InputError
+from nbjax.report.leakage_words import COLUMNS
 from nbjax.report.paper_page import write_paper
 from tests.report.conftest import random_history
 
@@ -35,7 +36,7 @@ class Page(html.parser.HTMLParser):
 def folder(make_study, tmp_path):
     """One study of two programs, one of them finished; a partition compared; leakage's figure."""
     names = ["a", "b"]
-    config = {"momentum": 0.9, "folds": 5}
+    config = {"momentum": 0.9, "folds": 5, "epochs": 8}
     make_study(lambda record: record.update(programs=names, config=config, chosen=None), test=None, folds=None)
     study = tmp_path / "straightforward"
     (study / "programs" / "a").mkdir(parents=True)
@@ -47,7 +48,13 @@ def folder(make_study, tmp_path):
         matplotlib.figure.Figure((1, 1)).savefig(tmp_path / name)
     (tmp_path / "partition" / "partition.csv").write_text("class,method,D\nD,filing,0.012345\n")
     (tmp_path / "answers").mkdir()
-    (tmp_path / "answers" / "leakage.txt").write_text("Experiment 1 <ends> at 0.9.\n")
+    (tmp_path / "answers" / "leakage.txt").write_text("Experiment 1 <ends> at 0.9.\nWhat intervals are over.\n")
+    fields = "sessions,mean,std,low,high,p,p_ranks,effect"
+    numbers = dict.fromkeys(COLUMNS, "4,0.5,0.1,0.4,0.6,0.2,0.25,1")
+    rows = [f"{leak},{name},{values}" for leak in ("none", "exchange") for name, values in numbers.items()]
+    (tmp_path / "leakage/summary.csv").write_text("\n".join([f"leak,measure,{fields}", *rows]))
+    difference = "gap,none,exchange,4,0.0987,0.1,-0.1,0.3,0.0451,0.125,1"
+    (tmp_path / "leakage/comparisons.csv").write_text(f"measure,leak,less,{fields}\n{difference}")
     return tmp_path
 
 
@@ -58,6 +65,11 @@ def test_the_page_shows_what_is_there_in_the_papers_order(folder):
     assert "straightforward is unfinished: 1 of 2 programs." in text
     assert "0.012345" in text
     assert "Experiment 1 &lt;ends&gt; at 0.9." in text
+    assert "What intervals are over." in text
+    assert text.count("0.500 ± 0.100") == 2 * len(COLUMNS)
+    assert "0.099 ± 0.100" in text
+    assert "0.045" in text
+    assert "Figure 18: " in text
     assert "6 training sessions in 1 study of one dataset" in text
 
 

@@ -15,7 +15,7 @@ def make_folder(make_study, tmp_path):
     """A study's folder of named programs: a history each, or None where it is not finished."""
 
     def make(name, histories, **change):
-        fields = {"programs": list(histories), "config": {"momentum": 0.9}, "chosen": None} | change
+        fields = {"programs": list(histories), "config": {"momentum": 0.9, "epochs": 8}, "chosen": None} | change
         source = make_study(lambda record: record.update(fields))
         folder = tmp_path / name
         for program, history in histories.items():
@@ -74,6 +74,20 @@ def test_a_session_of_two_studies_counts_once(make_folder, make_history):
     assert len(pooled.history) == len(make_history(CELLS))
     of_first = pooled.history.slice(0, len(one.history))
     assert of_first.equals(one.history)
+
+
+def test_sessions_of_other_lengths_are_not_put_into_one_cell(make_folder, make_history):
+    one = read_study(make_folder("one", {"a": make_history(CELLS[:2])}))
+    two = read_study(make_folder("two", {"a": make_history(CELLS[1:])}, config={"momentum": 0.9, "epochs": 3}))
+    table = two.history
+    seeds = pa.array(table["seed"].to_numpy() + 100, table["seed"].type)
+    two = two._replace(history=table.set_column(table.column_names.index("seed"), "seed", seeds))
+    pooled = pool([one, two])
+    # The second study's seeds are others, but the cell that both have would be of two kinds of sessions.
+    assert pooled.doubled == 3
+    assert len(pooled.history) == len(make_history(CELLS))
+    same = two._replace(record={**two.record, "config": one.record["config"]})
+    assert pool([one, same]).doubled == 0
 
 
 @pytest.mark.parametrize(
