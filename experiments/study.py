@@ -7,6 +7,7 @@ A finished dataset and feature bank are kept and used again by the same command.
 """
 
 import functools
+import json
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from typing import Any
 from absl import flags
 
 from experiments.cli import run
-from nbjax.config import StudyConfig, load_config
+from nbjax.config import StudyConfig, load_config, to_dict
 from nbjax.errors import InputError
 from nbjax.progress import bar
 from nbjax.samples.plan import plan_samples
@@ -50,12 +51,13 @@ def study(
 
     with locked(out):
         seconds: dict[str, float] = {}
+        earlier = _earlier_seconds(config, out)
         # Bad flags, slides and weights are found before anything is built.
         folder = _timed(seconds, "slides", slides_folder, config, slides, out)
         manifest = manifest or _timed(seconds, "tiling", tile, config, folder, out)
         backbones = check_backbones(config)
         dataset = _timed(seconds, "dataset", build, config, folder, manifest, out)
-        return _learn(config, folder, dataset, backbones, out, banks or out / "banks", seconds)
+        return _learn(config, folder, dataset, backbones, out, banks or out / "banks", seconds, earlier)
 
 
 def _timed(seconds: dict[str, float], step: str, function: Any, *arguments: Any) -> Any:
@@ -63,6 +65,28 @@ def _timed(seconds: dict[str, float], step: str, function: Any, *arguments: Any)
     result = function(*arguments)
     seconds[step] = round(time.perf_counter() - start, 2)
     return result
+
+
+def _earlier_seconds(config: StudyConfig, out: Path) -> dict[str, float]:
+    """Wall time by step that earlier calls with this config recorded; none where there was no such call."""
+    from nbjax.training.record import RECORD
+
+    try:
+        record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+        same = record["config"] == json.loads(json.dumps(to_dict(config)))
+        return {str(step): float(value) for step, value in record["seconds"].items()} if same else {}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        # A record that cannot be read is about to be written anew.
+        return {}
+
+
+def _spent(earlier: dict[str, float], now: dict[str, float]) -> dict[str, float]:
+    """Wall time by step over all calls: a step that goes on where it stopped adds up, of others the longest call counts."""
+    steps = {**earlier, **now}
+    added = ("features", "sessions")
+    return {
+        step: round((sum if step in added else max)((earlier.get(step, 0.0), now.get(step, 0.0))), 2) for step in steps
+    }
 
 
 def slides_folder(config: StudyConfig, slides: str | None, out: Path) -> Path:
@@ -121,6 +145,7 @@ def _learn(
     out: Path,
     banks: Path,
     seconds: dict[str, float],
+    earlier: dict[str, float],
 ) -> Path:
     from nbjax.models import load_headless
     from nbjax.report.page import write_report
@@ -134,7 +159,7 @@ def _learn(
     source = "phantom drawn by nbjax" if dataset.card["phantom"] else str(folder)
     first = next(iter(tasks.values()))[0]
     programs = [task.name for some in tasks.values() for task in some]
-    write_record(out, config, source, dataset, backbones, first, None, seconds, programs)
+    write_record(out, config, source, dataset, backbones, first, None, _spent(earlier, seconds), programs)
     for task in {(task.backbone, task.strategy.text): task for some in tasks.values() for task in some}.values():
         print(f"{task.backbone}, {task.strategy.text}: cut before {task.start or 'the pixels'}, since {task.reason}")
     sessions = sum(task.sessions for some in tasks.values() for task in some)
@@ -147,7 +172,7 @@ def _learn(
         if (task.strategy.name, task.strategy.nonlinearities, task.strategy.unfrozen)
         == (chosen["strategy"], chosen["nonlinearities"], chosen["unfrozen"])
     )
-    write_record(out, config, source, dataset, backbones, chosen_task, chosen, seconds, programs)
+    write_record(out, config, source, dataset, backbones, chosen_task, chosen, _spent(earlier, seconds), programs)
     return write_report(out)
 
 

@@ -54,7 +54,12 @@ def test_the_same_command_again_uses_what_is_finished(finished, slides):
     _, out = finished
     kept = {path: path.stat().st_mtime_ns for folder in ("dataset", "banks") for path in (out / folder).rglob("*.*")}
     before = (out / "sessions.parquet").read_bytes()
+    seconds = json.loads((out / "study.json").read_text())["seconds"]
     study(StudyConfig(name="small", **SMALL), str(slides), out)
+    # What it took to make all this is still told.
+    again = json.loads((out / "study.json").read_text())["seconds"]
+    assert again["sessions"] == seconds["sessions"] > 0
+    assert all(again[step] >= seconds[step] for step in seconds)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
     assert (out / "sessions.parquet").read_bytes() == before
 
