@@ -51,7 +51,7 @@ def learning_curves(curves: Mapping[str, np.ndarray], sessions: int) -> Figure:
             epochs = np.arange(len(mean))
             axis.plot(epochs, mean, dash, color=colour, linewidth=2, label={"train": "training"}.get(split, split))
             axis.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
-        axis.set(xlabel="epoch (0: before training)", ylabel=unit, title=f"{metric.capitalize()}, {sessions} sessions")
+        axis.set(xlabel="epoch (0: before training)", ylabel=unit, title=f"{metric.capitalize()}, {sessions:,} sessions")
         axis.legend()
     axes[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure
