@@ -44,6 +44,7 @@ def get_config(size: str = "paper") -> StudyConfig:
         return paper
     return dataclasses.replace(
         paper,
+        name="leakage-small",
         phantom=SMALL,
         dataset=DatasetConfig(transforms=0),
         fidelity=dataclasses.replace(AS_PUBLISHED, crop="centre"),

@@ -31,4 +31,4 @@ def get_config(size: str = "paper") -> StudyConfig:
     )
     if size == "paper":
         return paper
-    return dataclasses.replace(paper, phantom=SMALL, dataset=DatasetConfig(transforms=0))
+    return dataclasses.replace(paper, name="leakage_frozen-small", phantom=SMALL, dataset=DatasetConfig(transforms=0))

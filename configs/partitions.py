@@ -19,7 +19,7 @@ def get_config(size: str = "paper") -> PartitionStudyConfig:
     """2,010 sessions for the variance and 600 for the leak curve; `small`: 126 and 120."""
     if size == "small":
         return PartitionStudyConfig(
-            name="partitions_small",
+            name="partitions-small",
             phantom=SMALL,
             dataset=DatasetConfig(standardisation=FIXED),
             learning_rates=(1e-4,),

@@ -21,7 +21,7 @@ from absl import flags
 
 from experiments import study as studies
 from experiments.cli import run
-from nbjax.config import LEAKS, StudyConfig, load_config
+from nbjax.config import LEAKS, PartitionStudyConfig, StudyConfig, load_config
 from nbjax.errors import InputError
 from nbjax.files import replacing
 
@@ -32,6 +32,10 @@ flags.adopt_module_key_flags(studies)
 def main() -> None:
     """Runs the experiments that the flags describe."""
     config = load_config(studies.CONFIG.value, studies.SET.value, studies.SIZE.value)
+    if isinstance(config, PartitionStudyConfig):
+        raise InputError(
+            f"{studies.CONFIG.value}: a study over partitions; run it with python -m experiments.partitions."
+        )
     unknown = [leak for leak in WHICH.value if leak not in LEAKS]
     if unknown or len(set(WHICH.value)) < max(2, len(WHICH.value)):
         raise InputError(f"--leaks={','.join(WHICH.value)}: expected two or more of {', '.join(LEAKS)}, each once.")
@@ -85,8 +89,13 @@ def _check(config: StudyConfig) -> None:
     for field in ("backbones", "strategies", "learning_rates", "batch_sizes"):
         if len(getattr(config, field)) > 1:
             raise InputError(f"config field {field}: found {getattr(config, field)}; a leakage experiment has one.")
-    if config.seeds < 2 or not config.test_curve or config.dataset.leak != "none":
-        raise InputError("a leakage experiment needs seeds of 2 or more, test_curve=True and dataset.leak='none'.")
+    for field, found, holds, expected in (
+        ("seeds", config.seeds, config.seeds >= 2, "2 or more"),
+        ("test_curve", config.test_curve, config.test_curve, "True"),
+        ("dataset.leak", config.dataset.leak, config.dataset.leak == "none", "none; --leaks says which to compare"),
+    ):
+        if not holds:
+            raise InputError(f"config field {field}: found {found}; a leakage experiment needs {expected}.")
 
 
 def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:

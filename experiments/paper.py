@@ -6,8 +6,10 @@
 
 Each job is what its own script runs, into a folder of its own below --out; all share the slides and the feature banks. The
 small size takes what the packages carry (EfficientNet-lite0's weights, a phantom where no slides are given); the paper's
-size needs torchvision's weights, see `experiments.convert_weights`. The same command goes on from what is finished;
-the report shows what is there, also of earlier calls with other --jobs.
+size needs torchvision's weights, see `experiments.convert_weights`. `baselines` needs `pip install -e '.[baselines]'`, and a
+finished or built `best`. A job that cannot run is said at the end; the others run all the same. The same command goes on from
+what is finished; the report shows what is there, also of earlier calls with other --jobs, and
+`experiments.report --study=results/paper` writes it anew.
 """
 
 import functools
@@ -18,7 +20,7 @@ from absl import flags
 
 from experiments import study as studies
 from experiments.cli import run
-from nbjax.config import PartitionStudyConfig, StudyConfig, load_config
+from nbjax.config import SIZES, PartitionStudyConfig, StudyConfig, load_config
 from nbjax.errors import InputError
 from nbjax.files import replacing
 
@@ -31,6 +33,7 @@ STUDIES = ("straightforward", "extension", "unfreezing", "distribution", "best")
 
 def main() -> None:
     """Runs the jobs that the flags name, then writes the report."""
+    _check_flags()
     size = studies.SIZE.value or "paper"
     out = Path(studies.OUT.value or ("results/paper" if size == "paper" else f"results/paper-{size}"))
     runs = _jobs(out, studies.SLIDES.value, size)
@@ -42,10 +45,36 @@ def main() -> None:
         )
     from nbjax.report.paper_page import write_paper
 
+    failed = {}
     for job in wanted:
         print(f"\n== {job}")
-        _keep(out / "answers" / f"{job}.txt", runs[job]())
-    print(f"\nreport: {write_paper(out)}")
+        try:
+            _keep(out / "answers" / f"{job}.txt", runs[job]())
+        except InputError as error:
+            print(f"{job} cannot run: {error}")
+            failed[job] = str(error)
+    if len(failed) == len(wanted):
+        raise InputError("; ".join(f"{job}: {why}" for job, why in failed.items()))
+    report = write_paper(out)
+    print(f"\nreport: {report}")
+    if failed:
+        raise InputError(
+            f"{len(failed)} of {len(wanted)} jobs could not run and are missing in {report}: "
+            + "; ".join(f"{job}: {why}" for job, why in failed.items())
+        )
+
+
+def _check_flags() -> None:
+    """Raises InputError where a flag is given that would change nothing, or has a value that nothing has."""
+    for name in ("config", "set", "banks"):
+        if flags.FLAGS[name].present:
+            raise InputError(
+                f"--{name}: every job has a config and banks of its own; run its own script to change them."
+            )
+    if studies.SIZE.value not in (None, *SIZES):
+        raise InputError(f"--size={studies.SIZE.value}: expected {' or '.join(SIZES)}.")
+    if JOBS.value is not None and not JOBS.value:
+        raise InputError("--jobs is empty; name some of the experiments, or leave it away for all.")
 
 
 def _jobs(out: Path, slides: str | None, size: str) -> dict[str, Callable[[], list[str]]]:

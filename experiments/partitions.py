@@ -161,11 +161,11 @@ def _conclude(config: PartitionStudyConfig, tables: dict[str, pa.Table], out: Pa
     from nbjax.analysis.variance import variance_components
     from nbjax.report.partition_study_figures import leak_figure, score_distribution, variance_figure
 
-    lines = []
+    lines, notes = [], []
     for name in ("partitions", "leak"):
         diverged = int(np.sum(tables[name]["diverged"].to_numpy(zero_copy_only=False))) if name in tables else 0
         if diverged:
-            lines.append(f"{name}: {diverged} sessions diverged; they keep their best finite epoch and are counted.")
+            notes.append(f"{name}: {diverged} sessions diverged; they keep their best finite epoch and are counted.")
     scores = {level: score_matrix(tables["partitions"], f"test_{level}_accuracy") for level in LEVELS}
     components = {LEVELS[level]: variance_components(found[1:]) for level, found in scores.items()}
     filing, resampled = scores["sample"][0], scores["sample"][1:]
@@ -208,7 +208,7 @@ def _conclude(config: PartitionStudyConfig, tables: dict[str, pa.Table], out: Pa
             figure.savefig(temporary, format="png")
         with replacing(out / "figures" / f"{name}.csv") as temporary:
             pyarrow.csv.write_csv(pa.Table.from_pylist(rows), temporary)
-    return lines
+    return [*lines, *notes]
 
 
 def _placed(means: np.ndarray, filing: float, paper: float) -> dict[str, Any]:
@@ -245,12 +245,11 @@ def _answer(found: Any, placed: dict[str, Any]) -> list[str]:
 
     least, low, middle, high, most = (f"{one:.1%}" for one in placed["resampled_quantiles"])
     return [
-        "",
-        f"The partition accounts for {share(found.partition)} of the variance of the test accuracy, the seed for "
-        f"{share(found.seed)}, both together (what is left) for {share(found.interaction)}; {found.partitions} partitions x "
-        f"{found.seeds} seeds, 95 % bootstrap intervals.",
-        f"As standard deviations: partition {points(found.partition.variance)}, seed {points(found.seed.variance)}, both "
-        f"together {points(found.interaction.variance)} points of accuracy.",
+        f"The same head was trained under {found.partitions} equally good partitions with {found.seeds} seeds each. Which families are "
+        f"in which split explains {share(found.partition)} of the variance of the test accuracy, the seed {share(found.seed)}, and what "
+        f"is left, their interaction, {share(found.interaction)}; 95 % bootstrap intervals.",
+        f"As standard deviations: partition {points(found.partition.variance)}, seed {points(found.seed.variance)}, interaction "
+        f"{points(found.interaction.variance)} points of accuracy.",
         *(
             f"The {name} part's estimate was negative and is given as 0: too small to be told from none."
             for name in ("partition", "seed", "interaction")
@@ -272,12 +271,15 @@ def _leak_answer(curves: dict[str, Any], table: pa.Table) -> list[str]:
     (first, start), (last, end) = reported[0], reported[-1]
     fractions, counts = (table[name].to_numpy() for name in ("fraction", "train_families"))
     families = [counts[fractions == one].mean() for one in (first, last)]
+    before, after = start.mean - true[0][1].mean, end.mean - true[-1][1].mean
     return [
         f"With {first:.0%} of the families leaking, the reported accuracy is {said(start)} and the true one "
         f"{said(true[0][1])}; with {last:.0%} it is {said(end)} and the true one {said(true[-1][1])}; {start.draws} draws x "
         f"{start.sessions // start.draws} seeds, 95 % intervals over draws.",
-        f"The leak flatters by {start.mean - true[0][1].mean:+.1%} and {end.mean - true[-1][1].mean:+.1%}. Training then sees "
-        f"patches of {families[-1]:.1f} instead of {families[0]:.1f} families on average, which can raise the true score.",
+        f"The reported accuracy lies {100 * before:+.1f} points from the true one with {first:.0%} leaking, since validation chooses the "
+        f"epoch and its families are others, and {100 * after:+.1f} points with {last:.0%}: {100 * (after - before):+.1f} points are the "
+        f"leak's. Training then sees patches of {families[-1]:.1f} instead of {families[0]:.1f} families on average, which can raise the "
+        "true score.",
         f"Logistic regression, five repetitions of 5-fold cross-validation: {said(regression[0][1])} with "
         f"{regression[0][0]:.0%} leaking, {said(regression[-1][1])} with {regression[-1][0]:.0%}; standard deviations over "
         f"repetitions {regression[0][1].std:.3f} and {regression[-1][1].std:.3f}.",
@@ -285,12 +287,12 @@ def _leak_answer(curves: dict[str, Any], table: pa.Table) -> list[str]:
 
 
 def _record(config: PartitionStudyConfig, slides: str | None, out: Path, key: dict[str, Any], seconds: Any) -> None:
-    from nbjax.training.record import hardware
+    from nbjax.training.record import hardware, module
 
     record = {
         "name": config.name,
         "config": to_dict(config),
-        "command": f"python -m experiments.partitions {shlex.join(sys.argv[1:])}".strip(),
+        "command": f"python -m {module()} {shlex.join(sys.argv[1:])}".strip(),
         "source": "phantom drawn by nbjax" if key["phantom"] else str(slides),
         "features": key,
         "hardware": hardware(),

@@ -1,9 +1,11 @@
 """The report of a study from its folder, at any time: of a running, a stopped or a finished one.
 
     python -m experiments.report --study=results/mine
+    python -m experiments.report --study=results/paper
     python -m experiments.report --study=results/mine --out=results/mine-report
 
-A finished study writes its report by itself; this writes it anew, after an update of nbjax or while a study still runs.
+A finished study writes its report by itself; this writes it anew, after an update of nbjax or while a study still runs. A
+folder of `experiments.paper` gets the page of all its experiments.
 """
 
 from pathlib import Path
@@ -13,17 +15,21 @@ from absl import flags
 from experiments.cli import run
 from nbjax.errors import InputError
 
-STUDY = flags.DEFINE_string("study", None, "the study's folder")
+STUDY = flags.DEFINE_string("study", None, "the study's folder, or that of experiments.paper")
 OUT = flags.DEFINE_string("out", None, "folder for report.html and its figures; else the study's")
 
 
 def main() -> None:
     """Writes the report and prints its path."""
-    if STUDY.value is None:
+    if not STUDY.value:
         raise InputError("--study is missing; give the folder of a study.")
     from nbjax.report.page import write_report
+    from nbjax.report.paper_page import is_paper, write_paper
 
-    report = write_report(Path(STUDY.value), OUT.value)
+    folder = Path(STUDY.value)
+    if is_paper(folder) and OUT.value is not None:
+        raise InputError(f"--out={OUT.value}: the page of {folder} is written into that folder; leave --out away.")
+    report = write_paper(folder) if is_paper(folder) else write_report(folder, OUT.value)
     print(f"report: {report}, {report.stat().st_size / 1e6:.1f} MB")
 
 

@@ -15,7 +15,7 @@ from typing import Any
 from absl import flags
 
 from experiments.cli import run
-from nbjax.config import StudyConfig, load_config, to_dict
+from nbjax.config import PartitionStudyConfig, StudyConfig, load_config, to_dict
 from nbjax.errors import InputError
 from nbjax.progress import bar
 from nbjax.samples.plan import plan_samples
@@ -34,6 +34,8 @@ BANKS = flags.DEFINE_string("banks", None, "folder of feature banks, which studi
 def main() -> None:
     """Runs the study that the flags describe."""
     config = load_config(CONFIG.value, SET.value, SIZE.value)
+    if isinstance(config, PartitionStudyConfig):
+        raise InputError(f"{CONFIG.value}: a study over partitions; run it with python -m experiments.partitions.")
     out = Path(OUT.value or f"results/{config.name}")
     report = study(config, SLIDES.value, out, None if BANKS.value is None else Path(BANKS.value))
     print(f"\nreport: {report}")

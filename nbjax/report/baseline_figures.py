@@ -32,7 +32,7 @@ def baseline_accuracies(rows: Sequence[Scored], chance: float, title: str) -> Fi
 
     Args:
         rows: from the top downwards.
-        chance: accuracy of guessing, drawn as a line.
+        chance: accuracy of always answering the most frequent label, drawn as a line.
         title: above the picture.
     """
     figure, (axis,) = new_figure(8.4, 1.5 + 0.55 * len(rows))
@@ -51,7 +51,9 @@ def baseline_accuracies(rows: Sequence[Scored], chance: float, title: str) -> Fi
         if found:
             axis.plot([], [], color=colour, marker=marker, linewidth=2, label=f"{label}, 95 % interval by family")
     axis.axvline(chance, color=BLACK, linestyle="--", linewidth=1)
-    axis.annotate("guessing", (chance, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9)
+    axis.annotate(
+        "most frequent label", (chance, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9
+    )
     for place in np.flatnonzero(np.diff([row.is_study for row in rows])).tolist():
         axis.axhline(place + 0.5, color="#999999", linewidth=1)
     axis.set_yticks(range(len(rows)), [plain(row.text) for row in rows])

@@ -78,6 +78,8 @@ def write_baselines(folder: Path, banks: Path) -> None:
     describe = _describers(study, dataset, banks)
     rows, predictions = [], []
     for method in bar(METHODS, "baselines", "method"):
+        if not study["backbone"]["pretrained"]:
+            method = method._replace(text=method.text.replace("frozen features", "features of random weights"))
         row, *found = _run(method, describe[method.descriptors], table, fold, len(study["dataset"]["classes"]))
         rows.append(row)
         predictions.append(found)
@@ -175,7 +177,8 @@ def _write(folder: Path, study: Mapping[str, Any], rows: list[Row]) -> None:
     with replacing(folder / "baselines.md") as temporary:
         temporary.write_text(
             _markdown(
-                rows, f"{first.samples} test samples of {families} families; guessing: {percent(_chance(first))}"
+                rows,
+                f"{first.samples} test samples of {families} families; always answering the most frequent label: {percent(_chance(first))}",
             ),
             encoding="utf-8",
         )
@@ -222,7 +225,7 @@ def _markdown(rows: list[Row], counted: str) -> str:
     """The table for people."""
     header = ["method", "sessions"]
     for where in ("test split", "every family held out once"):
-        header += [f"accuracy, {where}", "95 % interval, by family", "ROC-AUC"]
+        header += [f"accuracy by sample, {where}", "95 % interval, by family", "ROC-AUC"]
     header += ["chosen by validation data", "seconds"]
     lines = [header, ["---"] * len(header)]
     for row in rows:

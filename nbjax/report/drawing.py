@@ -14,7 +14,7 @@ from nbjax.errors import InputError
 from nbjax.report import figures, model_figures, words
 from nbjax.report.calibrating import Calibration
 from nbjax.report.findings import Tested
-from nbjax.report.grid import percent
+from nbjax.report.grid import percent, span, three
 from nbjax.report.reading import METRICS
 from nbjax.report.score_tables import LEVELS, confusion
 from nbjax.samples.reading import Dataset, columns, open_dataset, picture
@@ -153,7 +153,13 @@ def _ranking(test: Tested, classes: Sequence[str]) -> dict[str, Drawn]:
         for curves in (roc_curves, precision_recall_curves)
     )
     numbers = [_curve_numbers(label, curves) for panel in (roc, recall) for label, curves in panel.items()]
-    figure = model_figures.ranking_curves(roc, recall, LEVELS[test.units.level])
+    intervals: tuple[dict[str, str], dict[str, str]] = ({}, {})
+    if len(classes) == 2:
+        for said, metric in zip(intervals, ("roc_auc", "average_precision"), strict=True):
+            score = test.score(metric)
+            if score.low is not None:
+                said[classes[1]] = f"95 % by family {span(score.low, score.high, three)}"
+    figure = model_figures.ranking_curves(roc, recall, LEVELS[test.units.level], intervals)
     return {"ranking": Drawn(figure, pa.concat_tables(numbers), test.sessions)}
 
 
@@ -188,6 +194,6 @@ def _accuracies(result: Tested, classes: Sequence[str]) -> Drawn:
         here = (units.labels == label) & (units.families == family)
         rows.append((classes[label], family, int(here.sum()), float(hits[here].mean())))
     names = ("label", "family", LEVELS[units.level], "accuracy")
-    numbers = pa.Table.from_pylist([dict(zip(names, row, strict=True)) for row in rows])
-    figure = figures.family_accuracies(rows, words.chance(units), LEVELS[units.level])
+    numbers = pa.Table.from_pylist([dict(zip(names, row, strict=True)) | {"sessions": result.sessions} for row in rows])
+    figure = figures.family_accuracies(rows, words.chance(units), LEVELS[units.level], result.sessions)
     return Drawn(figure, numbers, result.sessions)

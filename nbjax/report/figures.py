@@ -51,21 +51,24 @@ def learning_curves(curves: Mapping[str, np.ndarray], sessions: int) -> Figure:
             epochs = np.arange(len(mean))
             axis.plot(epochs, mean, dash, color=colour, linewidth=2, label={"train": "training"}.get(split, split))
             axis.fill_between(epochs, mean - spread, mean + spread, color=colour, alpha=0.2, linewidth=0)
-        axis.set(xlabel="epoch (0: before training)", ylabel=unit, title=f"{metric.capitalize()}, {sessions:,} sessions")
+        axis.set(
+            xlabel="epoch (0: before training)", ylabel=unit, title=f"{metric.capitalize()}, {sessions:,} sessions"
+        )
         axis.legend()
     axes[1].yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     return figure
 
 
 def family_accuracies(
-    accuracies: Sequence[tuple[str, str, int, float]], chance: float, units: str = "samples"
+    accuracies: Sequence[tuple[str, str, int, float]], chance: float, units: str = "samples", sessions: int = 1
 ) -> Figure:
     """One dot a family: the share of its patches (or samples) that were classified rightly, its area their number.
 
     Args:
         accuracies: label, family, units, accuracy in [0, 1].
-        chance: accuracy of guessing, drawn as a line.
+        chance: accuracy of always answering the most frequent label, drawn as a line.
         units: what is counted, in the plural.
+        sessions: that an accuracy is the mean of.
     """
     rows = sorted(accuracies, key=lambda row: (row[0], row[3]))
     figure, (axis,) = new_figure(8.4, 0.9 + 0.22 * max(len(rows), 4))
@@ -78,9 +81,16 @@ def family_accuracies(
         values = [rows[place][3] for place in places]
         axis.scatter(values, places, sizes, color=COLOURS[index % 4], marker=marker, label=plain(label), zorder=3)
     axis.axvline(chance, color=BLACK, linestyle="--", linewidth=1)
-    axis.annotate("guessing", (chance, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9)
+    axis.annotate(
+        "most frequent label", (chance, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9
+    )
     axis.set_yticks(range(len(rows)), [plain(row[1].split("/")[-1]) for row in rows], fontsize=8)
-    axis.set(xlabel=f"{units} classified rightly, mean over sessions", xlim=(-0.03, 1.03), ylim=(-0.7, len(rows) - 0.3))
+    mean = f", mean of {sessions:,} sessions" if sessions > 1 else ""
+    axis.set(
+        xlabel=f"{units} classified rightly{mean} (area: number of {units})",
+        xlim=(-0.03, 1.03),
+        ylim=(-0.7, len(rows) - 0.3),
+    )
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5))
     return figure

@@ -44,7 +44,7 @@ def loss_curves(curves: Mapping[str, Curves], title: str = "") -> Figure:
     sessions = len(next(iter(curves.values())).test)
     right.axhline(np.log(2), color=BLACK, linewidth=1)
     left.set(ylabel="cross-entropy, nats", title="training (dotted), validation (solid)")
-    right.set(title="test, never shared (line: guessing)")
+    right.set(title="test, never shared (line: ln 2, always answering 0.5)")
     right.tick_params(labelleft=False)
     for axis in (left, right):
         axis.set_xlabel("epoch (0: before training)")

@@ -14,18 +14,25 @@ from nbjax.report.figures import BLACK, BLUE, COLOURS, GREY, ORANGE, new_figure,
 DASHES = ("-", "--", "-.", ":")
 
 
-def ranking_curves(roc: Mapping[str, Curves], precision_recall: Mapping[str, Curves], units: str) -> Figure:
+def ranking_curves(
+    roc: Mapping[str, Curves],
+    precision_recall: Mapping[str, Curves],
+    units: str,
+    intervals: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
+) -> Figure:
     """ROC and precision-recall curves: every session thin, their mean thick.
 
     Args:
         roc: by class that counts as positive, a class against the rest.
         precision_recall: likewise.
         units: what is ranked, in the plural.
+        intervals: of either panel, by class, the area's interval over families in words.
     """
     figure, axes = new_figure(8.4, 4.2, 2)
-    for axis, panel in zip(axes, (roc, precision_recall), strict=True):
+    for axis, panel, said in zip(axes, (roc, precision_recall), intervals, strict=True):
         for place, (label, curves) in enumerate(panel.items()):
-            _ranking(axis, label, curves, COLOURS[place % 4], DASHES[place // 4 % 4], len(panel) == 1)
+            style = (COLOURS[place % 4], DASHES[place // 4 % 4], len(panel) == 1)
+            _ranking(axis, label, curves, *style, said.get(label, ""))
         axis.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axis.legend(loc="lower right" if panel is roc else "lower left", fontsize=9)
     first = next(iter(roc.values()))
@@ -37,7 +44,7 @@ def ranking_curves(roc: Mapping[str, Curves], precision_recall: Mapping[str, Cur
     return figure
 
 
-def _ranking(axis: Axes, label: str, curves: Curves, colour: str, dash: str, alone: bool) -> None:
+def _ranking(axis: Axes, label: str, curves: Curves, colour: str, dash: str, alone: bool, interval: str) -> None:
     across, up = curves.across, curves.up
     if curves.name == "roc":
         # Every ROC curve starts where nothing is called positive.
@@ -45,8 +52,8 @@ def _ranking(axis: Axes, label: str, curves: Curves, colour: str, dash: str, alo
     # More thin lines would only blacken each other.
     for line in up[:50]:
         axis.plot(across, line, color=colour, linewidth=0.5, alpha=0.35)
-    spread = f" ± {curves.areas.std(ddof=1):.3f}" if len(curves.areas) > 1 else ""
-    text = f"{plain(label)}: mean, area {curves.areas.mean():.3f}{spread}"
+    spread = f" ± {curves.areas.std(ddof=1):.3f} over sessions" if len(curves.areas) > 1 else ""
+    text = "\n".join([f"{plain(label)}: area {curves.areas.mean():.3f}{spread}", *([interval] if interval else [])])
     axis.plot(across, up.mean(axis=0), dash, color=colour, linewidth=2.2, label=text)
     if curves.name == "roc":
         if colour == COLOURS[0] and dash == "-":
@@ -103,7 +110,9 @@ def reliability_diagram(
     for place, (name, curve) in enumerate(curves.items()):
         colour, marker, dash = (BLUE, "o", "-") if place == 0 else (ORANGE, "s", "--")
         label = f"{name}: {errors[name]}"
-        axes[0].plot(curve.confidence, curve.right, dash, color=colour, marker=marker, markersize=5, label=label)
+        axes[0].plot(curve.confidence, curve.right, dash, color=colour, linewidth=1)
+        areas = 8 + 110 * curve.counts / curve.counts.max()
+        axes[0].scatter(curve.confidence, curve.right, areas, color=colour, marker=marker, label=label)
         edges, shares = _histogram(curve)
         axes[1].stairs(shares, edges, color=colour, linestyle=dash, linewidth=1.8, label=name)
     least = min(float(curve.low[0]) for curve in curves.values())
@@ -117,7 +126,7 @@ def reliability_diagram(
         axis.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
         axis.set_xlim(least - 0.02, 1.02)
         axis.legend(fontsize=9)
-    axes[0].set_title(f"Reliability, {units} of {_sessions(sessions)} pooled", fontsize=10)
+    axes[0].set_title(f"Reliability, {units} of {_sessions(sessions)} pooled (area: their number)", fontsize=10)
     axes[1].set_title("How certain the predictions are", fontsize=10)
     return figure
 

@@ -36,39 +36,43 @@ def make(pooled: Pooled) -> Made:
     Args:
         pooled: studies, finished or not.
     """
-    figures, missing = dict[str, Drawn](), dict[str, str]()
-    drawers: Mapping[str, Callable[[Pooled], Drawn | str]] = {
-        "figure_11": _backbones,
-        "figure_13": lambda some: _depth(some, "extension"),
-        "figure_15": lambda some: _depth(some, "unfreezing"),
-        "figure_16": lambda some: best_session(some, "loss"),
-        "figure_17": lambda some: best_session(some, "accuracy"),
-        "figure_18": lambda some: _starts(some, "loss"),
-        "figure_19": lambda some: _starts(some, "accuracy"),
-        "figure_20": _density,
-    }
-    for name, drawer in drawers.items():
-        found = drawer(pooled)
-        if isinstance(found, str):
-            missing[name] = found
-        else:
-            figures[name] = found
+    made = Made({}, *tables(pooled))
+    for name in FIGURES:
+        add_figure(made, name, pooled)
     first = pooled.studies[0]
     overview = draw(first.folder, {**first.record, "chosen": None}, first.history, None, None)
-    figures |= {f"dataset_{name}": drawn for name, drawn in overview.items()}
+    made.figures.update({f"dataset_{name}": drawn for name, drawn in overview.items()})
     if not overview:
-        missing["dataset_families"] = missing["dataset_samples"] = "the dataset is not in the study's folder any more"
-    tables = {
+        made.missing["dataset_families"] = made.missing["dataset_samples"] = (
+            "the dataset is not in the study's folder any more"
+        )
+    return made
+
+
+def add_figure(made: Made, name: str, pooled: Pooled) -> None:
+    """Draws one of `FIGURES` from other studies than the rest, in place of what there was."""
+    made.figures.pop(name, None)
+    made.missing.pop(name, None)
+    found = FIGURES[name](pooled)
+    if isinstance(found, str):
+        made.missing[name] = found
+    else:
+        made.figures[name] = found
+
+
+def tables(pooled: Pooled) -> tuple[dict[str, Table], dict[str, str]]:
+    """Tables 1 to 4 by name, and why one of them is missing."""
+    first = pooled.studies[0]
+    filled = {
         "table_1": paper_tables.other_methods(),
         "table_2": paper_tables.samples_by_split(first.record["dataset"]),
         "table_3": paper_tables.backbones(),
     }
     strategies = paper_numbers.by_strategy(pooled.history, pooled.criterion)
-    if len(strategies):
-        tables["table_4"] = paper_tables.best_by_strategy(strategies, pooled.criterion)
-    else:
-        missing["table_4"] = "no cell of the strategies straightforward, extension or unfreezing has finite losses"
-    return Made(figures, tables, missing)
+    if not len(strategies):
+        reason = "no cell of the strategies straightforward, extension or unfreezing has finite losses"
+        return filled, {"table_4": reason}
+    return {**filled, "table_4": paper_tables.best_by_strategy(strategies, pooled.criterion)}, {}
 
 
 def _backbones(pooled: Pooled) -> Drawn | str:
@@ -86,16 +90,14 @@ def _depth(pooled: Pooled, strategy: str) -> Drawn | str:
     return Drawn(paper_figures.depth_losses(table, strategy, before), table, sum(table["sessions"].to_pylist()))
 
 
-def best_session(pooled: Pooled, metric: str) -> Drawn | str:
-    """Figure 16 (loss) or 17 (accuracy) of the best session of all, or why there is none."""
+def _best_session(pooled: Pooled, metric: str) -> Drawn | str:
     curves = paper_numbers.best_curves(pooled.history, pooled.criterion)
     if curves is None:
         return "the best session has no whole curve"
     backbone, _, nonlinearities, unfrozen, *_ = curves.best.cell
-    paper = None
-    if metric == "loss" and (value := published.best_loss(backbone, nonlinearities, unfrozen)) is not None:
-        paper = (value, f"the paper's best with this backbone and strategy: {value:.3f}")
-    figure = paper_figures.best_curve(curves.table, metric, curves.sessions, paper)
+    figure = paper_figures.best_curve(
+        curves.table, metric, curves.sessions, published.best_lines(metric, backbone, nonlinearities, unfrozen)
+    )
     return Drawn(figure, curves.table, curves.sessions, curves.left_out)
 
 
@@ -114,6 +116,18 @@ def _density(pooled: Pooled) -> Drawn | str:
     if not len(pairs.loss):
         return "no session has a finite loss"
     return Drawn(*paper_figures.loss_accuracy_density(pairs), pairs.sessions)
+
+
+FIGURES: Mapping[str, Callable[[Pooled], Drawn | str]] = {
+    "figure_11": _backbones,
+    "figure_13": lambda some: _depth(some, "extension"),
+    "figure_15": lambda some: _depth(some, "unfreezing"),
+    "figure_16": lambda some: _best_session(some, "loss"),
+    "figure_17": lambda some: _best_session(some, "accuracy"),
+    "figure_18": lambda some: _starts(some, "loss"),
+    "figure_19": lambda some: _starts(some, "accuracy"),
+    "figure_20": _density,
+}
 
 
 def write(made: Made, out: Path) -> list[Path]:

@@ -18,7 +18,8 @@ from nbjax.report import published
 from nbjax.report.figures import BLACK, BLUE, GREY, ORANGE, new_figure, plain
 from nbjax.report.paper_numbers import family_of_backbones
 
-RED = "#CC3311"
+# Okabe and Ito's reddish purple.
+PURPLE = "#CC79A7"
 BINS = 50
 GRID = 100
 # Of Figure 20: losses, and accuracies in per cent.
@@ -38,7 +39,8 @@ def backbone_scores(table: pa.Table) -> Figure:
     places = np.arange(len(rows))
     for axis, metric in zip(axes, ("loss", "accuracy"), strict=True):
         means = [row[f"mean_{metric}"] for row in rows]
-        spreads = [row[f"std_{metric}"] or 0 for row in rows]
+        # One session has no spread, and then no bar.
+        spreads = [np.nan if row[f"std_{metric}"] is None else row[f"std_{metric}"] for row in rows]
         papers = [np.nan if row[f"paper_{metric}"] is None else row[f"paper_{metric}"] for row in rows]
         axis.errorbar(
             means,
@@ -104,9 +106,14 @@ def _depth_panel(axis: Axes, rows: Sequence[dict[str, float]], strategy: str, be
     ks = [row["k"] for row in rows]
     mean, std, starts = before
     axis.axhspan(
-        mean - std, mean + std, color=RED, alpha=0.25, linewidth=0, label=f"before training, {starts:,} starts"
+        mean - std,
+        mean + std,
+        color=PURPLE,
+        alpha=0.3,
+        linewidth=0,
+        label=f"before training: mean ± deviation of {starts:,} starts",
     )
-    spreads = [row["std_loss"] or 0 for row in rows]
+    spreads = [np.nan if row["std_loss"] is None else row["std_loss"] for row in rows]
     axis.errorbar(
         ks,
         [row["mean_loss"] for row in rows],
@@ -125,14 +132,14 @@ def _depth_panel(axis: Axes, rows: Sequence[dict[str, float]], strategy: str, be
     axis.set(xlabel=f"k, {words[strategy]}", ylabel="loss, nats")
 
 
-def best_curve(table: pa.Table, metric: str, sessions: int, paper: tuple[float, str] | None) -> Figure:
+def best_curve(table: pa.Table, metric: str, sessions: int, paper: Sequence[tuple[float, str]] = ()) -> Figure:
     """The best session's curve beside the mean of its cell (the paper's Figures 16 and 17).
 
     Args:
         table: of `best_curves`.
         metric: `loss` or `accuracy`.
         sessions: that the means are of.
-        paper: its value and what that is, in words; drawn as a line.
+        paper: its values and what each is, in words; drawn as lines.
     """
     figure, (axis,) = new_figure(7.2, 4.0)
     epochs = table["epoch"].to_numpy()
@@ -143,8 +150,8 @@ def best_curve(table: pa.Table, metric: str, sessions: int, paper: tuple[float, 
         label = f"{WORD_OF[split]}: mean ± standard deviation"
         axis.fill_between(epochs, mean - std, mean + std, color=colour, alpha=0.25, linewidth=0, label=label)
         axis.plot(epochs, best, dash, color=colour, linewidth=2, label=f"{WORD_OF[split]}: best session")
-    if paper is not None:
-        axis.axhline(paper[0], color=GREY, linestyle="--", linewidth=1.2, label=plain(paper[1]))
+    for (value, said), dash in zip(paper, ("--", "-."), strict=False):
+        axis.axhline(value, color=GREY, linestyle=dash, linewidth=1.2, label=plain(said))
     axis.set(xlabel="epoch (0: before training)", ylabel={"loss": "loss, nats", "accuracy": "accuracy"}[metric])
     axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     if metric == "accuracy":
@@ -172,7 +179,7 @@ def start_histogram(table: pa.Table, metric: str, one_peak: Mapping[str, float |
         found = values[split]
         label = f"{WORD_OF[split]}: {text.format(found.mean(), found.std(ddof=1) if len(found) > 1 else 0)}"
         if (p_value := one_peak[split]) is not None:
-            label += f", one peak: p = {p_value:.3f}" if p_value >= 0.001 else ", one peak: p < 0.001"
+            label += f"; test of one peak: p {'< 0.001' if p_value < 0.001 else f'= {p_value:.3f}'}"
         axis.hist(
             found,
             bins=edges.tolist(),
@@ -184,7 +191,7 @@ def start_histogram(table: pa.Table, metric: str, one_peak: Mapping[str, float |
             label=label,
         )
     mean, std = published.EPOCH0[metric]
-    label = f"the paper, {published.SESSIONS:,} sessions: {text.format(mean, std)}"
+    label = f"the paper, {published.SESSIONS:,} sessions: {text.format(mean, std)} (grey band)"
     axis.axvspan(mean - std, mean + std, color=GREY, alpha=0.18, linewidth=0)
     axis.axvline(mean, color=GREY, linestyle="--", linewidth=1.5, label=label)
     axis.set(xlabel={"loss": "loss, nats", "accuracy": "accuracy"}[metric], ylabel="starts")
@@ -222,7 +229,8 @@ def loss_accuracy_density(pairs: Pairs) -> tuple[Figure, pa.Table]:
         extent=(low, high, least, most),
         norm=LogNorm(),
         mincnt=1,
-        cmap="inferno",
+        # Few is pale, many is dark, on white paper too.
+        cmap="cividis_r",
         linewidths=0.1,
     )
     figure.colorbar(bins, ax=axis, label="epochs in a hexagon")

@@ -9,16 +9,19 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nbjax.analysis.leakage import Mean
+from nbjax.analysis.selection import CELL
 from nbjax.errors import InputError
 from nbjax.files import replacing
-from nbjax.report import words
+from nbjax.report import published, words
 from nbjax.report.findings import find
-from nbjax.report.grid import Grid, Head, word
+from nbjax.report.grid import Entry, Grid, Head, percent, word
 from nbjax.report.html import render
 from nbjax.report.leakage_words import comparison_grid, experiment_grid
-from nbjax.report.paper import best_session, make, write
+from nbjax.report.limits import limits
+from nbjax.report.paper import FIGURES, add_figure, make, write
 from nbjax.report.paper_tables import other_methods
-from nbjax.report.studies import Pooled, pool, read_study
+from nbjax.report.reading import read_record
+from nbjax.report.studies import StudyFolder, pool, read_study
 from nbjax.report.table_text import Table
 
 # Of the sections, which is the paper's; what it has not stands at the end.
@@ -34,10 +37,11 @@ ORDER = (
     "Distributions",
     "How much is the partition",
     "Older kinds of methods",
+    "Limits",
 )
 STUDIES = ("straightforward", "extension", "unfreezing", "distribution", "best")
-# Those whose own report's answer stands in their section.
-ANSWERED = ("straightforward", "extension", "unfreezing", "best")
+# Its thousand seeds would make the best of any search look better: it takes no part in what compares best values.
+APART = "distribution"
 CAPTIONS = {
     "dataset_samples": "Patches of each label and split, of as many families as fit.",
     "dataset_families": "Patches of each family, by label and split.",
@@ -53,7 +57,7 @@ CAPTIONS = {
 
 
 class Part(NamedTuple):
-    """A section that pooled studies fill: its title, the study it tells of, names of its figures and its table."""
+    """A section that studies fill: its title, the study it tells of (None: of all), names of its figures and its table."""
 
     title: str
     study: str | None
@@ -67,7 +71,7 @@ PARTS = (
     Part("More layers in the head", "extension", ("figure_13",)),
     Part("Unfreezing", "unfreezing", ("figure_15",)),
     Part("The paper's choice", "best", ("figure_16", "figure_17"), "table_4"),
-    Part("Distributions", "distribution", ("figure_18", "figure_19", "figure_20")),
+    Part("Distributions", APART, ("figure_18", "figure_19", "figure_20")),
 )
 
 
@@ -113,22 +117,21 @@ def write_paper(out: str | Path) -> Path:
         The page's path.
 
     Raises:
-        InputError: nothing of it is finished, or a file is damaged.
+        InputError: nothing of it is finished, a file is damaged, or studies are of different datasets.
     """
     out = Path(out)
-    found = [read_study(out / name) for name in STUDIES if _has_programs(out / name)]
-    pooled = pool(found) if found else None
-    sections = [*_of_experiments(out), *(_of_studies(out, pooled) if pooled else [])]
+    studies = {name: read_study(out / name) for name in STUDIES if _has_programs(out / name)}
+    sections = [*_of_experiments(out), *(_of_studies(out, studies) if studies else []), *_limits(out, studies)]
     sections.sort(key=lambda section: ORDER.index(section.title))
     if not sections:
         raise InputError(f"{out}: no experiment of the paper has finished here; run python -m experiments.paper first.")
     context = {
-        "answer": _answer(out, pooled),
-        "cautions": _cautions(pooled),
+        "answer": _answer(out, studies),
+        "cautions": _cautions(studies),
         "sections": sections,
         "image": lambda path: base64.b64encode(Path(path).read_bytes()).decode(),
         "commands": _commands(out),
-        "fingerprints": words.fingerprints(pooled.studies[0].record) if pooled else [],
+        "fingerprints": _fingerprints(studies),
     }
     page = render("paper.html", context)
     with replacing(out / "report.html") as temporary:
@@ -136,38 +139,44 @@ def write_paper(out: str | Path) -> Path:
     return out / "report.html"
 
 
+def is_paper(folder: str | Path) -> bool:
+    """Whether a folder is of `experiments.paper`, and not a study's."""
+    folder = Path(folder)
+    return not (folder / "study.json").is_file() and (folder / "answers").is_dir()
+
+
 def _has_programs(folder: Path) -> bool:
-    return (folder / "study.json").is_file() and any(folder.glob("programs/*/history.parquet"))
+    """Whether any of a study's own programs is finished; those of an earlier config do not count."""
+    if not (folder / "study.json").is_file():
+        return False
+    names = read_record(folder / "study.json").get("programs") or []
+    return any((folder / "programs" / str(name) / "history.parquet").is_file() for name in names)
 
 
-def _of_studies(out: Path, pooled: Pooled) -> list[Section]:
-    """What the pooled studies show, in the paper's order."""
-    made = make(pooled)
-    chosen = [study for study in pooled.studies if study.folder.name == "best"]
-    if chosen:
-        # The paper's are of the cell that it chose, whether or not another study here has a better session.
-        for name, metric in (("figure_16", "loss"), ("figure_17", "accuracy")):
-            found = best_session(pool(chosen), metric)
-            made.figures.pop(name, None)
-            made.missing.pop(name, None)
-            if isinstance(found, str):
-                made.missing[name] = found
-            else:
-                made.figures[name] = found
+def _of_studies(out: Path, studies: Mapping[str, StudyFolder]) -> list[Section]:
+    """What studies show, in the paper's order: each section of its own study, where it has one."""
+    everything = pool(list(studies.values()))
+    compared = [study for name, study in studies.items() if name != APART]
+    made = make(pool(compared) if compared else everything)
+    for part in PARTS:
+        for name in part.figures:
+            if name in FIGURES:
+                own = part.study in studies and part.study != APART
+                add_figure(made, name, pool([studies[str(part.study)]]) if own else everything)
     write(made, out / "figures")
     sections = []
     for part in PARTS:
-        lines = _answer_of(out / part.study) if part.study in ANSWERED else []
-        if part.title == "The dataset":
-            lines = [f"Slides: {words.nature(pooled.studies[0].record)[0][1]}."]
+        if part.study not in (None, APART, *studies):
+            continue
+        lines = _lines_of_part(out, part, studies)
         pictures = [_picture(out, name, made.figures[name].sessions) for name in part.figures if name in made.figures]
         grids = [_grid(made.tables[part.table])] if part.table in made.tables else []
         absent = [
             f"{CAPTIONS[name].split(':')[0]}: {made.missing[name]}." for name in part.figures if name in made.missing
         ]
         more = f"{part.study}/report.html"
-        more_there = part.study is not None and (out / more).is_file()
-        sections.append(Section(part.title, lines, pictures, grids, absent, more if more_there else None))
+        there = part.study is not None and (out / more).is_file()
+        sections.append(Section(part.title, lines, pictures, grids, absent, more if there else None))
     return [section for section in sections if section.lines or section.pictures]
 
 
@@ -176,11 +185,35 @@ def _picture(out: Path, name: str, sessions: int) -> Picture:
     return Picture(out / "figures" / f"{name}.png", CAPTIONS[name] + counted)
 
 
-def _answer_of(folder: Path) -> list[str]:
-    """The sentences that begin a study's own report; none where it is not finished."""
-    if not (folder / "test_predictions.parquet").is_file():
+def _lines_of_part(out: Path, part: Part, studies: Mapping[str, StudyFolder]) -> list[str]:
+    """What a section begins with. The test split is looked at for the paper's choice alone: it would choose among the others."""
+    if part.study is None:
+        first = next(iter(studies.values())).record
+        patches = sum(row["patches"] for labels in first["dataset"]["counts"].values() for row in labels.values())
+        return [f"Slides: {words.nature(first)[0][1]}.", words.audit(first["dataset"], patches)]
+    if part.study == APART or not _is_finished(out / part.study):
         return []
-    return words.answer(find(folder))
+    found = find(out / part.study)
+    if part.study != "best":
+        return [f"{words.progress(found)} By training and validation data the best is {words.best(found)}"]
+    paper = (
+        f"The paper, of one partition of other slides: on its test split a loss of {published.BEST_TEST.loss:.3f} and "
+        f"{percent(published.BEST_TEST.accuracy)} of the samples; on its validation split {published.BEST_MEAN.loss:.3f} and "
+        f"{percent(published.BEST_MEAN.accuracy)} in the mean of ten sessions."
+    )
+    return [*words.answer(found), *words.uncertainty(found), paper]
+
+
+def _is_finished(folder: Path) -> bool:
+    return (folder / "study.json").is_file() and (folder / "test_predictions.parquet").is_file()
+
+
+def _limits(out: Path, studies: Mapping[str, StudyFolder]) -> list[Section]:
+    """What the study of the paper's choice, or the first that is finished, cannot say."""
+    for name in ("best", *studies):
+        if name in studies and _is_finished(out / name):
+            return [Section("Limits", limits(find(out / name)))]
+    return []
 
 
 def _of_experiments(out: Path) -> list[Section]:
@@ -201,8 +234,8 @@ def _of_experiments(out: Path) -> list[Section]:
     over = out / "partitions" / "figures"
     captions = {
         "distribution": "Mean test accuracy under partitions that are all near the optimum.",
-        "variance": "Where the variance of the test accuracy comes from.",
-        "leak_curve": "Reported and true accuracy against the share of families that leak.",
+        "variance": "Where the variance of the test accuracy comes from; whiskers are 95 % bootstrap intervals.",
+        "leak_curve": "Reported and true accuracy against the share of families that leak; bands are 95 % intervals over draws.",
     }
     pictures = [Picture(over / f"{name}.png", caption) for name, caption in captions.items()]
     if over.is_dir():
@@ -241,16 +274,18 @@ def _baselines(folder: Path) -> Section:
     header, _, *rows = [[cell.strip() for cell in line] for line in table]
     grid = _shown("On this dataset", header, [index == 0 for index in range(len(header))], rows)
     figure = Picture(
-        folder / "figures" / "baselines.png", "Test split, and every family held out once, with intervals."
+        folder / "figures" / "baselines.png",
+        "Accuracy by sample on the test split, and with every family held out once; 95 % intervals by family.",
     )
     return Section("Older kinds of methods", lines, [figure], [grid, _grid(other_methods())])
 
 
 def _csv_grid(title: str, path: Path) -> Shown:
-    """A CSV file as it is."""
+    """A CSV file as it is; columns of numbers alone stand on the right."""
     with path.open(newline="", encoding="utf-8") as file:
         header, *rows = csv.reader(file)
-    return _shown(title, header, [True] * len(header), rows)
+    of_words = [not all(re.fullmatch(r"-?[\d.]*", row[place]) for row in rows) for place in range(len(header))]
+    return _shown(title, header, of_words, rows)
 
 
 def _grid(table: Table) -> Shown:
@@ -264,30 +299,47 @@ def _shown(
 ) -> Shown:
     name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
     heads = [Head(text, is_words) for text, is_words in zip(header, words, strict=True)]
-    return Shown(title, Grid(name, heads, [[word(cell) for cell in row] for row in rows], title=title), notes)
+    entries = [
+        [word(cell) if head.words else _number(cell) for head, cell in zip(heads, row, strict=True)] for row in rows
+    ]
+    return Shown(title, Grid(name, heads, entries, sortable=True, title=title), notes)
+
+
+def _number(text: str) -> Entry:
+    """A printed number, which sorts by what it begins with."""
+    found = re.match(r"-?[\d,]+\.?\d*", text)
+    return Entry(text, value=float(found[0].replace(",", "")) if found else None)
 
 
 def _lines(out: Path, job: str) -> list[str]:
     path = out / "answers" / f"{job}.txt"
-    return [line for line in path.read_text(encoding="utf-8").splitlines() if line] if path.is_file() else []
+    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line] if path.is_file() else []
+    # As the rest of the page has it.
+    return [re.sub(r"(?<=\d)%", " %", line) for line in lines]
 
 
-def _answer(out: Path, pooled: Pooled | None) -> list[str]:
+def _answer(out: Path, studies: Mapping[str, StudyFolder]) -> list[str]:
     """The page's first paragraph: the best cell's test score, and what of a score is chance."""
-    sentences = _answer_of(out / "best") or _answer_of(out / "straightforward")
-    if pooled:
-        counted = len({tuple(row.values()) for row in pooled.history.select(_SESSION).to_pylist()})
-        studies = f"{len(pooled.studies)} {'study' if len(pooled.studies) == 1 else 'studies'}"
-        sentences = [f"{counted:,} training sessions in {studies} of one dataset.", *sentences]
+    sentences = []
+    if studies:
+        counted = len({key for study in studies.values() for key in _sessions(study)})
+        many = words.counted(len(studies), "study", "studies")
+        sentences.append(f"{counted:,} training sessions in {many} of one dataset.")
+    finished = next((name for name in ("best", "straightforward") if _is_finished(out / name)), None)
+    if finished is not None:
+        sentences += words.answer(find(out / finished))
     return [*sentences, *_lines(out, "partitions")[:1]]
 
 
-_SESSION = ["backbone", "strategy", "nonlinearities", "unfrozen", "learning_rate", "batch_size", "seed"]
+def _sessions(study: StudyFolder) -> set[tuple[Any, ...]]:
+    names = [*CELL, "seed"]
+    epochs = study.record["config"]["epochs"]
+    return {(*row, epochs) for row in zip(*(study.history[name].to_pylist() for name in names), strict=True)}
 
 
-def _cautions(pooled: Pooled | None) -> list[str]:
-    found = words.cautions(find(pooled.studies[0].folder)) if pooled else []
-    progress = {study.folder.name: study.progress for study in pooled.studies if study.progress} if pooled else {}
+def _cautions(studies: Mapping[str, StudyFolder]) -> list[str]:
+    found = words.cautions(find(next(iter(studies.values())).folder)) if studies else []
+    progress = {name: study.progress for name, study in studies.items() if study.progress}
     return found + [f"{name} is unfinished: {of[0]} of {of[1]} programs." for name, of in progress.items()]
 
 
@@ -295,6 +347,23 @@ def _commands(out: Path) -> list[tuple[str, str]]:
     """The command of each experiment, as its record has it."""
     found: dict[str, list[str]] = {}
     for path in sorted([*out.glob("*/study.json"), *out.glob("*/record.json"), *out.glob("*/*/study.json")]):
-        record: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        found.setdefault(str(record["command"]), []).append(str(path.parent.relative_to(out)))
+        try:
+            command = str(json.loads(path.read_text(encoding="utf-8"))["command"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(f"{path}: not an experiment's record ({error}); run the experiment again.") from error
+        found.setdefault(command, []).append(str(path.parent.relative_to(out)))
     return [(", ".join(names), command) for command, names in found.items()]
+
+
+def _fingerprints(studies: Mapping[str, StudyFolder]) -> list[tuple[str, str]]:
+    """Of the first study all, of each the seconds that its steps took."""
+    if not studies:
+        return []
+    first = words.fingerprints(next(iter(studies.values())).record)
+    seconds = [
+        (f"seconds of {name}", value)
+        for name, study in studies.items()
+        for field, value in words.fingerprints(study.record)
+        if field == "seconds"
+    ]
+    return [*(row for row in first if row[0] != "seconds"), *seconds]

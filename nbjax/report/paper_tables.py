@@ -51,7 +51,7 @@ def samples_by_split(dataset: Mapping[str, Any]) -> Table:
             papers = dict(zip(("paper_patches", "paper_balanced", "paper_samples"), paper, strict=True))
             rows.append({"label": label, "split": split, **counts, **papers})
     columns = (
-        word("Class", "label"),
+        word("Label", "label"),
         word("Split", "split"),
         number("Families", "families", _count),
         number("Patches", "patches", _count),
@@ -102,7 +102,12 @@ def backbones(names: Iterable[str] = tuple(NETWORKS)) -> Table:
     return Table("Backbones (the paper's Table 3)", columns, rows, notes)
 
 
-MODIFICATION = {"straightforward": "/", "extension": "{} non-linearities", "unfreezing": "{} unfrozen layers"}
+def _modification(strategy: str, k: int) -> str:
+    if strategy == "straightforward":
+        return "/"
+    return words.counted(
+        k, *{"extension": ("non-linearity", "non-linearities"), "unfreezing": ("unfrozen layer", "")}[strategy]
+    )
 
 
 def best_by_strategy(table: pa.Table, criterion: str) -> Table:
@@ -114,8 +119,8 @@ def best_by_strategy(table: pa.Table, criterion: str) -> Table:
     """
     rows = table.to_pylist()
     for row in rows:
-        row["modification"] = MODIFICATION[row["strategy"]].format(row["k"])
-        row["paper"] = f"{row['paper_backbone']}, {MODIFICATION[row['strategy']].format(row['paper_k'])}"
+        row["modification"] = _modification(row["strategy"], row["k"])
+        row["paper"] = f"{row['paper_backbone']}, {_modification(row['strategy'], row['paper_k'])}"
     columns = (
         word("Strategy", "strategy"),
         word("Backbone", "backbone"),

@@ -86,7 +86,7 @@ def method_comparison(
         axis.invert_yaxis()
         axis.grid(visible=False)
         axis.xaxis.set_major_formatter("{x:.0%}")
-    names = [f"{plain(name)}\nD = {partition.discrepancy:.4f}" for name, partition in partitions.items()]
+    names = [f"{plain(name)}\ndiscrepancy {partition.discrepancy:.4f}" for name, partition in partitions.items()]
     axes[0].set_yticks(places, names, fontsize=8)
     axes[1].set_yticks(places, [""] * len(names))
     axes[0].set_title(plain(title), loc="left")

@@ -3,16 +3,25 @@
 import csv
 import time
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 from nbjax.config import DatasetConfig
 from nbjax.errors import InputError
 from nbjax.files import replacing
-from nbjax.partition import METHODS, Partition, discrepancy_map, partition_families, stratified_group_folds
+from nbjax.partition import (
+    METHODS,
+    DiscrepancyMap,
+    Partition,
+    discrepancy_map,
+    partition_families,
+    stratified_group_folds,
+)
 from nbjax.report.partition_figures import discrepancy_heat_map, method_comparison
 from nbjax.slides.manifest import read_manifest
 
-FIELDS = ("class", "method", "discrepancy", "lower bound", "patches", "families", "milliseconds")
+REGIONS = ("mu_low", "mu_high", "epsilon_low", "epsilon_high", "discrepancy")
+FIELDS = ("label", "method", "discrepancy", "lower bound", "patches", "families", "milliseconds")
 
 
 def families_of(manifest: str | Path) -> dict[str, list[int]]:
@@ -29,8 +38,8 @@ def compare(cohort: dict[str, list[int]], config: DatasetConfig, out: Path, seco
     Args:
         cohort: patches of each family, by class.
         config: the targets.
-        out: gets `partition.csv` and, for each class, `heat_map_<class>.png` (the paper's Figure 4) and
-            `methods_<class>.png`.
+        out: gets `partition.csv` and, for each class, `heat_map_<class>.png` (the paper's Figure 4) with its numbers as
+            `.csv`, and `methods_<class>.png`.
         seconds: that the exact method may take, for each class.
 
     Returns:
@@ -74,10 +83,20 @@ def _row(label: str, method: str, partition: Partition, seconds: float) -> tuple
     return label, method, f"{partition.discrepancy:.6f}", bound, *shares, f"{1000 * seconds:.1f}"
 
 
+def _regions(regions: DiscrepancyMap) -> Iterator[tuple[float, ...]]:
+    """What the heat map draws, a row a region."""
+    columns = zip(regions.mu_edges[:-1], regions.mu_edges[1:], regions.epsilon_edges, regions.discrepancy, strict=True)
+    for left, right, edges, values in columns:
+        for low, high, value in zip(edges[:-1], edges[1:], values, strict=True):
+            yield tuple(float(one) for one in (left, right, low, high, value))
+
+
 def _draw(label: str, sizes: list[int], partitions: dict[str, Partition], config: DatasetConfig, out: Path) -> None:
     title = f"{label}: {len(sizes)} families, {sum(sizes)} patches"
     regions = discrepancy_map(sizes, config.proportions, config.diversities)
     wanted = {"proportions": config.proportions, "diversities": config.diversities}
+    with replacing(out / f"heat_map_{label}.csv") as temporary, temporary.open("w", newline="") as file:
+        csv.writer(file).writerows([REGIONS, *_regions(regions)])
     figures = {
         "heat_map": discrepancy_heat_map(regions, partitions["filing"], title),
         "methods": method_comparison(partitions, wanted, title),

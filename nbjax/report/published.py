@@ -103,6 +103,7 @@ DEPTH_LOSS: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     },
 }
 # Of the ten sessions of Inception v3 with four non-linearities, learning rate 3e-5, batch size 8 (paper VIII).
+BEST = ("inception_v3", 4, 0)
 BEST_MEAN = Score(0.310, 0.8695)
 BEST_TEST = Score(0.320, 0.8843)
 # Before training, over all sessions: mean and standard deviation (Figures 18 and 19).
@@ -120,3 +121,21 @@ def best_loss(backbone: str, nonlinearities: int, unfrozen: int) -> float | None
     losses = DEPTH_LOSS["extension" if nonlinearities else "unfreezing"].get(backbone, ())
     k = nonlinearities or unfrozen
     return losses[k] if 0 < k < len(losses) else None
+
+
+def best_lines(metric: str, backbone: str, nonlinearities: int, unfrozen: int) -> list[tuple[float, str]]:
+    """What Figures 16 (`loss`) and 17 (`accuracy`) draw of the paper beside a cell: values and what each is, in words.
+
+    The paper's own cell has its best session and the mean of its ten; of another backbone or strategy there is the best loss.
+    """
+    text = "{:.3f}" if metric == "loss" else "{:.2%}"
+    if (backbone, nonlinearities, unfrozen) == BEST:
+        best, mean = (getattr(score, metric) for score in (TABLE4["extension"][2], BEST_MEAN))
+        return [
+            (best, f"the paper's best session: {text.format(best)}"),
+            (mean, f"the paper's mean of ten sessions: {text.format(mean)}"),
+        ]
+    loss = best_loss(backbone, nonlinearities, unfrozen)
+    if metric != "loss" or loss is None:
+        return []
+    return [(loss, f"the paper's best with this backbone and strategy: {text.format(loss)}")]

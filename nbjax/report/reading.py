@@ -64,6 +64,8 @@ def read_record(path: Path) -> dict[str, Any]:
     Raises:
         InputError: it is missing, not JSON, or lacks a field that the report shows.
     """
+    if not path.is_file():
+        raise InputError(f"{path}: there is no such file; give the folder of a study, or run the study first.")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from nbjax.analysis.scores import Score
 from nbjax.analysis.units import Units
@@ -50,7 +51,7 @@ def answer(found: Findings) -> list[str]:
     sentences.append(
         f"On the test split, {sum(accuracy.families)} families it never saw, {percent(accuracy.estimate)} of the "
         f"{units} were classified rightly ({_interval(accuracy)}; mean of {counted(test.sessions, 'session')}{spread}), "
-        f"at a loss of {three(test.score('loss').estimate)}. Always answering the most frequent label "
+        f"at a loss of {_spread(test.score('loss'))}. Always answering the most frequent label "
         f"would give {percent(chance(test.units))}.{_by_slide(test)}"
     )
     if folds is not None:
@@ -76,7 +77,7 @@ def _trained(strategy: str) -> str:
     head = "A new last layer on"
     if "extension" in strategy:
         head = "A new head of several layers on"
-    return head + (" and the last layers of" if "unfreezing" in strategy else " the frozen")
+    return head.removesuffix(" on") + " and the last layers of" if "unfreezing" in strategy else f"{head} the frozen"
 
 
 def _by_slide(test: Tested) -> str:
@@ -84,6 +85,10 @@ def _by_slide(test: Tested) -> str:
     if slides is None or slides.units == test.score("accuracy").units:
         return ""
     return f" With all patches of a slide taken together, {percent(slides.estimate)} of {slides.units} slides were classified rightly."
+
+
+def _spread(score: Score) -> str:
+    return three(score.estimate) if score.std is None else f"{three(score.estimate)} ± {three(score.std)}"
 
 
 def _interval(score: Score) -> str:
@@ -238,10 +243,9 @@ def calibration(found: Findings) -> str:
     temperature, many = scaling.temperature, len(scaling.temperature) > 1
     spread = f" ± {temperature.std(ddof=1):.2f}" if many else ""
     mean = temperature.mean()
-    manner = "too certain" if mean > 1 else "not certain enough"
     said = (
         f"A temperature fitted on {counted(scaling.validation_samples, 'validation sample')} is {mean:.2f}{spread} over "
-        f"{counted(len(temperature), 'session')}: on validation they were {manner}. Dividing the test split's logits by it changes "
+        f"{counted(len(temperature), 'session')}{_manner(temperature)}. Dividing the test split's logits by it changes "
         f"no prediction of a sample, and moves the expected calibration error from {percent(scaling.error_before.mean())} to "
         f"{percent(scaling.error_after.mean())}."
     )
@@ -251,6 +255,20 @@ def calibration(found: Findings) -> str:
             "determine it."
         )
     return said
+
+
+def _manner(temperature: np.ndarray) -> str:
+    """What the temperatures of sessions say of their certainty, where Student's interval of their mean leaves 1 out."""
+    if len(temperature) < 2:
+        return ""
+    if temperature.std() > 0:
+        interval = stats.ttest_1samp(temperature, 1).confidence_interval(0.95)
+        low, high = float(interval.low), float(interval.high)
+    else:
+        low = high = float(temperature[0])
+    if low <= 1 <= high:
+        return ": neither too certain nor too uncertain on validation, as far as they show"
+    return f": on validation the predictions were {'too certain' if low > 1 else 'not certain enough'}"
 
 
 def nature(study: Mapping[str, Any]) -> list[tuple[str, str]]:

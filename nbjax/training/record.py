@@ -52,7 +52,7 @@ def write_record(
     record = {
         "name": config.name,
         "config": to_dict(config),
-        "command": f"python -m {_module()} {shlex.join(sys.argv[1:])}".strip(),
+        "command": f"python -m {module()} {shlex.join(sys.argv[1:])}".strip(),
         "dataset": {**dataset.card, "source": source, "folder": os.path.relpath(dataset.folder, folder)},
         "backbone": backbones[task.backbone],
         "backbones": list(backbones.values()),
@@ -85,7 +85,8 @@ def describe_backbone(backbone: Backbone) -> dict[str, Any]:
     }
 
 
-def _module() -> str:
+def module() -> str:
+    """The script that runs, as `python -m` names it."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
     return spec.name if spec else Path(sys.argv[0]).name
 

@@ -88,8 +88,8 @@ def test_stopped_in_between_it_ends_in_the_same_bytes(finished, slides, tmp_path
     ("change", "expected"),
     [
         ({"batch_sizes": (8, 16)}, "config field batch_sizes: .* has one"),
-        ({"seeds": 1}, "seeds of 2 or more"),
-        ({"test_curve": False}, "test_curve=True"),
+        ({"seeds": 1}, "field seeds: found 1; a leakage experiment needs 2 or more"),
+        ({"test_curve": False}, "field test_curve: found False; a leakage experiment needs True"),
         ({"backbones": ("small_cnn",), "strategies": ("scratch",), "input_size": 40}, "needs at least 46 pixels"),
     ],
 )

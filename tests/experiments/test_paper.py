@@ -31,6 +31,29 @@ def test_one_job_leaves_a_page(slides: Path, tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (("--size=smal",), "--size=smal: expected paper or small."),
+        (("--set=epochs=3",), "--set: every job has a config and banks of its own"),
+        (("--jobs=",), "--jobs is empty"),
+        (("--size=small", "--jobs=baselines"), "baselines: {}/best/study.json: there is no such file"),
+    ],
+)
+def test_bad_flags_end_in_one_sentence(arguments: tuple[str, ...], expected: str, tmp_path: Path) -> None:
+    done = run(*arguments, f"--out={tmp_path}")
+    assert done.returncode == 1
+    assert expected.format(tmp_path) in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_job_that_cannot_run_leaves_the_others_and_is_said(slides: Path, tmp_path: Path) -> None:
+    done = run("--size=small", "--jobs=baselines,partition", f"--slides={slides}", f"--out={tmp_path}")
+    assert done.returncode == 1
+    assert "1 of 2 jobs could not run" in done.stderr
+    assert "The partition" in (tmp_path / "report.html").read_text()
+
+
 def test_an_unknown_job_ends_in_one_sentence(tmp_path: Path) -> None:
     done = run("--jobs=partition,dessert", f"--out={tmp_path}")
     assert done.returncode == 1

@@ -62,5 +62,5 @@ def test_the_table_holds_what_the_predictions_say(finished):
 
 
 def test_a_folder_without_a_study_gets_one_sentence(tmp_path):
-    with pytest.raises(InputError, match=r"study\.json: not a study's record"):
+    with pytest.raises(InputError, match=r"study\.json: there is no such file"):
         write_baselines(tmp_path, tmp_path / "banks")

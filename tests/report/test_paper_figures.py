@@ -47,7 +47,7 @@ def test_depths_with_the_band_before_training(paper_history, strategy):
         np.testing.assert_array_equal(line(axis, "best session").get_xdata(), columns["k"])
         mean, std = np.array(columns["mean_loss"]), np.array(columns["std_loss"])
         np.testing.assert_allclose(bars(axis)[:, :, 1], np.stack([mean - std, mean + std], axis=1))
-        (band,) = [one for one in axis.patches if "before training, 27 starts" in one.get_label()]
+        (band,) = [one for one in axis.patches if "before training: mean ± deviation of 27 starts" in one.get_label()]
         assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((0.66, 0.74))
         grey = [one for one in axis.lines if one.get_label() == "the paper's best"]
         if backbone in published.DEPTH_LOSS[strategy]:
@@ -61,7 +61,7 @@ def test_depths_with_the_band_before_training(paper_history, strategy):
 @pytest.mark.parametrize("metric", ["loss", "accuracy"])
 def test_the_best_session_and_its_cell(paper_history, metric):
     curves = paper_numbers.best_curves(paper_history, "validation_loss")
-    (axis,) = paper_figures.best_curve(curves.table, metric, curves.sessions, (0.278, "the paper")).axes
+    (axis,) = paper_figures.best_curve(curves.table, metric, curves.sessions, [(0.278, "the paper"), (0.31, "its mean")]).axes
     for split, word in (("train", "training"), ("validation", "validation")):
         values = curves.table[f"{split}_{metric}_best"].to_numpy()
         np.testing.assert_array_equal(line(axis, f"{word}: best session").get_ydata(), values)
@@ -70,18 +70,27 @@ def test_the_best_session_and_its_cell(paper_history, metric):
         heights = band.get_paths()[0].vertices[:, 1]
         assert (heights.min(), heights.max()) == pytest.approx(((mean - std).min(), (mean + std).max()))
     assert line(axis, "the paper").get_ydata()[0] == 0.278
+    assert line(axis, "its mean").get_ydata()[0] == 0.31
     assert "3" in axis.get_title()
 
 
 def test_a_cell_of_one_session_has_no_band(make_history):
     history = make_history([("resnet18", "straightforward", 0, 0, 0.1, 8)], seeds=1)
     curves = paper_numbers.best_curves(history, "validation_loss")
-    (axis,) = paper_figures.best_curve(curves.table, "loss", 1, None).axes
+    (axis,) = paper_figures.best_curve(curves.table, "loss", 1).axes
     values = curves.table["train_loss_best"].to_numpy()
     heights = axis.collections[0].get_paths()[0].vertices[:, 1]
     assert (heights.min(), heights.max()) == (values.min(), values.max())
     figure = paper_figures.backbone_scores(paper_numbers.by_backbone(history, "validation_loss"))
-    assert np.ptp(bars(figure.axes[0])[:, :, 0]) == 0
+    assert not np.isfinite(bars(figure.axes[0])[:, :, 0]).any()
+
+
+def test_the_papers_own_cell_has_its_best_and_its_mean():
+    assert [value for value, _ in published.best_lines("loss", "inception_v3", 4, 0)] == [0.278, 0.310]
+    assert [value for value, _ in published.best_lines("accuracy", "inception_v3", 4, 0)] == [0.8836, 0.8695]
+    assert [value for value, _ in published.best_lines("loss", "vgg19", 0, 6)] == [0.282]
+    assert published.best_lines("accuracy", "vgg19", 0, 6) == []
+    assert published.best_lines("loss", "efficientnet_lite0", 4, 0) == []
 
 
 @pytest.mark.parametrize("metric", ["loss", "accuracy"])

@@ -56,7 +56,7 @@ def test_programs_of_another_config_do_not_count(make_folder, make_history):
 def test_what_cannot_be_read_is_one_sentence(make_folder, make_history, make_study, tmp_path):
     with pytest.raises(InputError, match="no program of this study is finished yet; wait for the first of 2"):
         read_study(make_folder("none", {"a": None, "b": None}))
-    with pytest.raises(InputError, match=r"study\.json: not a study's record"):
+    with pytest.raises(InputError, match=r"study\.json: there is no such file"):
         read_study(tmp_path / "nowhere")
     with pytest.raises(InputError, match="field programs is missing"):
         read_study(make_study(lambda record: record.update(chosen=None)))
