@@ -6,7 +6,7 @@ Logistic regression and a linear support vector machine on the backbone's frozen
 and one on SIFT visual words. They are fitted on the training split, chosen on the validation split and scored once on the test
 split, then once more, with what was chosen, with every family held out once. The study's dataset must be built; its sessions
 may be unfinished. Writes `baselines.csv`, `baselines.md`, `baselines.parquet` (test predictions), `baseline_folds.parquet` (those
-of held-out families) and `figures/baselines.png` into the study's folder. Needs `pip install -e .[baselines]`.
+of held-out families) and `figures/baselines.png` into the study's folder. Needs `pip install -e '.[baselines]'`.
 """
 
 from pathlib import Path

@@ -24,7 +24,7 @@ def check_installed() -> None:
     missing = [name for name, module in (("scikit-image", "skimage"), ("OpenCV", "cv2")) if find_spec(module) is None]
     if missing:
         raise InputError(
-            f"{' and '.join(missing)}: not installed, and texture descriptors need it; run `pip install -e .[baselines]`."
+            f"{' and '.join(missing)}: not installed, and texture descriptors need it; run `pip install -e '.[baselines]'`."
         )
 
 

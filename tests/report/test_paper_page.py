@@ -1,8 +1,11 @@
 """The report of all experiments, of what is there."""
 
 import html.parser
+import json
+import shutil
 
 import matplotlib.figure
+import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
@@ -71,6 +74,33 @@ def test_the_page_shows_what_is_there_in_the_papers_order(folder):
     assert "0.045" in text
     assert "Figure 18: " in text
     assert "6 training sessions in 1 study of one dataset" in text
+
+
+def test_many_seeds_of_the_distribution_make_no_search_look_better(folder):
+    write_paper(folder)
+    alone = pyarrow.csv.read_csv(folder / "figures/figure_11.csv").to_pylist()
+    table = (folder / "figures/table_4.csv").read_text()
+    study = folder / "distribution"
+    shutil.copytree(folder / "straightforward", study)
+    many = random_history([("resnet18", "straightforward", 0, 0, 0.05, 8)], seeds=40)
+    pyarrow.parquet.write_table(many, study / "programs" / "a" / "history.parquet")
+    write_paper(folder)
+    assert pyarrow.csv.read_csv(folder / "figures/figure_11.csv").to_pylist() == alone
+    assert (folder / "figures/table_4.csv").read_text() == table
+    assert len(pyarrow.csv.read_csv(folder / "figures/figure_18.csv")) == 40
+
+
+def test_a_program_of_an_earlier_config_is_no_study(folder):
+    record = json.loads((folder / "straightforward/study.json").read_text())
+    (folder / "straightforward/study.json").write_text(json.dumps(record | {"programs": ["b"]}))
+    text = write_paper(folder).read_text()
+    assert "Frozen backbones" not in Page(text).headings
+
+
+def test_a_damaged_record_is_named(folder):
+    (folder / "partition" / "record.json").write_text("{")
+    with pytest.raises(InputError, match=r"record\.json: not an experiment's record"):
+        write_paper(folder)
 
 
 def test_the_page_needs_nothing_from_elsewhere(folder):
