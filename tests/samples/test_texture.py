@@ -54,5 +54,5 @@ def test_what_is_not_installed_is_named(monkeypatch):
     texture.check_installed()
     real = importlib.util.find_spec
     monkeypatch.setattr(texture, "find_spec", lambda name: None if name == "cv2" else real(name))
-    with pytest.raises(InputError, match=r"^OpenCV: not installed.*pip install -e \.\[baselines\]"):
+    with pytest.raises(InputError, match=r"^OpenCV: not installed.*pip install -e '\.\[baselines\]'"):
         texture.check_installed()
