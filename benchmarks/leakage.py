@@ -15,7 +15,7 @@ from absl import app, flags
 
 from nbjax.analysis.leakage import Mean
 from nbjax.report.leakage_figures import STYLES
-from nbjax.report.leakage_words import COLUMNS, NOTE, TESTED
+from nbjax.report.leakage_words import NOTE, ROWS, TESTED
 
 STUDIES = flags.DEFINE_list("studies", ["results/leakage", "results/leakage_frozen"], "folders of leakage experiments")
 # Standard normal quantiles of a two-sided test at 5 % and of a power of 80 %.
@@ -62,7 +62,7 @@ def section(folder: Path) -> list[str]:
         "| | " + " | ".join(STYLES[leak][1] for leak in leaks) + " |",
         "| --- |" + " --- |" * len(leaks),
     ]
-    for name, title in COLUMNS.items():
+    for name, title in ROWS.items():
         lines.append(f"| {title} | " + " | ".join(said(summary[leak, name], name in TESTED) for leak in leaks) + " |")
     lines += ["", "| gap of | less that of | difference | p | p of ranks | sessions that would show it |"]
     lines += ["| --- | --- | --- | ---: | ---: | ---: |"]

@@ -1,10 +1,13 @@
 """One cell under 200 near-optimal partitions of the same families, ten seeds each, and a leak curve.
 
-python -m experiments.partitions --slides=FOLDER --out=results/partitions
-python -m experiments.partitions --size=small
+    python -m experiments.partitions --size=small
+    python -m experiments.partitions --slides=FOLDER --out=results/partitions
 
-Without --slides a phantom is drawn: of the paper's size, or for `small` the quickstart's. What it costs and gives on
-174 real slides is in benchmarks/partition_study.md.
+Without --slides a phantom is drawn: of the paper's size, or for `small` the quickstart's. Small: 37 seconds on two cores (AMD
+EPYC), as `make paper` runs it. Expected: the partition explains 97 % (95 % interval 93 to 98 %) of the test accuracy's variance,
+5.3 points as a standard deviation, the seed 0 % (0 to 3 %); mean test accuracies under 20 partitions from 73.9 to 92.1 %.
+
+Paper's size: on the phantom it was not run. What it costs and gives on 174 real slides is in benchmarks/partition_study.md.
 """
 
 from nbjax.config import DatasetConfig, PartitionStudyConfig

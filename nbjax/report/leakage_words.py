@@ -11,7 +11,7 @@ NOTE = (
     "slides would behave. p is of the two-sided (paired) t-test that the mean is 0, p of ranks Wilcoxon's, neither corrected "
     "for their number. The end is the mean of the last tenth of the epochs."
 )
-COLUMNS = {
+ROWS = {
     "train": "training loss",
     "validation": "validation loss",
     "gap": "gap: validation less training",
@@ -51,16 +51,16 @@ def _experiment(name: str, measures: Mapping[str, Mean]) -> str:
 
 
 def experiment_grid(summary: Mapping[str, Mapping[str, Mean]], name: str) -> Grid:
-    """A row an experiment: mean ± standard deviation over sessions, the interval below, and a p where 0 means no effect.
+    """A column an experiment: mean ± standard deviation over sessions, the interval below, and a p where 0 means no effect.
 
     Args:
         summary: as `nbjax.analysis.leakage.summarise` gives it.
         name: the table's id.
     """
-    heads = [Head("experiment", words=True), *map(Head, COLUMNS.values())]
+    heads = [Head("", words=True), *(Head(STYLES[leak][1]) for leak in summary)]
     rows = [
-        [word(STYLES[leak][1]), *(_entry(measures[one], one in TESTED) for one in COLUMNS)]
-        for leak, measures in summary.items()
+        [word(text), *(_entry(measures[one], one in TESTED) for measures in summary.values())]
+        for one, text in ROWS.items()
     ]
     return Grid(name, heads, rows, title="The experiments")
 

@@ -61,7 +61,9 @@ def test_depths_with_the_band_before_training(paper_history, strategy):
 @pytest.mark.parametrize("metric", ["loss", "accuracy"])
 def test_the_best_session_and_its_cell(paper_history, metric):
     curves = paper_numbers.best_curves(paper_history, "validation_loss")
-    (axis,) = paper_figures.best_curve(curves.table, metric, curves.sessions, [(0.278, "the paper"), (0.31, "its mean")]).axes
+    (axis,) = paper_figures.best_curve(
+        curves.table, metric, curves.sessions, [(0.278, "the paper"), (0.31, "its mean")]
+    ).axes
     for split, word in (("train", "training"), ("validation", "validation")):
         values = curves.table[f"{split}_{metric}_best"].to_numpy()
         np.testing.assert_array_equal(line(axis, f"{word}: best session").get_ydata(), values)

@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from nbjax.errors import InputError
-from nbjax.report.leakage_words import COLUMNS
+from nbjax.report.leakage_words import ROWS
 from nbjax.report.paper_page import write_paper
 from tests.report.conftest import random_history
 
@@ -53,7 +53,7 @@ def folder(make_study, tmp_path):
     (tmp_path / "answers").mkdir()
     (tmp_path / "answers" / "leakage.txt").write_text("Experiment 1 <ends> at 0.9.\nWhat intervals are over.\n")
     fields = "sessions,mean,std,low,high,p,p_ranks,effect"
-    numbers = dict.fromkeys(COLUMNS, "4,0.5,0.1,0.4,0.6,0.2,0.25,1")
+    numbers = dict.fromkeys(ROWS, "4,0.5,0.1,0.4,0.6,0.2,0.25,1")
     rows = [f"{leak},{name},{values}" for leak in ("none", "exchange") for name, values in numbers.items()]
     (tmp_path / "leakage/summary.csv").write_text("\n".join([f"leak,measure,{fields}", *rows]))
     difference = "gap,none,exchange,4,0.0987,0.1,-0.1,0.3,0.0451,0.125,1"
@@ -69,7 +69,7 @@ def test_the_page_shows_what_is_there_in_the_papers_order(folder):
     assert "0.012345" in text
     assert "Experiment 1 &lt;ends&gt; at 0.9." in text
     assert "What intervals are over." in text
-    assert text.count("0.500 ± 0.100") == 2 * len(COLUMNS)
+    assert text.count("0.500 ± 0.100") == 2 * len(ROWS)
     assert "0.099 ± 0.100" in text
     assert "0.045" in text
     assert "Figure 18: " in text
