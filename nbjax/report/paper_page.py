@@ -1,10 +1,11 @@
 """The report of all of the paper's experiments: one HTML page that needs nothing else, of what is finished so far."""
 
 import base64
+import contextlib
 import csv
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -223,14 +224,15 @@ def _of_experiments(out: Path) -> list[Section]:
     if maps:
         caption = "Figure 4, label {}: the discrepancy over filing's two parameters; the star is its least."
         shown = [Picture(path, caption.format(path.stem.removeprefix("heat_map_"))) for path in maps]
-        sections.append(
-            Section("The partition", [], shown, [_csv_grid("Ways to partition", out / "partition" / "partition.csv")])
-        )
+        with _written_by("partition", out / "partition"):
+            grid = _csv_grid("Ways to partition", out / "partition" / "partition.csv")
+        sections.append(Section("The partition", [], shown, [grid]))
     for name, title in (("leakage", "Leakage, the small network"), ("leakage_frozen", "Leakage, a frozen backbone")):
         figure = out / name / "figures" / "figure8.png"
         if figure.is_file():
             caption = "Figure 8: training dotted, validation solid; shaded ± one standard deviation over seeds."
-            sections.append(_leakage(out / name, title, _lines(out, name), Picture(figure, caption)))
+            with _written_by(name, out / name):
+                sections.append(_leakage(out / name, title, _lines(out, name), Picture(figure, caption)))
     over = out / "partitions" / "figures"
     captions = {
         "distribution": "Mean test accuracy under partitions that are all near the optimum.",
@@ -242,8 +244,20 @@ def _of_experiments(out: Path) -> list[Section]:
         shown = [one for one in pictures if one.path.is_file()]
         sections.append(Section("How much is the partition", _lines(out, "partitions"), shown))
     if (out / "best" / "baselines.csv").is_file():
-        sections.append(_baselines(out / "best"))
+        with _written_by("baselines", out / "best"):
+            sections.append(_baselines(out / "best"))
     return sections
+
+
+@contextlib.contextmanager
+def _written_by(job: str, folder: Path) -> Iterator[None]:
+    """Says which files cannot be read, and what to do."""
+    try:
+        yield
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise InputError(
+            f"{folder}: what {job} wrote is damaged or incomplete ({type(error).__name__}: {error}); run that job again."
+        ) from error
 
 
 def _leakage(folder: Path, title: str, lines: list[str], figure: Picture) -> Section:

@@ -97,6 +97,25 @@ def test_a_program_of_an_earlier_config_is_no_study(folder):
     assert "Frozen backbones" not in Page(text).headings
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "job"),
+    [
+        ("leakage/summary.csv", "leak,measure\nnone,gap\n", "leakage"),
+        ("leakage/comparisons.csv", None, "leakage"),
+        ("partition/partition.csv", "", "partition"),
+        ("best/baselines.csv", "method\n", "baselines"),
+    ],
+)
+def test_what_a_job_left_damaged_is_named_with_the_job(folder, name, content, job):
+    path = folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.unlink(missing_ok=True)
+    if content is not None:
+        path.write_text(content)
+    with pytest.raises(InputError, match=f"what {job} wrote is damaged or incomplete.*run that job again"):
+        write_paper(folder)
+
+
 def test_a_damaged_record_is_named(folder):
     (folder / "partition" / "record.json").write_text("{")
     with pytest.raises(InputError, match=r"record\.json: not an experiment's record"):
