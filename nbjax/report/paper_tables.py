@@ -1,5 +1,6 @@
 """The paper's Tables 1 to 4, ours beside the paper's."""
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -65,6 +66,13 @@ def samples_by_split(dataset: Mapping[str, Any]) -> Table:
     return Table("Samples through balancing and augmentation (the paper's Table 2)", columns, rows, kind)
 
 
+@functools.cache
+def _size(name: str) -> tuple[int, int]:
+    """Parameters and multiply-accumulates of a backbone; counting those of all takes seconds."""
+    network = build_network(name)
+    return count_parameters(network), count_operations(network).multiply_accumulates
+
+
 def backbones(names: Iterable[str] = tuple(NETWORKS)) -> Table:
     """Table 3: what a backbone's size and cost are, counted here, beside what the paper prints.
 
@@ -73,13 +81,13 @@ def backbones(names: Iterable[str] = tuple(NETWORKS)) -> Table:
     """
     rows = []
     for name in names:
-        network = build_network(name)
+        parameters, multiply_accumulates = _size(name)
         paper = published.TABLE3.get(name)
         rows.append(
             {
                 "backbone": name,
-                "parameters": count_parameters(network),
-                "multiply_accumulates": count_operations(network).multiply_accumulates,
+                "parameters": parameters,
+                "multiply_accumulates": multiply_accumulates,
                 "paper_parameters_millions": paper.parameters if paper else None,
                 "paper_operations_billions": paper.operations if paper else None,
                 "paper_top1_percent": paper.top1 if paper else None,

@@ -259,13 +259,11 @@ def calibration(found: Findings) -> str:
 
 def _manner(temperature: np.ndarray) -> str:
     """What the temperatures of sessions say of their certainty, where Student's interval of their mean leaves 1 out."""
-    if len(temperature) < 2:
+    count = len(temperature)
+    if count < 2:
         return ""
-    if temperature.std() > 0:
-        interval = stats.ttest_1samp(temperature, 1).confidence_interval(0.95)
-        low, high = float(interval.low), float(interval.high)
-    else:
-        low = high = float(temperature[0])
+    half = stats.t.ppf(0.975, count - 1) * temperature.std(ddof=1) / count**0.5
+    low, high = temperature.mean() - half, temperature.mean() + half
     if low <= 1 <= high:
         return ": neither too certain nor too uncertain on validation, as far as they show"
     return f": on validation the predictions were {'too certain' if low > 1 else 'not certain enough'}"

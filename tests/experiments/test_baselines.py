@@ -9,7 +9,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
-    [([], "give the study's folder: --study="), (["--study=nowhere"], "nowhere/study.json: not a study's record")],
+    [([], "give the study's folder: --study="), (["--study=nowhere"], "nowhere/study.json: there is no such file")],
 )
 def test_bad_flags_get_one_sentence(arguments, message):
     command = [sys.executable, "-m", "experiments.baselines", *arguments]

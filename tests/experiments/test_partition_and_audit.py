@@ -25,7 +25,7 @@ def test_methods_are_compared(tmp_path):
     assert done.returncode == 0, done.stderr
     with (tmp_path / "partition.csv").open() as file:
         rows = list(csv.DictReader(file))
-    found = {(row["class"], row["method"]): float(row["discrepancy"]) for row in rows}
+    found = {(row["label"], row["method"]): float(row["discrepancy"]) for row in rows}
     assert len(found) == 8
     for label in ("PD", "D"):
         best = found[label, "exact"]

@@ -97,7 +97,7 @@ def test_a_report_at_any_time(finished, tmp_path):
 def test_a_report_of_no_study_is_one_sentence(tmp_path):
     for arguments, expected in [
         ([], "--study is missing"),
-        ([f"--study={tmp_path}"], "study.json: not a study's record"),
+        ([f"--study={tmp_path}"], "study.json: there is no such file"),
     ]:
         status, lines = run("experiments.report", *arguments)
         assert (status, len(lines)) == (1, 1)
