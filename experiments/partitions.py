@@ -169,7 +169,7 @@ def _conclude(config: PartitionStudyConfig, tables: dict[str, pa.Table], out: Pa
     scores = {level: score_matrix(tables["partitions"], f"test_{level}_accuracy") for level in LEVELS}
     components = {LEVELS[level]: variance_components(found[1:]) for level, found in scores.items()}
     filing, resampled = scores["sample"][0], scores["sample"][1:]
-    placed = _placed(resampled.mean(axis=1), float(filing.mean()), PAPER_ACCURACY)
+    placed = _placed(resampled, float(filing.mean()), PAPER_ACCURACY)
     content = {name: _plain(one) for name, one in components.items()} | {"placed": placed}
     with replacing(out / "variance.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1))
@@ -211,8 +211,9 @@ def _conclude(config: PartitionStudyConfig, tables: dict[str, pa.Table], out: Pa
     return [*lines, *notes]
 
 
-def _placed(means: np.ndarray, filing: float, paper: float) -> dict[str, Any]:
-    """Where two numbers lie among the partitions' mean scores: the share of partitions below, in [0, 1]."""
+def _placed(sessions: np.ndarray, filing: float, paper: float) -> dict[str, Any]:
+    """Where two scores lie among those of partitions x seeds `sessions`: the share below, in [0, 1]."""
+    means = sessions.mean(axis=1)
     return {
         "resampled_mean": float(means.mean()),
         "resampled_std": float(means.std(ddof=1)),
@@ -220,7 +221,8 @@ def _placed(means: np.ndarray, filing: float, paper: float) -> dict[str, Any]:
         "filing": filing,
         "filing_percentile": float(np.mean(means < filing)),
         "paper": paper,
-        "paper_percentile": float(np.mean(means < paper)),
+        # One session, and so placed among sessions.
+        "paper_percentile": float(np.mean(sessions < paper)),
     }
 
 
@@ -245,7 +247,7 @@ def _answer(found: Any, placed: dict[str, Any]) -> list[str]:
 
     least, low, middle, high, most = (f"{one:.1%}" for one in placed["resampled_quantiles"])
     return [
-        f"The same head was trained under {found.partitions} equally good partitions with {found.seeds} seeds each. Which families are "
+        f"The same head was trained under {found.partitions} nearly equally good partitions with {found.seeds} seeds each. Which families are "
         f"in which split explains {share(found.partition)} of the variance of the test accuracy, the seed {share(found.seed)}, and what "
         f"is left, their interaction, {share(found.interaction)}; 95 % bootstrap intervals.",
         f"As standard deviations: partition {points(found.partition.variance)}, seed {points(found.seed.variance)}, interaction "
@@ -255,11 +257,11 @@ def _answer(found: Any, placed: dict[str, Any]) -> list[str]:
             for name in ("partition", "seed", "interaction")
             if getattr(found, name).truncated
         ),
-        f"Equally good partitions of the same families give mean test accuracies from {least} to {most} (median {middle}, "
+        f"Nearly equally good partitions of the same families give mean test accuracies from {least} to {most} (median {middle}, "
         f"95 % of them in {low} to {high}).",
         f"Iterative filing's own partition gives {placed['filing']:.1%}: {placed['filing_percentile']:.0%} of the resampled "
-        f"ones give less. The paper's {placed['paper']:.2%}, of one partition of another dataset, would be above "
-        f"{placed['paper_percentile']:.0%} of them.",
+        f"ones give less. The paper's {placed['paper']:.2%}, of one session on one partition of another dataset, would be above "
+        f"{placed['paper_percentile']:.0%} of the sessions.",
     ]
 
 
@@ -271,19 +273,35 @@ def _leak_answer(curves: dict[str, Any], table: pa.Table) -> list[str]:
     (first, start), (last, end) = reported[0], reported[-1]
     fractions, counts = (table[name].to_numpy() for name in ("fraction", "train_families"))
     families = [counts[fractions == one].mean() for one in (first, last)]
-    before, after = start.mean - true[0][1].mean, end.mean - true[-1][1].mean
+    before, after = (_gap_by_draw(table, fraction) for fraction in (first, last))
     return [
         f"With {first:.0%} of the families leaking, the reported accuracy is {said(start)} and the true one "
         f"{said(true[0][1])}; with {last:.0%} it is {said(end)} and the true one {said(true[-1][1])}; {start.draws} draws x "
         f"{start.sessions // start.draws} seeds, 95 % intervals over draws.",
-        f"The reported accuracy lies {100 * before:+.1f} points from the true one with {first:.0%} leaking, since validation chooses the "
-        f"epoch and its families are others, and {100 * after:+.1f} points with {last:.0%}: {100 * (after - before):+.1f} points are the "
-        f"leak's. Training then sees patches of {families[-1]:.1f} instead of {families[0]:.1f} families on average, which can raise the "
-        "true score.",
+        f"Reported less true accuracy is {_points(before)} points with {first:.0%} leaking (other families, and validation chooses the "
+        f"epoch) and {_points(after)} with {last:.0%}: the larger leak adds {_points(after - before)} points.",
+        f"Training then sees patches of {families[-1]:.1f} instead of {families[0]:.1f} families on average, which can raise the true score.",
         f"Logistic regression, five repetitions of 5-fold cross-validation: {said(regression[0][1])} with "
         f"{regression[0][0]:.0%} leaking, {said(regression[-1][1])} with {regression[-1][0]:.0%}; standard deviations over "
         f"repetitions {regression[0][1].std:.3f} and {regression[-1][1].std:.3f}.",
     ]
+
+
+def _gap_by_draw(table: pa.Table, fraction: float) -> np.ndarray:
+    """Reported less true accuracy of each draw with a fraction of families leaking, means over seeds `[draws]`."""
+    from nbjax.analysis.leak_curve import score_matrix
+
+    here = table.filter(pa.array(table["fraction"].to_numpy() == fraction))
+    reported, true = (score_matrix(here, f"{split}_sample_accuracy") for split in ("validation", "test"))
+    return np.asarray((reported - true).mean(axis=1))
+
+
+def _points(draws: np.ndarray) -> str:
+    """A mean over draws with its 95 % interval, in points of accuracy."""
+    from nbjax.analysis.leak_curve import point_of
+
+    point = point_of(100 * draws[:, None])
+    return f"{point.mean:+.1f} ({point.low:+.1f} to {point.high:+.1f})"
 
 
 def _record(config: PartitionStudyConfig, slides: str | None, out: Path, key: dict[str, Any], seconds: Any) -> None:

@@ -57,7 +57,7 @@ def mean_loss(logits: np.ndarray, labels: np.ndarray) -> float:
     """Cross-entropy in nats of logits `[samples, outputs]`: binary for one output, else over classes."""
     logits = logits.astype(np.float64)
     if logits.shape[1] == 1:
-        return float((np.logaddexp(0, logits[:, 0]) - labels * logits[:, 0]).mean())
+        return float(np.logaddexp(0, np.where(labels == 1, -logits[:, 0], logits[:, 0])).mean())
     chosen = np.take_along_axis(special.log_softmax(logits, axis=1), labels[:, None].astype(np.int64), axis=1)
     return float(-chosen.mean())
 
@@ -85,13 +85,18 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     """
     if not len(logits) or not np.isfinite(logits).all():
         raise InputError(f"logits of {len(logits)} validation samples; expected finite ones, of at least one sample.")
+
+    def loss(temperature: float) -> float:
+        return mean_loss(logits / temperature, labels)
+
     found = optimize.minimize_scalar(
-        lambda logarithm: mean_loss(logits / np.exp(logarithm), labels),
+        lambda logarithm: loss(float(np.exp(logarithm))),
         bounds=(np.log(COLDEST), np.log(HOTTEST)),
         method="bounded",
         options={"xatol": 1e-6},
     )
-    return float(np.exp(found.x))
+    # Where all margins are wide the loss is 0 to the last bit over a range, and the search stops anywhere in it.
+    return min((COLDEST, float(np.exp(found.x)), HOTTEST), key=loss)
 
 
 class Scaled(NamedTuple):

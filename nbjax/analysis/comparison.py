@@ -65,11 +65,11 @@ def probability_of_improvement(
     rng = np.random.default_rng(seed)
     drawn = [rng.multinomial(count, np.full(count, 1 / count), size=resamples) / count for count in counts]
     values = np.einsum("rn,nm,rm->r", drawn[0], wins, drawn[1], optimize=True)
-    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
+    low, high = _ends(wins, values, level)
     # Of sessions all alike the test statistic has no variance.
     alike = len(np.unique(np.concatenate([first, second]))) == 1
     p_value = 1.0 if alike else float(stats.mannwhitneyu(first, second).pvalue)
-    return Improvement(probability, float(low), float(high), p_value, counts)
+    return Improvement(probability, low, high, p_value, counts)
 
 
 def paired_improvement(
@@ -108,10 +108,18 @@ def paired_improvement(
     if len(shared) < 2:
         return Improvement(float(wins.mean()), None, None, None, counts)
     drawn = wins[np.random.default_rng(seed).integers(0, len(wins), (resamples, len(wins)))].mean(axis=1)
-    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    low, high = _ends(wins, drawn, level)
     decided = int((wins != 0.5).sum())
     p_value = float(stats.binomtest(int((wins == 1).sum()), decided).pvalue) if decided else 1.0
-    return Improvement(float(wins.mean()), float(low), float(high), p_value, counts)
+    return Improvement(float(wins.mean()), low, high, p_value, counts)
+
+
+def _ends(wins: np.ndarray, drawn: np.ndarray, level: float) -> tuple[float | None, float | None]:
+    """The bootstrap's quantiles; none where all comparisons end alike, of which drawing again tells nothing."""
+    if np.ptp(wins) == 0:
+        return None, None
+    low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
+    return float(low), float(high)
 
 
 def compare_cells(
@@ -119,7 +127,8 @@ def compare_cells(
 ) -> list[tuple[dict[str, Any], Improvement]]:
     """Each other cell against one: its values, and how probably the reference beats it.
 
-    The p-values are of single comparisons: over many cells some are small by chance alone.
+    The p-values are of single comparisons: over many cells some are small by chance alone. Where the reference was chosen by
+    these very sessions, they favour it: probabilities are then too high and p-values too small.
 
     Args:
         history: a row a session and epoch, as a study writes it.

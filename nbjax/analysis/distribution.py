@@ -18,8 +18,6 @@ from nbjax.errors import InputError
 REPLICATES = 2000
 # Larger samples are compared with uniform ones of this size: the dip shrinks with the root of the size.
 REFERENCE = 1000
-# A start is the same whatever the learning rate or the batch size: they have done nothing yet.
-START = ("backbone", "strategy", "nonlinearities", "unfrozen", "seed")
 
 
 class Summary(NamedTuple):
@@ -87,7 +85,9 @@ def modes(values: np.ndarray) -> np.ndarray:
     return places[signal.find_peaks(heights, prominence=heights.max() / 20)[0]]
 
 
-def dip_test(values: np.ndarray, *, seed: int = 0, replicates: int = REPLICATES) -> tuple[float, float]:
+def dip_test(
+    values: np.ndarray, *, step: float | None = None, seed: int = 0, replicates: int = REPLICATES
+) -> tuple[float, float]:
     """Hartigan's dip and its p-value by seeded Monte Carlo.
 
     An accuracy is a share of so many samples and lies on a lattice, each point of which would count as a mode: where
@@ -95,13 +95,15 @@ def dip_test(values: np.ndarray, *, seed: int = 0, replicates: int = REPLICATES)
 
     Args:
         values: finite `[sessions]`.
+        step: of the lattice: 1 / samples for an accuracy. None takes the least distance between two values, which is too long
+            where they are few and far apart, and then hides modes.
         seed: of the spreading and of the Monte Carlo.
         replicates: uniform samples drawn; the p-value is at least 1 / (replicates + 1).
     """
     values = np.asarray(values, np.float64)
     places = np.unique(np.round(values, 6))
     if 1 < len(places) < len(values):
-        step = np.diff(places).min()
+        step = float(np.diff(places).min()) if step is None else step
         values = values + np.random.default_rng([seed, 1]).uniform(-step / 2, step / 2, len(values))
     dip = dip_statistic(values)
     size = min(len(values), REFERENCE)
@@ -161,21 +163,6 @@ def _narrowed(
         return int(on_minorant), int(later), float(gaps[on_minorant])
     earlier = touches[0][np.searchsorted(touches[0], on_majorant, "right") - 1]
     return int(earlier), int(on_majorant), float(gaps[on_majorant])
-
-
-def epoch_zero(history: pa.Table, column: str) -> np.ndarray:
-    """A column at epoch 0, float64 `[starts]`: one value a start, which cells of other learning rates or batch sizes share.
-
-    Args:
-        history: a row a session and epoch, as a study writes it.
-        column: as `validation_loss` or `train_accuracy`.
-    """
-    seen: dict[tuple[object, ...], float] = {}
-    rows = zip(*(history[name].to_pylist() for name in (*START, "epoch", column)), strict=True)
-    for *start, epoch, value in rows:
-        if epoch == 0:
-            seen.setdefault(tuple(start), value)
-    return np.asarray([seen[start] for start in sorted(seen)], np.float64)
 
 
 class Pairs(NamedTuple):

@@ -16,7 +16,7 @@ class Point(NamedTuple):
 
     Attributes:
         mean: of the draws' means over their sessions.
-        low: lower end of the 95 % interval; what another mean over so many draws from this cohort would give.
+        low: lower end of the 95 % interval for the mean over all draws from this cohort.
         high: upper end.
         std: sample standard deviation over draws.
         draws: how many.

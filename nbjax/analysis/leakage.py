@@ -36,8 +36,8 @@ class Measures(NamedTuple):
         validation: validation loss at the end.
         test: test loss at the end.
         gap: validation less training loss at the end.
-        rise: validation loss at the end, less that at the epoch at which the mean of the *other* sessions is least. A
-            session's own minimum would make every noisy curve rise.
+        rise: validation loss at the end, less its least mean over as many epochs, at the place where that of the *other*
+            sessions is least: 0 for a curve that falls to its end. A session's own minimum would make every noisy curve rise.
         hidden: test less validation loss at the end: what the validation split does not show.
         learned: test loss at the end, less that before training; above 0 the session is worse than untrained.
     """
@@ -109,8 +109,10 @@ def measure(curves: Curves) -> Measures:
         raise InputError("one seed tells nothing of the spread; give at least 2 seeds.")
     last = max(1, round(END * (epochs - 1)))
     train, validation, test = (values[:, -last:].mean(axis=1) for values in curves)
-    others = (curves.validation.sum(axis=0) - curves.validation) / (sessions - 1)
-    lowest = curves.validation[np.arange(sessions), others.argmin(axis=1)]
+    # Means over windows as long as the end: one epoch against a mean would make every falling curve rise.
+    smooth = np.lib.stride_tricks.sliding_window_view(curves.validation, last, axis=1).mean(axis=2)
+    others = (smooth.sum(axis=0) - smooth) / (sessions - 1)
+    lowest = smooth[np.arange(sessions), others.argmin(axis=1)]
     return Measures(
         train=train,
         validation=validation,
@@ -144,11 +146,13 @@ def summarise(measures: Mapping[str, Measures]) -> dict[str, dict[str, Mean]]:
 def compare(measures: Mapping[str, Measures], name: str = "gap") -> dict[tuple[str, str], Mean]:
     """The paired difference of a measure for every two experiments, in their order: the first less the second.
 
+    A study's seeds count from 0, so that sessions at the same place have the same seed.
+
     Raises:
         InputError: experiments with different numbers of sessions.
     """
     if len({len(one.gap) for one in measures.values()}) > 1:
-        raise InputError("the experiments have different numbers of sessions; run them with the same seeds.")
+        raise InputError("the experiments have different numbers of sessions; run them with as many seeds.")
     leaks = list(measures)
     return {
         (one, other): mean_of(getattr(measures[one], name) - getattr(measures[other], name))

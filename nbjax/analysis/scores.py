@@ -166,7 +166,7 @@ def _score(
     naive: tuple[float, float] | None,
 ) -> Score:
     wider = None
-    if bootstrap is not None and naive is not None and naive[1] > naive[0]:
+    if bootstrap is not None and naive is not None and naive[1] - naive[0] > 1e-9:
         wider = (bootstrap[1] - bootstrap[0]) / (naive[1] - naive[0])
     return Score(
         level=units.level,

@@ -116,7 +116,7 @@ def select_epochs(history: pa.Table, criterion: str) -> list[Session]:
                 epoch=int(epochs[best]) if whole else None,
                 loss=loss_there if of_accuracy else value,
                 validation_loss=loss_there,
-                validation_accuracy=float(accuracy[best]) if whole else 0.0,
+                validation_accuracy=float(accuracy[best]) if whole else float("nan"),
                 diverged=bool(diverged[rows].any()),
                 score=score,
             )

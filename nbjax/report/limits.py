@@ -70,8 +70,9 @@ def _search(found: Findings) -> list[str]:
     winner = found.winner
     if winner is not None and winner.nested is not None:
         said.append(
-            f"{winner.nested.cells} cells were compared, so that the chosen cell's selected loss is too low by about "
-            f"{three(max(winner.nested.optimism, 0.0))} for its luck with seeds. The test split had no part in that choice."
+            f"{winner.nested.cells} cells were compared, so that the chosen cell's selected loss may be too low for its luck with seeds: "
+            f"a choice by half of them is by about {three(max(winner.nested.optimism, 0.0))}, one by all by less. The test split had no part "
+            "in that choice."
         )
     fewest = min((cell.sessions for cell in found.losses), default=0)
     if 0 < fewest < FEW_SESSIONS:

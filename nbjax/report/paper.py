@@ -107,7 +107,11 @@ def _starts(pooled: Pooled, metric: str) -> Drawn | str:
         return "no session has finite losses before training"
     splits = {split: table[f"{split}_{metric}"].to_numpy() for split in ("train", "validation")}
     tested = len(table) >= FEWEST_TESTED
-    one_peak = {split: dip_test(values)[1] if tested else None for split, values in splits.items()}
+    counts = pooled.studies[0].record["dataset"]["counts"]
+    samples = {split: sum(row["samples"] for row in counts[split].values()) for split in splits}
+    # An accuracy is a share of so many samples.
+    steps = {split: 1 / samples[split] if metric == "accuracy" else None for split in splits}
+    one_peak = {split: dip_test(values, step=steps[split])[1] if tested else None for split, values in splits.items()}
     return Drawn(paper_figures.start_histogram(table, metric, one_peak), table, len(table))
 
 

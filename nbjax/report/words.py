@@ -49,7 +49,7 @@ def answer(found: Findings) -> list[str]:
     accuracy, units = test.score("accuracy"), LEVELS[test.units.level]
     spread = "" if accuracy.std is None else f", standard deviation {percent(accuracy.std)}"
     sentences.append(
-        f"On the test split, {sum(accuracy.families)} families it never saw, {percent(accuracy.estimate)} of the "
+        f"On the test split, {sum(accuracy.families)} families{_unseen(dataset)}, {percent(accuracy.estimate)} of the "
         f"{units} were classified rightly ({_interval(accuracy)}; mean of {counted(test.sessions, 'session')}{spread}), "
         f"at a loss of {_spread(test.score('loss'))}. Always answering the most frequent label "
         f"would give {percent(chance(test.units))}.{_by_slide(test)}"
@@ -61,6 +61,13 @@ def answer(found: Findings) -> list[str]:
             f"{percent(whole.estimate)} were classified rightly ({_interval(whole)})."
         )
     return sentences
+
+
+def _unseen(dataset: Mapping[str, Any]) -> str:
+    """That training saw nothing of the test families, unless the audit found what splits share and was told to accept it."""
+    found = set(dataset.get("audit", {})) - {"label"}
+    accepted = dataset.get("config", {}).get("accept", [])
+    return "" if found and accepted else " it never saw"
 
 
 def kicker(found: Findings) -> str:
@@ -134,10 +141,11 @@ def _leaks(dataset: Mapping[str, Any]) -> list[str]:
     if leak != "none":
         said.append(
             f"Training and validation share families on purpose (the dataset's leak is {leak}): a validation score is no "
-            "estimate for new patients here. The test split is not concerned."
+            "estimate for new patients here."
+            + ("" if dataset["config"].get("accept") else " The test split is not concerned.")
         )
     shared = {kind: row["findings"] for kind, row in audit.items() if kind != "label"}
-    if shared and leak == "none":
+    if shared and (leak == "none" or dataset["config"].get("accept")):
         counts = ", ".join(f"{count} of the kind {kind}" for kind, count in shared.items())
         said.append(f"The audit found what the splits share, and the dataset's config accepts it: {counts}.")
     if "label" in audit:
@@ -208,13 +216,15 @@ def winner(found: Findings) -> str:
     nested = found.winner.nested
     if nested is None:
         return f"No correction for having picked the best of many can be made: {found.winner.reason}."
-    luck = "No part of its lead shows as luck."
+    left_out = len(found.losses) - nested.cells
+    without = f" ({counted(left_out, 'cell')} with a session without a finite loss left out)" if left_out > 0 else ""
+    luck = "No flattery shows."
     if nested.optimism > 0:
-        luck = f"About {three(nested.optimism)} of its lead is luck."
+        luck = f"Such a choice flatters by about {three(nested.optimism)}, one by all seeds by less."
     return (
-        f"The chosen cell is the best of {nested.cells} cells, and the best of many is partly lucky. The best cell by half of the "
-        f"{nested.seeds} seeds has a mean selected loss of {three(nested.apparent)} on these, and of {three(nested.honest)} on the "
-        f"other half, which did not choose it. {luck} The luckiest of all {nested.cells * nested.seeds} sessions has {three(nested.luckiest)}."
+        f"The chosen cell is the best of {nested.cells} cells{without}, and the best of many is partly lucky. The best cell by half of "
+        f"the {nested.seeds} seeds has a mean selected loss of {three(nested.apparent)} on these, and of {three(nested.honest)} on the "
+        f"others, which did not choose it. {luck} The luckiest of all {nested.cells * nested.seeds} sessions has {three(nested.luckiest)}."
     )
 
 

@@ -76,3 +76,17 @@ def test_what_validation_does_not_determine_is_marked():
     assert scale_temperatures(logits, labels, logits, labels).at_bound.all()
     with pytest.raises(InputError, match="logits of 0 validation samples"):
         fit_temperature(np.zeros((0, 1)), np.zeros(0))
+
+
+@pytest.mark.parametrize("scale", [20, 40, 80])
+def test_wide_margins_have_the_coldest_temperature(scale):
+    labels = np.array([0, 1, 0, 1])
+    binary = np.where(labels == 1, 1.0, -1.0)[:, None] * scale
+    three = np.eye(3)[labels] * scale
+    assert fit_temperature(binary, labels) == pytest.approx(0.05)
+    assert fit_temperature(three, labels) == pytest.approx(0.05)
+
+
+def test_binary_losses_equal_scikit_learns_where_logits_are_large():
+    logits, labels = np.array([[50.0], [-60.0], [3.0]]), np.array([0, 1, 1])
+    assert mean_loss(logits, labels) == pytest.approx((50 + 60 + np.log1p(np.exp(-3))) / 3)

@@ -42,7 +42,7 @@ def test_the_interval_equals_scipys_bootstrap():
 
 def test_a_session_without_a_finite_loss_is_beaten_by_all():
     result = probability_of_improvement(np.array([0.3, 0.4]), np.array([np.inf, np.inf]))
-    assert (result.probability, result.low, result.high) == (1, 1, 1)
+    assert (result.probability, result.low, result.high) == (1, None, None)
     assert probability_of_improvement(np.full(3, np.inf), np.full(3, np.inf)).p_value == 1
     assert probability_of_improvement(np.array([0.3]), np.array([0.2, 0.4])).low is None
 
@@ -53,7 +53,7 @@ def test_pairs_take_out_what_a_seed_does_to_both():
     first = {seed: value - 0.1 for seed, value in enumerate(shared)}
     second = dict(enumerate(shared)) | {99: 0.0}
     paired = paired_improvement(first, second)
-    assert (paired.probability, paired.low, paired.sessions) == (1, 1, (20, 20))
+    assert (paired.probability, paired.low, paired.sessions) == (1, None, (20, 20))
     assert paired.p_value == pytest.approx(stats.binomtest(20, 20).pvalue)
     apart = probability_of_improvement(np.array(list(first.values())), np.array(list(second.values())))
     assert apart.low < 0.5 < apart.high
@@ -75,3 +75,11 @@ def test_cells_against_the_chosen_one(make_history):
     assert (written[1]["learning_rate"], written[1]["probability"], written[1]["sessions"]) == (0.4, 1, 5)
     with pytest.raises(InputError, match="no cell"):
         compare_cells(table, "validation_loss", {**reference, "batch_size": 9})
+
+
+def test_sessions_that_do_not_overlap_have_no_interval():
+    one = probability_of_improvement(np.array([0.1, 0.2, 0.3]), np.array([0.4, 0.5, 0.6]))
+    assert (one.probability, one.low, one.high) == (1.0, None, None)
+    pairs = paired_improvement({0: 0.1, 1: 0.2, 2: 0.3}, {0: 0.4, 1: 0.5, 2: 0.6})
+    assert (pairs.probability, pairs.low, pairs.high) == (1.0, None, None)
+    assert pairs.p_value == pytest.approx(0.25)

@@ -105,3 +105,11 @@ def test_what_cannot_be_compared_is_said():
         measure(drawn(0, sessions=1))
     with pytest.raises(InputError, match="different numbers of sessions"):
         compare({"none": measure(drawn(0)), "random": measure(drawn(0, sessions=4))})
+
+
+def test_a_curve_that_falls_to_its_end_does_not_rise():
+    rng = np.random.default_rng(0)
+    falling = 0.7 * np.exp(-np.arange(101) / 60) + rng.normal(0, 1e-3, (10, 101))
+    rise = mean_of(measure(Curves(falling, falling, falling)).rise)
+    assert abs(rise.mean) < 1e-3
+    assert not rise.low > 0

@@ -50,7 +50,7 @@ def test_tables_figures_and_an_answer_in_words(finished):
         assert (out / f"figures/{name}.csv").is_file()
     text = "\n".join(lines)
     assert "Which families are in which split explains" in text
-    assert "under 4 equally good partitions with 3 seeds each" in text
+    assert "under 4 nearly equally good partitions with 3 seeds each" in text
     assert not list(out.rglob("*.tmp"))
     assert json.loads((out / "record.json").read_text())["config"]["partitions"] == 4
 
