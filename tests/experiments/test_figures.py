@@ -37,6 +37,7 @@ def run(*arguments):
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False, env=os.environ)
 
 
+@pytest.mark.slow
 def test_figures_and_tables_of_a_study(finished, tmp_path):
     done = run(f"--studies={finished}", f"--out={tmp_path}")
     assert done.returncode == 0, done.stderr

@@ -62,6 +62,7 @@ def test_the_test_curve_is_the_loss_of_the_predictions(finished):
     np.testing.assert_allclose(kept.test_accuracy, hits.groupby(predictions.seed).mean(), atol=1e-6)
 
 
+@pytest.mark.slow
 def test_stopped_in_between_it_ends_in_the_same_bytes(finished, slides, tmp_path, monkeypatch):
     words, out = finished
     copy = tmp_path / "copy"

@@ -80,6 +80,7 @@ def test_a_damaged_history_is_named_and_run_again_on_request(finished, slides, t
     assert tables(copy) == tables(finished)
 
 
+@pytest.mark.slow
 def test_more_seeds_and_a_strategy_more_keep_no_wrong_session(finished, slides, tmp_path):
     copy = tmp_path / "study"
     shutil.copytree(finished, copy)
