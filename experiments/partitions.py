@@ -249,7 +249,7 @@ def _answer(found: Any, placed: dict[str, Any]) -> list[str]:
     return [
         f"The same head was trained under {found.partitions} nearly equally good partitions with {found.seeds} seeds each. Which families are "
         f"in which split explains {share(found.partition)} of the variance of the test accuracy, the seed {share(found.seed)}, and what "
-        f"is left, their interaction, {share(found.interaction)}; 95 % bootstrap intervals.",
+        f"is left, their interaction, {share(found.interaction)}; 95 % bootstrap intervals, rough ones with so few seeds.",
         f"As standard deviations: partition {points(found.partition.variance)}, seed {points(found.seed.variance)}, interaction "
         f"{points(found.interaction.variance)} points of accuracy.",
         *(
@@ -284,6 +284,7 @@ def _leak_answer(curves: dict[str, Any], table: pa.Table) -> list[str]:
         f"Logistic regression, five repetitions of 5-fold cross-validation: {said(regression[0][1])} with "
         f"{regression[0][0]:.0%} leaking, {said(regression[-1][1])} with {regression[-1][0]:.0%}; standard deviations over "
         f"repetitions {regression[0][1].std:.3f} and {regression[-1][1].std:.3f}.",
+        "All these intervals are over draws of partitions or folds of the same families: they do not say how other families would fare.",
     ]
 
 

@@ -73,7 +73,7 @@ def leaking_folds(label: np.ndarray, family: np.ndarray, fraction: float, folds:
 
     Args:
         label: of each patch.
-        family: of each patch; a family has one label.
+        family: of each patch, a name or a number, on whose order the folds depend; a family has one label.
         fraction: of the families, in [0, 1]; their number is rounded. A larger one deals the same families and more.
         folds: how many.
         seed: of all draws.

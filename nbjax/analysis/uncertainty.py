@@ -100,6 +100,9 @@ def _students(
         return Interval(estimate, float(exact.low), float(exact.high), counts, effective, "")
     if variance == 0:
         return Interval(estimate, estimate, estimate, counts, effective, "")
+    if fraction and not 0 < estimate < 1:
+        reason = "the score is at the end of its range, but not without every one of the families"
+        return Interval(estimate, None, None, counts, effective, reason)
     freedom = variance**2 / sum(v**2 / max(n - 1, 0.5) for v, n in zip(variances, effective, strict=True))
     reach = float(stats.t.ppf((1 + level) / 2, freedom)) * variance**0.5
     if not fraction:

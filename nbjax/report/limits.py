@@ -53,7 +53,7 @@ def _partition(found: Findings) -> list[str]:
     said.append(
         f"There is one partition, with one test split of {sum(test.score('accuracy').families)} families: it gives {percent(one)}, and "
         f"holding out every family once {percent(other)}. Other test families would give another number. Holding out is not free of "
-        "choice either: all families took part in choosing the learning rate and the number of epochs."
+        "choice either: the families of training and validation, which are held out here too, chose the learning rate and the number of epochs."
     )
     return said
 
@@ -69,10 +69,12 @@ def _search(found: Findings) -> list[str]:
     said = []
     winner = found.winner
     if winner is not None and winner.nested is not None:
+        flattered = "no flattery shows in a choice by half of them"
+        if winner.nested.optimism > 0:
+            flattered = f"a choice by half of them is by about {three(winner.nested.optimism)}, one by all by less"
         said.append(
             f"{winner.nested.cells} cells were compared, so that the chosen cell's selected loss may be too low for its luck with seeds: "
-            f"a choice by half of them is by about {three(max(winner.nested.optimism, 0.0))}, one by all by less. The test split had no part "
-            "in that choice."
+            f"{flattered}. The test split had no part in that choice."
         )
     fewest = min((cell.sessions for cell in found.losses), default=0)
     if 0 < fewest < FEW_SESSIONS:

@@ -177,7 +177,8 @@ def start_histogram(table: pa.Table, metric: str, one_peak: Mapping[str, float |
     text = "{:.1%} ± {:.2%}" if metric == "accuracy" else "{:.3f} ± {:.3f}"
     for split, hatch in (("train", "////"), ("validation", None)):
         found = values[split]
-        label = f"{WORD_OF[split]}: {text.format(found.mean(), found.std(ddof=1) if len(found) > 1 else 0)}"
+        several = len(found) > 1
+        label = f"{WORD_OF[split]}: {text.format(found.mean(), found.std(ddof=1)) if several else text.split(' ±')[0].format(found[0])}"
         if (p_value := one_peak[split]) is not None:
             label += f"; test of one peak: p {'< 0.001' if p_value < 0.001 else f'= {p_value:.3f}'}"
         axis.hist(

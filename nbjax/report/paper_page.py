@@ -352,7 +352,12 @@ def _sessions(study: StudyFolder) -> set[tuple[Any, ...]]:
 
 
 def _cautions(studies: Mapping[str, StudyFolder]) -> list[str]:
-    found = words.cautions(find(next(iter(studies.values())).folder)) if studies else []
+    # Of the study that the answer is about, where it is finished.
+    told = next(
+        (name for name in ("best", "straightforward") if name in studies and _is_finished(studies[name].folder)), None
+    )
+    first = studies[told] if told else next(iter(studies.values()), None)
+    found = words.cautions(find(first.folder)) if first else []
     progress = {name: study.progress for name, study in studies.items() if study.progress}
     return found + [f"{name} is unfinished: {of[0]} of {of[1]} programs." for name, of in progress.items()]
 

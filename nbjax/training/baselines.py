@@ -99,11 +99,13 @@ def fit_on_splits(method: Method, train: Rows, validation: Rows) -> Fitted:
     )
     inputs = _scaled(scaler, train.inputs)
     fitted, losses = [], []
+    # A fitted model is not fitted again: the number of cuts changes nothing, but a label must have as many rows.
+    cuts = max(2, min(5, int(np.bincount(labels).min())))
     for penalty in method.penalties:
         model = classifier(method.kind, penalty).fit(inputs, train.labels, sample_weight=train.weights)
         if method.kind != "logistic":
             # Platt's sigmoid, one a class.
-            model = CalibratedClassifierCV(FrozenEstimator(model), method="sigmoid").fit(unseen, labels)
+            model = CalibratedClassifierCV(FrozenEstimator(model), method="sigmoid", cv=cuts).fit(unseen, labels)
         losses.append(float(log_loss(labels, model.predict_proba(unseen), labels=model.classes_)))
         fitted.append(Fitted(scaler, model, penalty, losses[-1]))
     return fitted[int(np.argmin(losses))]

@@ -20,6 +20,29 @@ def test_every_threshold_lies_on_the_roc_curve(make_predictions):
         assert up[0] == np.mean(scores[units.labels == 1] > scores[units.labels == 0].max())
 
 
+def test_the_drawn_roc_curve_has_its_area_with_few_negatives():
+    rng = np.random.default_rng(0)
+    for _ in range(20):
+        labels = np.array([0] * 5 + [1] * 7)
+        scores = rng.permutation(np.linspace(0.05, 0.95, 12))
+        table = pa.table(
+            {
+                "seed": np.zeros(12, np.int32),
+                "sample": np.arange(12, dtype=np.int32),
+                "slide": [f"s{number}" for number in range(12)],
+                "family": [f"f{number}" for number in range(12)],
+                "label": labels,
+                "probability": scores,
+                "loss": np.ones(12),
+            }
+        )
+        curves = roc_curves(units_at(table, "sample", 2))
+        # A jump between two of the points that are drawn is a ramp as wide as they are apart.
+        apart = curves.across[1]
+        assert np.trapezoid(curves.up[0], curves.across) == pytest.approx(curves.areas[0], abs=apart)
+        assert curves.areas[0] == sklearn.metrics.roc_auc_score(labels, scores)
+
+
 def test_precision_at_each_recall_is_that_of_the_highest_threshold_that_reaches_it(make_predictions):
     units = units_at(make_predictions(families=9, digits=1), "patch", 2)
     curves = precision_recall_curves(units)

@@ -127,3 +127,11 @@ def test_two_families_far_apart_give_ends_that_can_be_printed():
     assert result.high == pytest.approx(1000 * result.estimate)
     fraction = family_interval(np.array([0.01, 0.99]), np.array([0, 1]), np.zeros(2, int), fraction=True)
     assert (fraction.low, fraction.high) == (pytest.approx(0, abs=1e-6), pytest.approx(1))
+
+
+def test_a_score_at_the_end_of_its_range_that_families_move_has_no_interval():
+    found = jackknife_interval(
+        0.0, np.array([0, 0.1, 0, 0.1, 0, 0]), np.array([0, 0, 0, 1, 1, 1]), np.ones(6), fraction=True
+    )
+    assert (found.estimate, found.low, found.high) == (0.0, None, None)
+    assert "end of its range" in found.reason
