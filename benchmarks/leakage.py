@@ -6,7 +6,6 @@
 Prints tables and writes them to benchmarks/leakage.md.
 """
 
-import csv
 import json
 import math
 from pathlib import Path
@@ -15,37 +14,24 @@ from absl import app, flags
 
 from nbjax.analysis.leakage import Mean
 from nbjax.report.leakage_figures import STYLES
-from nbjax.report.leakage_words import NOTE, ROWS, TESTED
+from nbjax.report.leakage_tables import ROWS, TESTED, p_text, read_experiments
+from nbjax.report.leakage_words import NOTE
 
 STUDIES = flags.DEFINE_list("studies", ["results/leakage", "results/leakage_frozen"], "folders of leakage experiments")
 # Standard normal quantiles of a two-sided test at 5 % and of a power of 80 %.
 QUANTILES = 1.960 + 0.842
 
 
-def mean_of(row: dict[str, str]) -> Mean:
-    """A row of `summary.csv` or `comparisons.csv`."""
-    return Mean(int(row["sessions"]), *(float(row[name]) for name in Mean._fields[1:]))
-
-
 def said(one: Mean, tested: bool) -> str:
     """Mean, deviation and interval, and p where 0 would be no effect."""
     text = f"{one.mean:.3f} ± {one.std:.3f} [{one.low:.3f}, {one.high:.3f}]"
-    return f"{text}, p {p_of(one.p)}" if tested else text
-
-
-def p_of(p: float) -> str:
-    """Three decimals."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+    return f"{text}, p {p_text(one.p)}" if tested else text
 
 
 def section(folder: Path) -> list[str]:
     """One run's tables."""
-    with (folder / "summary.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    with (folder / "comparisons.csv").open(newline="") as file:
-        pairs = list(csv.DictReader(file))
-    leaks = list(dict.fromkeys(row["leak"] for row in rows))
-    summary = {(row["leak"], row["measure"]): mean_of(row) for row in rows}
+    summary, gaps = read_experiments(folder)
+    leaks = list(summary)
     record = json.loads((folder / leaks[0] / "study.json").read_text())
     config, dataset = record["config"], record["dataset"]
     hardware, versions = record["hardware"], record["versions"]
@@ -56,21 +42,20 @@ def section(folder: Path) -> list[str]:
         f"    {record['command']}",
         "",
         f"{dataset['source']}, {sum(dataset['slides'].values())} slides, overlap {config['phantom']['overlap']}; "
-        f"{summary[leaks[0], 'gap'].sessions} sessions each; {seconds / 60:.0f} minutes on {hardware['cores']} cores of {hardware['cpu']}, jax "
+        f"{summary[leaks[0]]['gap'].sessions} sessions each; {seconds / 60:.0f} minutes on {hardware['cores']} cores of {hardware['cpu']}, jax "
         f"{versions['jax']}.",
         "",
         "| | " + " | ".join(STYLES[leak][1] for leak in leaks) + " |",
         "| --- |" + " --- |" * len(leaks),
     ]
     for name, title in ROWS.items():
-        lines.append(f"| {title} | " + " | ".join(said(summary[leak, name], name in TESTED) for leak in leaks) + " |")
+        lines.append(f"| {title} | " + " | ".join(said(summary[leak][name], name in TESTED) for leak in leaks) + " |")
     lines += ["", "| gap of | less that of | difference | p | p of ranks | sessions that would show it |"]
     lines += ["| --- | --- | --- | ---: | ---: | ---: |"]
-    for row in pairs:
-        one = mean_of(row)
+    for (first, second), one in gaps.items():
         enough = max(2, math.ceil((QUANTILES / one.effect) ** 2)) if one.effect else math.inf
-        names = f"{STYLES[row['leak']][1][0]} | {STYLES[row['less']][1][0]}"
-        lines.append(f"| {names} | {said(one, False)} | {p_of(one.p)} | {p_of(one.p_ranks)} | {enough:,} |")
+        names = f"{STYLES[first][1][0]} | {STYLES[second][1][0]}"
+        lines.append(f"| {names} | {said(one, False)} | {p_text(one.p)} | {p_text(one.p_ranks)} | {enough:,} |")
     return lines
 
 

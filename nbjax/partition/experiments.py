@@ -29,7 +29,8 @@ def exchange(family: np.ndarray, split: np.ndarray, label: np.ndarray, seed: int
         The new split of each patch, int `[patches]`.
 
     Raises:
-        InputError: lengths or types that do not fit, an unknown split, a class with no family in train or in validation.
+        InputError: lengths or types that do not fit, an unknown split, patches below 1, a class with no family in train or in
+            validation.
     """
     family, split, label = _check(family, split, label)
     if patches < 1:

@@ -1,9 +1,8 @@
-"""The leakage experiments in plain words, and their tables."""
+"""The leakage experiments in plain words."""
 
 from collections.abc import Mapping
 
 from nbjax.analysis.leakage import LEVEL, Mean
-from nbjax.report.grid import Entry, Grid, Head, word
 from nbjax.report.leakage_figures import STYLES
 
 NOTE = (
@@ -11,17 +10,6 @@ NOTE = (
     "slides would behave. p is of the two-sided (paired) t-test that the mean is 0, p of ranks Wilcoxon's, neither corrected "
     "for their number. The end is the mean of the last tenth of the epochs."
 )
-ROWS = {
-    "train": "training loss",
-    "validation": "validation loss",
-    "gap": "gap: validation less training",
-    "rise": "validation loss since its least",
-    "test": "test loss",
-    "hidden": "test less validation",
-    "learned": "test less untrained",
-}
-# Of these the question is whether they differ from 0.
-TESTED = ("gap", "rise", "hidden", "learned")
 
 
 def answer(summary: Mapping[str, Mapping[str, Mean]], gaps: Mapping[tuple[str, str], Mean]) -> list[str]:
@@ -48,49 +36,6 @@ def _experiment(name: str, measures: Mapping[str, Mean]) -> str:
         f"{_verdict(rise, 'rose', 'went on falling', 'was not shown to rise')}. The test loss ends at "
         f"{_mean(measures['test'])}, {_verdict(hidden, 'above', 'below', 'not shown to differ from')} the validation loss."
     )
-
-
-def experiment_grid(summary: Mapping[str, Mapping[str, Mean]], name: str) -> Grid:
-    """A column an experiment: mean ± standard deviation over sessions, the interval below, and a p where 0 means no effect.
-
-    Args:
-        summary: as `nbjax.analysis.leakage.summarise` gives it.
-        name: the table's id.
-    """
-    heads = [Head("", words=True), *(Head(STYLES[leak][1]) for leak in summary)]
-    rows = [
-        [word(text), *(_entry(measures[one], one in TESTED) for measures in summary.values())]
-        for one, text in ROWS.items()
-    ]
-    return Grid(name, heads, rows, title="The experiments")
-
-
-def comparison_grid(gaps: Mapping[tuple[str, str], Mean], name: str) -> Grid:
-    """A row a pair of experiments: the paired difference of their gaps.
-
-    Args:
-        gaps: as `nbjax.analysis.leakage.compare` gives it.
-        name: the table's id.
-    """
-    heads = [
-        Head("gap of", words=True),
-        Head("less that of", words=True),
-        *map(Head, ("difference", "p", "p of ranks")),
-    ]
-    rows = [
-        [word(STYLES[one][1]), word(STYLES[other][1]), _entry(mean, False), Entry(_p(mean.p)), Entry(_p(mean.p_ranks))]
-        for (one, other), mean in gaps.items()
-    ]
-    return Grid(name, heads, rows, title="The gaps compared")
-
-
-def _entry(value: Mean, tested: bool) -> Entry:
-    under = f"{value.low:.3f} to {value.high:.3f}{f'; p {_p(value.p)}' if tested else ''}"
-    return Entry(f"{value.mean:.3f} ± {value.std:.3f}", under, value.mean)
-
-
-def _p(p: float) -> str:
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
 
 
 def _verdict(value: Mean, above: str, below: str, neither: str) -> str:

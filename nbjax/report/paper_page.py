@@ -9,15 +9,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from nbjax.analysis.leakage import Mean
 from nbjax.analysis.selection import CELL
 from nbjax.errors import InputError
 from nbjax.files import replacing
 from nbjax.report import published, words
-from nbjax.report.findings import find
+from nbjax.report.findings import Findings, find
 from nbjax.report.grid import Entry, Grid, Head, percent, word
 from nbjax.report.html import render
-from nbjax.report.leakage_words import comparison_grid, experiment_grid
+from nbjax.report.leakage_tables import comparison_grid, experiment_grid, read_experiments
 from nbjax.report.limits import limits
 from nbjax.report.paper import FIGURES, add_figure, make, write
 from nbjax.report.paper_tables import other_methods
@@ -122,13 +121,18 @@ def write_paper(out: str | Path) -> Path:
     """
     out = Path(out)
     studies = {name: read_study(out / name) for name in STUDIES if _has_programs(out / name)}
-    sections = [*_of_experiments(out), *(_of_studies(out, studies) if studies else []), *_limits(out, studies)]
+    # Each finished study's numbers are computed once.
+    found = {name: find(out / name) for name in studies if _is_finished(out / name)}
+    told = next((found[name] for name in ("best", *found) if name in found), None)
+    sections = [*_of_experiments(out), *(_of_studies(out, studies, found) if studies else [])]
+    if told is not None:
+        sections.append(Section("Limits", limits(told)))
     sections.sort(key=lambda section: ORDER.index(section.title))
     if not sections:
         raise InputError(f"{out}: no experiment of the paper has finished here; run python -m experiments.paper first.")
     context = {
-        "answer": _answer(out, studies),
-        "cautions": _cautions(studies),
+        "answer": _answer(out, studies, told),
+        "cautions": _cautions(studies, told),
         "sections": sections,
         "image": lambda path: base64.b64encode(Path(path).read_bytes()).decode(),
         "commands": _commands(out),
@@ -154,7 +158,7 @@ def _has_programs(folder: Path) -> bool:
     return any((folder / "programs" / str(name) / "history.parquet").is_file() for name in names)
 
 
-def _of_studies(out: Path, studies: Mapping[str, StudyFolder]) -> list[Section]:
+def _of_studies(out: Path, studies: Mapping[str, StudyFolder], found: Mapping[str, Findings]) -> list[Section]:
     """What studies show, in the paper's order: each section of its own study, where it has one."""
     everything = pool(list(studies.values()))
     compared = [study for name, study in studies.items() if name != APART]
@@ -169,7 +173,7 @@ def _of_studies(out: Path, studies: Mapping[str, StudyFolder]) -> list[Section]:
     for part in PARTS:
         if part.study not in (None, APART, *studies):
             continue
-        lines = _lines_of_part(out, part, studies)
+        lines = _lines_of_part(part, studies, found)
         pictures = [_picture(out, name, made.figures[name].sessions) for name in part.figures if name in made.figures]
         grids = [_grid(made.tables[part.table])] if part.table in made.tables else []
         absent = [
@@ -186,35 +190,27 @@ def _picture(out: Path, name: str, sessions: int) -> Picture:
     return Picture(out / "figures" / f"{name}.png", CAPTIONS[name] + counted)
 
 
-def _lines_of_part(out: Path, part: Part, studies: Mapping[str, StudyFolder]) -> list[str]:
+def _lines_of_part(part: Part, studies: Mapping[str, StudyFolder], found: Mapping[str, Findings]) -> list[str]:
     """What a section begins with. The test split is looked at for the paper's choice alone: it would choose among the others."""
     if part.study is None:
         first = next(iter(studies.values())).record
         patches = sum(row["patches"] for labels in first["dataset"]["counts"].values() for row in labels.values())
         return [f"Slides: {words.nature(first)[0][1]}.", words.audit(first["dataset"], patches)]
-    if part.study == APART or not _is_finished(out / part.study):
+    if part.study == APART or part.study not in found:
         return []
-    found = find(out / part.study)
+    of_study = found[part.study]
     if part.study != "best":
-        return [f"{words.progress(found)} By training and validation data the best is {words.best(found)}"]
+        return [f"{words.progress(of_study)} By training and validation data the best is {words.best(of_study)}"]
     paper = (
         f"The paper, of one partition of other slides: on its test split a loss of {published.BEST_TEST.loss:.3f} and "
         f"{percent(published.BEST_TEST.accuracy)} of the samples; on its validation split {published.BEST_MEAN.loss:.3f} and "
         f"{percent(published.BEST_MEAN.accuracy)} in the mean of ten sessions."
     )
-    return [*words.answer(found), *words.uncertainty(found), paper]
+    return [*words.answer(of_study), *words.uncertainty(of_study), paper]
 
 
 def _is_finished(folder: Path) -> bool:
     return (folder / "study.json").is_file() and (folder / "test_predictions.parquet").is_file()
-
-
-def _limits(out: Path, studies: Mapping[str, StudyFolder]) -> list[Section]:
-    """What the study of the paper's choice, or the first that is finished, cannot say."""
-    for name in ("best", *studies):
-        if name in studies and _is_finished(out / name):
-            return [Section("Limits", limits(find(out / name)))]
-    return []
 
 
 def _of_experiments(out: Path) -> list[Section]:
@@ -261,24 +257,12 @@ def _written_by(job: str, folder: Path) -> Iterator[None]:
 
 
 def _leakage(folder: Path, title: str, lines: list[str], figure: Picture) -> Section:
-    summary: dict[str, dict[str, Mean]] = {}
-    for row in _csv_rows(folder / "summary.csv"):
-        summary.setdefault(row["leak"], {})[row["measure"]] = _mean(row)
-    gaps = {(row["leak"], row["less"]): _mean(row) for row in _csv_rows(folder / "comparisons.csv")}
+    summary, gaps = read_experiments(folder)
     grids = [
         Shown("The experiments", experiment_grid(summary, folder.name)),
         Shown("The gaps compared", comparison_grid(gaps, f"{folder.name}-gaps")),
     ]
     return Section(title, lines[:-1], [figure], grids, lines[-1:])
-
-
-def _csv_rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
-
-
-def _mean(row: Mapping[str, str]) -> Mean:
-    return Mean(int(row["sessions"]), *(float(row[name]) for name in Mean._fields[1:]))
 
 
 def _baselines(folder: Path) -> Section:
@@ -332,16 +316,15 @@ def _lines(out: Path, job: str) -> list[str]:
     return [re.sub(r"(?<=\d)%", " %", line) for line in lines]
 
 
-def _answer(out: Path, studies: Mapping[str, StudyFolder]) -> list[str]:
+def _answer(out: Path, studies: Mapping[str, StudyFolder], told: Findings | None) -> list[str]:
     """The page's first paragraph: the best cell's test score, and what of a score is chance."""
     sentences = []
     if studies:
         counted = len({key for study in studies.values() for key in _sessions(study)})
         many = words.counted(len(studies), "study", "studies")
         sentences.append(f"{counted:,} training sessions in {many} of one dataset.")
-    finished = next((name for name in ("best", "straightforward") if _is_finished(out / name)), None)
-    if finished is not None:
-        sentences += words.answer(find(out / finished))
+    if told is not None:
+        sentences += words.answer(told)
     return [*sentences, *_lines(out, "partitions")[:1]]
 
 
@@ -351,13 +334,11 @@ def _sessions(study: StudyFolder) -> set[tuple[Any, ...]]:
     return {(*row, epochs) for row in zip(*(study.history[name].to_pylist() for name in names), strict=True)}
 
 
-def _cautions(studies: Mapping[str, StudyFolder]) -> list[str]:
-    # Of the study that the answer is about, where it is finished.
-    told = next(
-        (name for name in ("best", "straightforward") if name in studies and _is_finished(studies[name].folder)), None
-    )
-    first = studies[told] if told else next(iter(studies.values()), None)
-    found = words.cautions(find(first.folder)) if first else []
+def _cautions(studies: Mapping[str, StudyFolder], told: Findings | None) -> list[str]:
+    """Of the study that the answer is about; while none is finished, of the first."""
+    if told is None and studies:
+        told = find(next(iter(studies.values())).folder)
+    found = [] if told is None else words.cautions(told)
     progress = {name: study.progress for name, study in studies.items() if study.progress}
     return found + [f"{name} is unfinished: {of[0]} of {of[1]} programs." for name, of in progress.items()]
 

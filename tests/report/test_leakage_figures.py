@@ -4,7 +4,8 @@ import numpy as np
 
 from nbjax.analysis.leakage import Curves, Mean, compare, measure, summarise
 from nbjax.report.leakage_figures import STYLES, loss_curves, loss_numbers
-from nbjax.report.leakage_words import ROWS, answer, comparison_grid, experiment_grid
+from nbjax.report.leakage_tables import ROWS, comparison_grid, experiment_grid
+from nbjax.report.leakage_words import answer
 
 RNG = np.random.default_rng(0)
 CURVES = {leak: Curves(*RNG.gamma(5, 0.1, (3, 4, 9))) for leak in ("none", "exchange", "random_samples")}

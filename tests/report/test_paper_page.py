@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from nbjax.errors import InputError
-from nbjax.report.leakage_words import ROWS
+from nbjax.report.leakage_tables import ROWS
 from nbjax.report.paper_page import write_paper
 from tests.report.conftest import random_history
 
