@@ -21,7 +21,7 @@ from nbjax.training.cut import find_cut, trainable
 from nbjax.training.inputs import View, text, view_of
 from nbjax.training.program import NOTHING, Frozen, Hyper, Program, Samples
 from nbjax.training.sessions import Batching, advance, chunks, grid, start
-from nbjax.training.strategy import Strategy, parse_strategy
+from nbjax.training.strategy import Strategy, head_of, parse_strategy
 
 # Of the machine's memory, for one program.
 SHARE = 0.6
@@ -107,6 +107,7 @@ def _tasks(
     cut = find_cut(network, strategy, config.fidelity, view.crop == "random")
     head_only = cut.start == network.stages[-1].name
     classes = len(dataset.card["classes"])
+    head_input, weight_decay = head_of(strategy, config.fidelity)
     program = Program(
         features=network.feature_size,
         outputs=1 if classes == 2 else classes,
@@ -124,6 +125,8 @@ def _tasks(
         crops=view.crops,
         batch_norm=config.fidelity.batch_norm if not head_only else "frozen",
         dropout=not head_only and (config.fidelity.dropout == "on" or strategy.scratch),
+        head_input=head_input,
+        weight_decay=weight_decay,
     )
     frozen = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), frozen_part(program, backbone))
     row = row_of(backbone, cut.start, view)
@@ -140,7 +143,7 @@ def _tasks(
         "weights": None if strategy.scratch else weights,
         "dataset": dataset.card["sha256"],
         "dataset_config": dataset.card["config"],
-        "fidelity": [config.fidelity.batch_norm, config.fidelity.dropout],
+        "fidelity": [config.fidelity.batch_norm, config.fidelity.dropout, program.head_input, program.weight_decay],
         "view": text(view),
         "bank_dtype": config.bank_dtype,
         "optimiser": config.optimiser,
