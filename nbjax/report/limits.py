@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from nbjax.report.answer import FEW_FAMILIES, counted, distinct
 from nbjax.report.findings import Findings
 from nbjax.report.grid import percent, three
-from nbjax.report.words import FEW_FAMILIES, counted
 
 FEW_SESSIONS = 5
 
@@ -44,14 +44,14 @@ def _partition(found: Findings) -> list[str]:
         return said
     if folds is None:
         said.append(
-            f"There is one partition, and with it one test split of {sum(test.score('accuracy').families)} families. {_no_folds(found.study)}"
+            f"There is one partition, and with it one test split of {distinct(test)} families. {_no_folds(found.study)}"
         )
         return said
     one, other = (result.score("accuracy").estimate for result in (test, folds))
     assert one is not None
     assert other is not None
     said.append(
-        f"There is one partition, with one test split of {sum(test.score('accuracy').families)} families: it gives {percent(one)}, and "
+        f"There is one partition, with one test split of {distinct(test)} families: it gives {percent(one)}, and "
         f"holding out every family once {percent(other)}. Other test families would give another number. Holding out is not free of "
         "choice either: the families of training and validation, which are held out here too, chose the learning rate and the number of epochs."
     )

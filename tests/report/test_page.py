@@ -144,7 +144,7 @@ def test_caution_where_the_interval_includes_guessing_or_families_are_few(make_s
     columns = {"seed": np.zeros(16, int), "sample": np.arange(16), "family": family, "label": label}
     columns |= {"probability": probability, "loss": np.where(hit == 1, 0.1, 2.3)}
     page = page_of(make_study(test=pa.table(columns), folds=None))
-    assert "does not show that the network learnt anything" in page.text
+    assert "is not above the 50.0 % of always answering the most frequent label" in page.text
     assert "with fewer than 5 of a label" in page.text
 
 
