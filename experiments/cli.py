@@ -9,7 +9,6 @@ from absl import app, flags, logging
 from nbjax.memory import keep_freed_memory
 from nbjax.weights.folders import home
 
-
 HELP = {"help", "helpshort", "helpfull", "h", "?"}
 
 

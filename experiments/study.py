@@ -107,7 +107,7 @@ def tile(config: StudyConfig, folder: Path, out: Path) -> Path:
     """Writes the patch manifest, once it is known that the dataset can be planned from it, and returns its path."""
     manifest, ignored = tile_folder(folder, config.dataset.tiling, lambda files: bar(files, "tiling", "slide"))
     plan_samples(manifest, config.dataset)
-    _check_positive(config, sorted({label for label in manifest.table["label"].to_pylist()}))
+    _check_positive(config, sorted(set(manifest.table["label"].to_pylist())))
     if ignored:
         print(f"left out, not slides: {', '.join(ignored[:5])}{f' and {len(ignored) - 5} more' if ignored[5:] else ''}")
     print(f"patches: {manifest.kept().num_rows} kept of {manifest.table.num_rows}, {len(manifest.slides)} slides")

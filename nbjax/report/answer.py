@@ -96,8 +96,11 @@ def _session_note(tested: Tested, accuracy: Score) -> str:
     """What the numbers are means of, and the loss, each explained where it first stands."""
     labels = tested.units.probabilities.shape[2]
     spread = "" if accuracy.std is None else f", standard deviation {percent(accuracy.std)}"
+    of = (
+        "This is of 1 session" if tested.sessions == 1 else f"These are means over {tested.sessions:,} sessions{spread}"
+    )
     return (
-        f"These are means over {counted(tested.sessions, 'session')}{spread} ({SESSION}); the loss is "
+        f"{of} ({SESSION}); the loss is "
         f"{_spread(tested.score('loss'))} nats (cross-entropy: 0 is certain and right, guessing gives {three(math.log(labels))})."
     )
 

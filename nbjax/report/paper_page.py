@@ -13,7 +13,7 @@ from nbjax.analysis.selection import CELL
 from nbjax.errors import InputError
 from nbjax.files import replacing
 from nbjax.report import published, words
-from nbjax.report.answer import answer, cautions, counted
+from nbjax.report.answer import answer, cautions
 from nbjax.report.findings import Findings, find
 from nbjax.report.grid import Entry, Grid, Head, percent, word
 from nbjax.report.html import render
@@ -187,8 +187,8 @@ def _of_studies(out: Path, studies: Mapping[str, StudyFolder], found: Mapping[st
 
 
 def _picture(out: Path, name: str, sessions: int) -> Picture:
-    counted = f" {sessions:,} sessions." if sessions else ""
-    return Picture(out / "figures" / f"{name}.png", CAPTIONS[name] + counted)
+    number = f" {sessions:,} sessions." if sessions else ""
+    return Picture(out / "figures" / f"{name}.png", CAPTIONS[name] + number)
 
 
 def _lines_of_part(part: Part, studies: Mapping[str, StudyFolder], found: Mapping[str, Findings]) -> list[str]:
@@ -321,9 +321,9 @@ def _answer(out: Path, studies: Mapping[str, StudyFolder], told: Findings | None
     """The page's first paragraph: the best cell's test score, and what of a score is chance."""
     sentences = []
     if studies:
-        counted = len({key for study in studies.values() for key in _sessions(study)})
+        sessions = len({key for study in studies.values() for key in _sessions(study)})
         many = counted(len(studies), "study", "studies")
-        sentences.append(f"{counted:,} training sessions in {many} of one dataset.")
+        sentences.append(f"{sessions:,} training sessions in {many} of one dataset.")
     if told is not None:
         sentences += answer(told)
     return [*sentences, *_lines(out, "partitions")[:1]]

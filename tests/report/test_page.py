@@ -336,7 +336,7 @@ def test_leaks_and_findings_are_said(make_study):
 
     text = page_of(make_study(accepted)).text
     assert "the dataset's config accepts it: 4 of the kind identical." in text
-    assert "1 families have patches of more than one label." in text
+    assert "1 family has patches of more than one label" in text
     assert "on purpose" not in page_of(make_study()).text
 
 

@@ -131,7 +131,7 @@ def test_one_cell_and_one_seed(make_study):
     test = test.filter(pyarrow.compute.equal(test["seed"], 0))
     page = page_of(make_study(history=single, test=test, folds=None, validation=test))
     assert "with one seed a cell, no seed is left to check the choice" in page.text
-    assert "mean of 1 session)" in page.text
+    assert "This is of 1 session" in page.text
     assert "±" not in page.tables["cells"][1][4]
 
 
