@@ -13,7 +13,7 @@ from nbjax.analysis.selection import CELL
 from nbjax.errors import InputError
 from nbjax.files import replacing
 from nbjax.report import published, words
-from nbjax.report.answer import answer, cautions
+from nbjax.report.answer import answer, cautions, counted
 from nbjax.report.findings import Findings, find
 from nbjax.report.grid import Entry, Grid, Head, percent, word
 from nbjax.report.html import render
