@@ -44,7 +44,7 @@ def run(main: Callable[[], None], refused: Collection[str] = ()) -> None:
             print(_help(refused))
             sys.exit(0)
         try:
-            return flags.FLAGS(arguments)  # type: ignore[no-any-return]
+            return flags.FLAGS(arguments)
         except flags.Error as error:
             sys.exit(f"error: {' '.join(str(error).split()).removesuffix('.')}; see --help.")
 
