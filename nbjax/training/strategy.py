@@ -131,7 +131,7 @@ def head_of(strategy: Strategy, fidelity: Fidelity) -> tuple[str, float]:
 
 
 FAST = Fidelity()
-# The authors' head on a bank: what the paper's experiments train where crops and batch norms are not at issue.
+# The authors' head on a bank: for the paper's experiments where crops and batch norms are not at issue.
 PLAIN = Fidelity(head_input="features", weight_decay=0.0)
 PAPER = Fidelity(batch_norm="batch", crop="random", dropout="on", head_input="features", weight_decay=0.0)
 PRESETS = {"fast": FAST, "plain": PLAIN, "paper": PAPER}
