@@ -56,3 +56,20 @@ def test_every_sample_is_predicted_once_a_seed_by_sessions_without_its_family(ba
     # Had a session seen the family, it would know its label: the features say nothing else.
     hits = (table["probability"].to_numpy() > 0.5) == table["label"].to_numpy()
     assert 0.2 < hits.mean() < 0.7
+
+
+def test_what_is_held_out_does_not_standardise_itself(bank):
+    """Another family of the same fold may look like anything: nothing of it reaches the head or its moments."""
+    program = Program(features=20, batch_size=16, head_input="standardised", weight_decay=0.3)
+    one = cross_validate(program, grid([0.01], [0]), 2, bank, 2)
+    fold, family = one["fold"].to_numpy(), np.asarray(one["family"].to_pylist())
+    odd = family[fold == 0][0]
+    inputs = {
+        split: np.where((bank.columns[split]["family"] == odd)[:, None], 1e3 * values, values)
+        for split, values in bank.inputs.items()
+    }
+    other = cross_validate(program, grid([0.01], [0]), 2, bank._replace(inputs=inputs), 2)
+    same = (fold == 0) & (family != odd)
+    found, again = one["probability"].to_numpy(), other["probability"].to_numpy()
+    np.testing.assert_array_equal(found[same], again[same])
+    assert np.abs(found[fold == 1] - again[fold == 1]).max() > 1e-3

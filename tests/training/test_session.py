@@ -6,9 +6,9 @@ import scipy.special
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
-from nbjax.models.heads import apply_head, init_head
+from nbjax.models.heads import apply_head, init_head, take_standardised
 from nbjax.training.losses import sample_hits, sample_losses
-from nbjax.training.program import NOTHING, Program, Samples, moments
+from nbjax.training.program import MOMENTS, NOTHING, Program, Samples, moments
 from nbjax.training.sessions import TOGETHER, Batching, best_logits, grid, run_sessions
 
 FEATURES = 12
@@ -92,6 +92,12 @@ def test_losses_on_standardised_features_equal_a_plain_loop(block, decay):
     expected = authors_loop(3, 0.05, 6, 8, train, validation, True, decay)
     found = [getattr(result.metrics, name) for name in ("train_loss", "validation_loss")]
     np.testing.assert_allclose(np.concatenate(found), expected[:2], rtol=2e-5)
+    # What is kept is whole: with its moments the head classifies features as they are.
+    kept = jax.tree.map(lambda leaf: leaf[0], (result.states.best_params["head"], result.states.best_batch_stats))
+    logits = apply_head(take_standardised(kept[0], **kept[1][MOMENTS]), validation.inputs)
+    best = result.states.best_epoch[0]
+    loss = jnp.mean(sample_losses(logits, validation.labels))
+    np.testing.assert_allclose(loss, result.metrics.validation_loss[0, best], rtol=1e-5)
 
 
 @pytest.mark.parametrize("classes", [2, 3])
