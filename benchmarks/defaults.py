@@ -272,7 +272,8 @@ def main(_: list[str]) -> None:
     """Measures the sets and writes the table."""
     keep_freed_memory()
     path = Path(__file__).with_suffix(".md")
-    text = path.read_text() if path.is_file() else ""
+    # Words below the table are written by hand and stay.
+    text, _, words = (path.read_text() if path.is_file() else "").partition("\n## ")
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| ")}
     rows = {name: row for name, row in rows.items() if name in (*REAL, *PHANTOMS)}
     for name in NAMES.value or (*REAL, *PHANTOMS):
@@ -282,8 +283,6 @@ def main(_: list[str]) -> None:
     heads += [f"logistic regression, {name}; study less it" for name in REFERENCES] + ["seconds"]
     table = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
     table += [rows[name] for name in (*REAL, *PHANTOMS) if name in rows]
-    # Words below the table are written by hand and stay.
-    _, _, words = text.partition("\n## ")
     path.write_text("\n".join([*introduction(), *table]) + "\n" + (f"\n## {words}" if words else ""))
 
 
