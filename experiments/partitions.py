@@ -31,7 +31,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 from absl import flags
 
@@ -41,6 +40,7 @@ from nbjax import __version__
 from nbjax.config import PartitionStudyConfig, load_config, to_dict
 from nbjax.errors import InputError
 from nbjax.files import replacing
+from nbjax.spreadsheet import write_csv
 
 flags.adopt_module_key_flags(studies)
 
@@ -206,8 +206,7 @@ def _conclude(config: PartitionStudyConfig, tables: dict[str, pa.Table], out: Pa
     for name, (figure, rows) in figures.items():
         with replacing(out / "figures" / f"{name}.png") as temporary:
             figure.savefig(temporary, format="png")
-        with replacing(out / "figures" / f"{name}.csv") as temporary:
-            pyarrow.csv.write_csv(pa.Table.from_pylist(rows), temporary)
+        write_csv(rows, out / "figures" / f"{name}.csv")
     return [*lines, *notes]
 
 

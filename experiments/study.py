@@ -18,7 +18,7 @@ from experiments.cli import run
 from nbjax.config import PartitionStudyConfig, StudyConfig, load_config, to_dict
 from nbjax.errors import InputError
 from nbjax.progress import bar
-from nbjax.samples.plan import plan_samples
+from nbjax.samples.plan import plan_samples, replaced_methods
 from nbjax.slides.manifest import write_manifest
 from nbjax.slides.phantom import write_phantom
 from nbjax.slides.tile import tile_folder
@@ -105,7 +105,9 @@ def slides_folder(config: StudyConfig, slides: str | None, out: Path) -> Path:
 def tile(config: StudyConfig, folder: Path, out: Path) -> Path:
     """Writes the patch manifest, once it is known that the dataset can be planned from it, and returns its path."""
     manifest, ignored = tile_folder(folder, config.dataset.tiling, lambda files: bar(files, "tiling", "slide"))
-    plan_samples(manifest, config.dataset)
+    plan = plan_samples(manifest, config.dataset)
+    for line in replaced_methods(plan):
+        print(line)
     if ignored:
         print(f"left out, not slides: {', '.join(ignored[:5])}{f' and {len(ignored) - 5} more' if ignored[5:] else ''}")
     print(f"patches: {manifest.kept().num_rows} kept of {manifest.table.num_rows}, {len(manifest.slides)} slides")

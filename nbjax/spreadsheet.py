@@ -4,6 +4,7 @@ A spreadsheet runs a cell that begins with `=`, `+`, `-` or `@` whoever wrote it
 named so. Such text gets an apostrophe before it, as OWASP's page on CSV injection advises; numbers stay numbers.
 """
 
+import csv
 import io
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -38,7 +39,9 @@ def restored(texts: Sequence[str]) -> list[str]:
 def csv_text(table: pa.Table) -> str:
     """A table as CSV, its names in a header line; every text is quoted, an absent value is an empty cell."""
     file = io.BytesIO()
-    columns = {inert(name): _inert_column(column) for name, column in zip(table.column_names, table.columns, strict=True)}
+    columns = {
+        inert(name): _inert_column(column) for name, column in zip(table.column_names, table.columns, strict=True)
+    }
     pyarrow.csv.write_csv(pa.table(columns), file)
     return file.getvalue().decode()
 
@@ -48,6 +51,21 @@ def write_csv(table: pa.Table | Iterable[Mapping[str, Any]], path: str | Path) -
     text = csv_text(table if isinstance(table, pa.Table) else pa.Table.from_pylist(list(table)))
     with replacing(path) as temporary:
         temporary.write_text(text, encoding="utf-8", newline="")
+
+
+def read_csv(path: str | Path) -> list[dict[str, str]]:
+    """The rows of a file that `write_csv` wrote, each cell's text by the name of its column.
+
+    Raises:
+        OSError, ValueError: there is no such file, or it is no table of ours.
+    """
+    with Path(path).open(newline="", encoding="utf-8") as file:
+        try:
+            header, *rows = csv.reader(file)
+        except csv.Error as error:
+            raise ValueError(f"not a CSV table ({error})") from error
+    columns = [restored(column) for column in zip(*rows, strict=True)]
+    return [dict(zip(restored(header), row, strict=True)) for row in zip(*columns, strict=True)]
 
 
 def _inert_column(column: pa.ChunkedArray) -> pa.ChunkedArray | pa.Array:

@@ -152,7 +152,12 @@ def _check_type(table: Table, name: str) -> None:
     if kind is None or pa.types.is_null(kind):
         return
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    if not (pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_integer(kind)):
+    if not (
+        pa.types.is_string(kind)
+        or pa.types.is_large_string(kind)
+        or pa.types.is_string_view(kind)
+        or pa.types.is_integer(kind)
+    ):
         raise InputError(
             f"{table.path}: the column {name} holds values of type {kind}, which do not keep names as they were written (19.1 and "
             "19.10 are one); store the column as text."
@@ -168,7 +173,7 @@ def _check_looks(table: Table, name: str, words: list[str]) -> None:
         other = seen.setdefault(looks, word)
         if other != word:
             raise InputError(
-                f"{table.path}: the column {name} has both {ascii(other)} and {ascii(word)}, which look the same; write them alike "
+                f"{table.path}: the column {name} has both {other!a} and {word!a}, which look the same; write them alike "
                 "where they are one, else give one another name."
             )
 
@@ -209,7 +214,9 @@ def _read_csv(path: Path, content: bytes, names: Sequence[str], optional: Sequen
     _check_header(path, header, names, optional)
     for line, row in rows:
         if len(row) != len(header):
-            raise InputError(f"{path}: line {line} has {len(row)} cells, the header has {len(header)}; expected as many.")
+            raise InputError(
+                f"{path}: line {line} has {len(row)} cells, the header has {len(header)}; expected as many."
+            )
     places = {name: header.index(name) for name in (*names, *optional) if name in header}
     columns: dict[str, list[Any]] = {name: [row[place] for _, row in rows] for name, place in places.items()}
     return Table(path, columns, {}, [line for line, _ in rows])
@@ -222,7 +229,9 @@ def _decoded(path: Path, content: bytes) -> str:
         text = content.decode(encoding)
     except UnicodeDecodeError as error:
         if encoding != "utf-8":
-            raise InputError(f"{path}: begins as {encoding} but is damaged ({error}); save it again as UTF-8.") from error
+            raise InputError(
+                f"{path}: begins as {encoding} but is damaged ({error}); save it again as UTF-8."
+            ) from error
         line = content.count(b"\n", 0, error.start) + 1
         where = f"{path}: not UTF-8 (byte 0x{content[error.start]:02x} in line {line})"
         try:

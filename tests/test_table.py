@@ -129,7 +129,7 @@ def test_numbers_that_are_not_whole(text, tmp_path):
 
 @pytest.mark.parametrize("value", [1.5, float("nan"), float("inf"), True, None])
 def test_numbers_of_parquet_that_are_not_whole(value, tmp_path):
-    with pytest.raises(InputError, match="row 1 has .* in the column x"):
+    with pytest.raises(InputError, match=r"row 1 has .* in the column x"):
         whole_numbers(read(tmp_path, parquet({"name": ["a"], "x": [value]})), "x")
 
 

@@ -34,7 +34,9 @@ def read_patch_table(path: str | Path) -> pa.Table:
             )
     _check_splits(table, names["split"])
     _check_labels(table, names["label"])
-    _check_twice(table, list(zip(names["slide"], *(corners[name].tolist() for name in ("x", "y")), names["split"], strict=True)))
+    _check_twice(
+        table, list(zip(names["slide"], *(corners[name].tolist() for name in ("x", "y")), names["split"], strict=True))
+    )
     columns = names | corners
     return pa.table({name: columns[name] for name in COLUMNS}).sort_by("slide")
 
@@ -46,7 +48,9 @@ def _check_splits(table: Table, splits: Sequence[str]) -> None:
                 f"{table.path}: {table.row(index)} has {split!r} in the column split; expected {', '.join(SPLITS)}."
             )
     if len(set(splits)) == 1:
-        raise InputError(f"{table.path}: every patch is in {splits[0]}; expected two splits or more, between which to look.")
+        raise InputError(
+            f"{table.path}: every patch is in {splits[0]}; expected two splits or more, between which to look."
+        )
 
 
 def _check_labels(table: Table, labels: Sequence[str]) -> None:
@@ -84,7 +88,9 @@ def check_places(patches: pa.Table, folder: str | Path, patch_size: int) -> None
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(f"{folder}: there is no such folder of slides; give with --slides the one that the table's slides lie in.")
+        raise InputError(
+            f"{folder}: there is no such folder of slides; give with --slides the one that the table's slides lie in."
+        )
     slides = np.asarray(patches["slide"].to_pylist(), dtype=object)
     x, y = (patches[name].to_numpy() for name in ("x", "y"))
     names = sorted(set(slides.tolist()))

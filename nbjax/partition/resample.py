@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from nbjax.errors import InputError
-from nbjax.partition.inputs import check_families, check_targets
+from nbjax.partition.inputs import SPLITS, check_families, check_targets
 from nbjax.partition.partition import DIVERSITIES, PROPORTIONS, partition_families
 from nbjax.partition.quality import measure_quality
 
@@ -28,7 +28,8 @@ def resample_partitions(
 ) -> np.ndarray:
     """Different partitions of one class that are all near the optimum.
 
-    Near means a discrepancy of at most that of iterative filing plus `tolerance`. Each partition starts from a random
+    Near means a discrepancy of at most that of iterative filing plus `tolerance`, with a family in every split. Where filing
+    leaves a split empty, the least discrepancy that fills all takes the place of filing's. Each partition starts from a random
     assignment; random moves of a family to another split and random swaps of two families are accepted while they do not
     raise the discrepancy, until it is near. Partitions found before are dropped.
 
@@ -117,7 +118,7 @@ def _near(
         raise InputError(f"count: found {count}, expected at least 1 partition.")
     if not tolerance >= 0:
         raise InputError(f"tolerance: found {tolerance}, expected a number >= 0.")
-    near = partition_families(sizes, proportions, diversities).discrepancy + tolerance
+    near = partition_families(sizes, proportions, diversities, every_split=True).discrepancy + tolerance
     rng = np.random.default_rng(seed[0] if len(seed) == 1 else seed)
     found: dict[bytes, np.ndarray] = {}
     failures = 0
@@ -125,7 +126,8 @@ def _near(
         assignment = rng.choice(3, size=len(sizes), p=np.asarray(targets.diversities) / sum(targets.diversities))
         assignment = _descend(sizes, assignment, targets.proportions, targets.diversities, near, rng)
         reached = measure_quality(sizes, assignment, targets.proportions, targets.diversities).discrepancy
-        if reached <= near + 1e-12 and assignment.tobytes() not in found:
+        is_near = reached <= near + 1e-12 and len(set(assignment.tolist())) == len(SPLITS)
+        if is_near and assignment.tobytes() not in found:
             found[assignment.tobytes()] = assignment
             failures = 0
         else:

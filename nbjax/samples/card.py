@@ -7,6 +7,8 @@ import platform
 from collections import Counter
 from typing import Any
 
+import numpy as np
+
 from nbjax import __version__
 from nbjax.config import DatasetConfig, to_dict
 from nbjax.partition import Partition, Violation
@@ -43,12 +45,18 @@ def dataset_card(
     labels = manifest.table["label"].to_pylist()
     slides = set(zip(manifest.table["slide"].to_pylist(), labels, strict=True))
     families = set(zip(manifest.table["family"].to_pylist(), labels, strict=True))
+    kept = np.asarray(plan.patches["family"].to_pylist())[plan.patch]
     rejected = Counter(reason for reason in manifest.table["reason"].to_pylist() if reason)
     return {
         "classes": list(plan.labels),
         "patch_size": manifest.patch_size,
         "slides": dict(sorted(Counter(label for _, label in slides).items())),
         "families": dict(sorted(Counter(label for _, label in families).items())),
+        # A family of two labels counts in both above, and once here.
+        "families_total": len({family for family, _ in families}),
+        "families_per_split": {
+            split: len(set(kept[plan.split == index].tolist())) for index, split in enumerate(SPLITS)
+        },
         "counts": count_samples(plan),
         "rejected": dict(rejected),
         "border_pixels_lost": border_loss(manifest),
@@ -78,6 +86,7 @@ def describe_partition(partition: Partition) -> dict[str, Any]:
     return {
         "method": partition.method,
         "found_by": partition.found_by,
+        "reason": partition.reason,
         "discrepancy": partition.discrepancy,
         "proportions": list(partition.proportions),
         "diversities": list(partition.diversities),

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.csv
 import pyarrow.parquet
 
 from nbjax.errors import InputError
 from nbjax.files import replacing
+from nbjax.spreadsheet import write_csv
 
 SCHEMA_VERSION = 1
 SCHEMA = pa.schema(
@@ -76,12 +76,12 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
         "minimum_tissue": manifest.minimum_tissue,
         "slides": [record._asdict() for record in manifest.slides.values()],
     }
+    if path.suffix.lower() == ".csv":
+        write_csv(manifest.table, path)
+        return
     with replacing(path) as temporary:
-        if path.suffix.lower() == ".csv":
-            pyarrow.csv.write_csv(manifest.table, temporary)
-        else:
-            table = manifest.table.replace_schema_metadata({"nbjax": json.dumps(header)})
-            pyarrow.parquet.write_table(table, temporary)
+        table = manifest.table.replace_schema_metadata({"nbjax": json.dumps(header)})
+        pyarrow.parquet.write_table(table, temporary)
 
 
 def read_manifest(path: str | Path) -> Manifest:

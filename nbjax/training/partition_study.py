@@ -100,13 +100,16 @@ def arrange_partitions(cohort: Cohort, config: PartitionStudyConfig) -> list[Arr
     # Of each family.
     label = cohort.label[np.unique(cohort.family, return_index=True)[1]]
     members = [np.flatnonzero(label == number) for number in range(len(cohort.labels))]
-    filing = [partition_families(sizes[some], *targets).assignment for some in members]
+    filing = [partition_families(sizes[some], *targets, every_split=True) for some in members]
+    for name, of_label in zip(cohort.labels, filing, strict=True):
+        if of_label.reason:
+            print(f"partition 0, label {name}, method {of_label.method}: {of_label.reason}.")
     drawn = resample_classes(
         [sizes[some] for some in members], config.partitions, config.partition_seed, config.tolerance, *targets
     )
     arrangements = []
     for number in range(config.partitions + 1):
-        chosen = filing if number == 0 else [one[number - 1] for one in drawn]
+        chosen = [one.assignment for one in filing] if number == 0 else [one[number - 1] for one in drawn]
         assignment = np.empty(len(sizes), np.int64)
         about: dict[str, Any] = {"partition": number, "method": "resampled" if number else "filing"}
         for name, some, one in zip(cohort.labels, members, chosen, strict=True):

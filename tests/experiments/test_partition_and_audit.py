@@ -63,14 +63,14 @@ def test_a_table_with_leaks_and_one_without(slides, tmp_path):
 @pytest.mark.parametrize(
     ("script", "arguments", "message"),
     [
-        ("audit", [], "either --dataset or --table"),
+        ("audit", [], "either --dataset=FOLDER or --table=FILE"),
         ("audit", ["--dataset=nowhere"], "no built dataset lies here"),
         ("audit", ["--table=nowhere.csv"], "there is no such table"),
-        ("partition", [], "either --manifest or --families"),
+        ("partition", [], "either --manifest=FILE or --families="),
         ("partition", ["--families=PD:3,x"], "expected classes and whole numbers"),
         ("partition", ["--families=PD:3,2,1", "--proportions=0.7,0.3"], "expected three numbers"),
         ("partition", ["--families=PD:3,2,1", "--proportions=0.7,0.2,0.2"], "sum"),
-        ("partition", ["--families=PD:3,-2,1"], "found -2"),
+        ("partition", ["--families=PD:3,-2,1"], "whole numbers above 0"),
     ],
 )
 def test_bad_flags_get_one_sentence(script, arguments, message, tmp_path):

@@ -199,7 +199,12 @@ def even(seed, level, noise):
         [even(0, 230, 2)] * 3,
         [recompressed(even(seed, 120, 3), 40) for seed in range(3)],
         # Light that falls off towards a corner.
-        [(np.add.outer(np.arange(EDGE), np.arange(EDGE))[..., None] // 16 + np.uint8([220, 210, 215 + one])).astype(np.uint8) for one in range(3)],
+        [
+            (np.add.outer(np.arange(EDGE), np.arange(EDGE))[..., None] // 16 + np.uint8([220, 210, 215 + one])).astype(
+                np.uint8
+            )
+            for one in range(3)
+        ],
     ],
 )
 def test_patches_that_show_nothing_are_not_compared(featureless):

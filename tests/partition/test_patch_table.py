@@ -13,7 +13,8 @@ def rows(**changes):
     """Two slides a split, four patches each; `changes` maps a row's number to what differs there."""
     splits = ("train", "train", "validation", "validation", "test", "test")
     return [
-        dict(zip(COLUMNS, (f"A/s{number}.png", f"P{number}", "A", x, y, split), strict=True)) | changes.get(f"row{4 * number + place}", {})
+        dict(zip(COLUMNS, (f"A/s{number}.png", f"P{number}", "A", x, y, split), strict=True))
+        | changes.get(f"row{4 * number + place}", {})
         for number, split in enumerate(splits)
         for place, (x, y) in enumerate(((0, 0), (250, 0), (0, 250), (250, 250)))
     ]
@@ -76,7 +77,11 @@ def test_one_split_alone(tmp_path):
 @pytest.mark.parametrize(
     ("change", "size", "message"),
     [
-        ({"x": 350}, 250, r"s1.png: the patch at x=350 with an edge of 250 pixels reaches beyond the slide, which has 500x520"),
+        (
+            {"x": 350},
+            250,
+            r"s1.png: the patch at x=350 with an edge of 250 pixels reaches beyond the slide, which has 500x520",
+        ),
         ({"y": 271}, 250, "the patch at y=271"),
         ({"x": 10**14}, 250, "the patch at x=100000000000000"),
         ({}, 251, "--patch_size"),
