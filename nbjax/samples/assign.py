@@ -62,7 +62,7 @@ def _check(counts: np.ndarray, families: np.ndarray, labels: np.ndarray, method:
     for label, found in zip(labels, (counts > 0).sum(axis=0), strict=True):
         if found < len(SPLITS):
             raise InputError(
-                f"label {label} has {found} families with a kept patch; expected at least {len(SPLITS)}, one for each of "
+                f"label {label} has {found} families; expected at least {len(SPLITS)} with a kept patch, one for each of "
                 f"{', '.join(SPLITS)}; add slides of other patients."
             )
     mixed = np.flatnonzero((counts > 0).sum(axis=1) > 1)
