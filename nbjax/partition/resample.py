@@ -249,10 +249,9 @@ def grouped_folds(
     if folds < 2:
         raise InputError(f"folds: found {folds}, expected at least 2.")
     counts = np.asarray(patches_per_family)
-    if counts.ndim == 2:
-        check_families(counts.sum(axis=1), least=folds)
-    else:
-        counts = check_families(patches_per_family, least=folds)[:, None]
+    if counts.ndim == 1:
+        counts = counts[:, None]
+    check_families(counts.sum(axis=1), least=folds)
     rng = np.random.default_rng(seed)
     shares = (1 / folds,) * folds
     return _descend(counts, _dealt(counts, folds, rng), shares, shares, _GOOD_FOLDS, rng)

@@ -112,9 +112,9 @@ def test_spread_families_lie_on_both_sides_and_a_larger_fraction_spreads_the_sam
 
 
 def test_a_family_of_two_classes_is_spread_with_both_or_with_neither():
-    family = np.repeat(np.arange(16), 20)
-    label = np.where(family < 4, 0, np.where(family < 8, 1, np.arange(320) % 2))
-    split = np.repeat([0, 0, 0, 1, 2, 0, 1, 0, 0, 1, 0, 1, 0, 2, 0, 0], 20)
+    family = np.repeat(np.arange(16), 60)
+    label = np.where(family < 4, 0, np.where(family < 8, 1, np.arange(960) % 2))
+    split = np.repeat([0, 0, 0, 1, 2, 0, 1, 0, 0, 1, 0, 1, 0, 2, 0, 0], 60)
     for seed in range(5):
         new = spread_families(family, split, label, 0.5, seed)
         assert ((new == 2) == (split == 2)).all()
