@@ -22,7 +22,7 @@ import scipy
 
 from nbjax.analysis.resampling import drawn_weights, percentile_interval
 from nbjax.analysis.scores import score_units
-from nbjax.analysis.uncertainty import family_interval, naive_interval
+from nbjax.analysis.uncertainty import family_interval, family_sizes, naive_interval
 from nbjax.analysis.units import Units
 from nbjax.analysis.weighted import METRICS, weighted_scores
 
@@ -55,11 +55,11 @@ def measure_accuracy(families: int) -> tuple[np.ndarray, np.ndarray]:
     for _ in range(COHORTS):
         hits, family, label = cohort(rng, families)
         ours = family_interval(hits, family, label, fraction=True)
-        labels = np.repeat([0, 1], families)
-        weights = drawn_weights(rng, labels, RESAMPLES)
+        sizes, _ = family_sizes(family, label)
+        weights = drawn_weights(rng, sizes, RESAMPLES)
         drawn = (weights @ np.bincount(family, hits)) / (weights @ np.bincount(family))
         naive = naive_interval(int(hits.sum()), len(hits))
-        ends.append([(ours.low, ours.high), percentile_interval(drawn, labels), naive])
+        ends.append([(ours.low, ours.high), percentile_interval(drawn, sizes), naive])
     low, high = np.moveaxis(np.asarray(ends, float), 2, 0)
     return ((low <= TRUTH) & (high >= TRUTH)).mean(axis=0), np.median(high - low, axis=0)
 

@@ -201,7 +201,13 @@ class PartitionStudyConfig(StudyConfig):
         fixed, leak = ("imagenet", "none"), self.dataset.leak
         mode = self.dataset.standardisation
         check(mode in fixed, "dataset.standardisation", mode, "imagenet or none, which do not depend on a partition")
-        check(self.dataset.method == "filing", "dataset.method", self.dataset.method, "filing")
+        method = self.dataset.method
+        check(
+            method in ("filing", "exact"),
+            "dataset.method",
+            method,
+            "filing, or exact, which takes families of two labels",
+        )
         check(leak == "none", "dataset.leak", leak, "none; leak_fractions are this study's")
 
 

@@ -18,7 +18,7 @@ from nbjax.progress import Meter, meter
 from nbjax.samples.reading import Dataset
 from nbjax.training import store
 from nbjax.training.bank import Bank, check_room, feature_bank, fingerprint, missing_bytes
-from nbjax.training.crossvalidation import cross_validate
+from nbjax.training.crossvalidation import cross_validations
 from nbjax.training.plan import Task, frozen_part, plan_backbone
 from nbjax.training.program import Frozen, Samples
 from nbjax.training.session import Metrics, State
@@ -28,7 +28,7 @@ from nbjax.training.tables import history_table, prediction_table
 PREDICTED = ("validation", "test")
 HISTORY = "sessions.parquet"
 PREDICTIONS = "{split}_predictions.parquet"
-FOLDS = "fold_predictions.parquet"
+FOLDS = ("fold_predictions.parquet", "random_fold_predictions.parquet")
 
 
 # Of one epoch: what chooses, and the test split's scores, which do not, where the config asks for them.
@@ -196,7 +196,8 @@ def conclude(study: Study, tasks: dict[str, list[Task]]) -> dict[str, Any]:
     """Chooses a cell by training and validation data, looks at the test split once, cross-validates.
 
     Writes `sessions.parquet`, `test_predictions.parquet`, `validation_predictions.parquet` (for temperature scaling) and,
-    where only a head was trained, `fold_predictions.parquet`.
+    where only a head was trained, `fold_predictions.parquet` and, with patches held out at random,
+    `random_fold_predictions.parquet`.
 
     Returns:
         The chosen cell's values: learning_rate, batch_size and so on, and `epochs`, the median of its kept epochs.
@@ -225,10 +226,12 @@ def conclude(study: Study, tasks: dict[str, list[Task]]) -> dict[str, Any]:
     ]
     epochs = max(1, int(np.median([epoch for epoch in kept if epoch is not None])))
     program = of_cell[0].program
-    (study.folder / FOLDS).unlink(missing_ok=True)
+    for name in FOLDS:
+        (study.folder / name).unlink(missing_ok=True)
     if program.head_only and config.folds:
         hypers = grid([chosen["learning_rate"]], range(config.seeds))
-        store.write_table(cross_validate(program, hypers, epochs, bank, config.folds), study.folder / FOLDS)
+        for name, table in cross_validations(program, hypers, epochs, bank, config.folds).items():
+            store.write_table(table, study.folder / f"{name}_predictions.parquet")
     return {**chosen, "epochs": epochs}
 
 
