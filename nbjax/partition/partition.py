@@ -18,6 +18,10 @@ PROPORTIONS = (0.7, 0.15, 0.15)
 DIVERSITIES = (1 / 3, 1 / 3, 1 / 3)
 WEIGHTS = (1.0, 1.0)
 SECONDS = 60.0
+# So that there are fewer folds.
+LARGER_TEST = (
+    "--set=dataset.proportions=0.6,0.2,0.2 asks for fewer (python -m experiments.partition --proportions=0.6,0.2,0.2)."
+)
 
 
 @dataclass(frozen=True)
@@ -185,7 +189,7 @@ def _assign(counts: np.ndarray, targets: Targets, method: str, seconds: float) -
     if mixed.size:
         raise InputError(
             f"patches_per_family_and_class: family {mixed[0]} has patches of classes "
-            f'{np.flatnonzero(counts[mixed[0]]).tolist()}, expected one class with method="{method}"; use method="exact".'
+            f'{np.flatnonzero(counts[mixed[0]]).tolist()}, and the method "{method}" takes one; the method "exact" takes several.'
         )
     return _separately(counts, targets, method)
 
@@ -215,13 +219,13 @@ def stratified_group_folds(
     for_validation = round(targets.proportions[1] / targets.proportions[2])
     if len(counts) < folds:
         raise InputError(
-            f"patches_per_family_and_class: {len(counts)} families cannot fill {folds} folds; raise the test share."
+            f"patches_per_family_and_class: {len(counts)} families cannot fill {folds} folds; {LARGER_TEST}"
         )
     fewest = counts.sum(axis=0)
     if fewest.min() < folds:
         raise InputError(
             f"patches_per_family_and_class: class {fewest.argmin()} has {fewest.min()} patches, expected at least {folds}, "
-            "one a fold; raise the test share."
+            f"one a fold; {LARGER_TEST}"
         )
     # scikit-learn takes seconds to import; only who asks for it pays.
     from sklearn.model_selection import StratifiedGroupKFold
@@ -278,7 +282,9 @@ def _exact(counts: np.ndarray, targets: Targets, seconds: float, every_split: bo
     if every_split:
         found = [one for one in found if fills_every_split(counts, one.assignment)]
     if not found:
-        raise InputError(f"seconds: no assignment was found in {seconds:g} s; allow more time.")
+        raise InputError(
+            f"seconds: no assignment was found in {seconds:g} s; python -m experiments.partition --seconds=600 allows more."
+        )
     # Rounded, so that of two equally good ones the solver's is kept.
     best = min(found, key=lambda partition: round(partition.discrepancy, 12))
     bound = min(solution.lower_bound, best.discrepancy)

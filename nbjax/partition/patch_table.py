@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from nbjax.errors import InputError
 from nbjax.partition.inputs import SPLITS
-from nbjax.slides.reader import open_slide
+from nbjax.slides.header import read_header
 from nbjax.table import Table, read_table, texts, whole_numbers
 
 COLUMNS = ("slide", "family", "label", "x", "y", "split")
@@ -101,8 +101,8 @@ def check_places(patches: pa.Table, folder: str | Path, patch_size: int) -> None
             f"{folder}: there is no slide {missing[0]}{others}; the column slide must hold paths below --slides, as D/slide1.png."
         )
     for name in names:
-        with open_slide(folder / name) as slide:
-            size = (slide.width, slide.height)
+        header = read_header(folder / name)
+        size = (header.width, header.height)
         rows = slides == name
         for corner, values, edge in (("x", x, size[0]), ("y", y, size[1])):
             beyond = values[rows & (values > edge - patch_size)]
