@@ -259,6 +259,14 @@ def _explain(error: TypeError) -> str:
 
 def _unknown_field(field: str, kind: type) -> str:
     known = [f.name for f in dataclasses.fields(kind)]
+    inner = [
+        f"{f.name}.{field}"
+        for f in dataclasses.fields(kind)
+        for option in (get_type_hints(kind)[f.name],)
+        if dataclasses.is_dataclass(option) and field in {g.name for g in dataclasses.fields(option)}
+    ]
+    if inner:
+        return f"{kind.__name__} has no field {field!r}; did you mean {inner[0]!r}, as in --set={inner[0]}=…?"
     close = difflib.get_close_matches(field, known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(known)}."
     return f"{kind.__name__} has no field {field!r}; {hint}"
