@@ -8,6 +8,7 @@ and epsilon (the paper's Figure 4) and a picture of the methods beside each othe
 """
 
 from pathlib import Path
+from typing import Any
 
 from absl import flags
 
@@ -19,7 +20,7 @@ MANIFEST = flags.DEFINE_string("manifest", None, "the patch manifest, from exper
 FAMILIES = flags.DEFINE_string("families", None, "instead: patches of each family, by class, as in the example above")
 OUT = flags.DEFINE_string("out", "results/partition", "where the table and the figures go")
 PROPORTIONS = flags.DEFINE_list("proportions", ["0.7", "0.15", "0.15"], "wanted shares of patches")
-SECONDS = flags.DEFINE_float("seconds", 60.0, "time limit of exact, for each class")
+SECONDS = flags.DEFINE_float("seconds", 60.0, "time limit of exact, for each class (for all where families share them)")
 
 
 def main() -> None:
@@ -35,21 +36,22 @@ def main() -> None:
     print(f"\ntable and figures: {out}")
 
 
-def _cohort() -> dict[str, list[int]]:
-    """Patches of each family, by class."""
+def _cohort() -> Any:
+    """The families that the flags name."""
+    from nbjax.report.partition_methods import families_of, separate
+
     if (MANIFEST.value is None) == (FAMILIES.value is None):
         raise InputError("give the cohort: either --manifest or --families.")
     if MANIFEST.value is not None:
-        from nbjax.report.partition_methods import families_of
-
         return families_of(MANIFEST.value)
     try:
         pairs = [part.rsplit(":", 1) for part in FAMILIES.value.split()]
-        return {label: [int(size) for size in sizes.split(",")] for label, sizes in pairs}
+        sizes = {label: [int(size) for size in words.split(",")] for label, words in pairs}
     except ValueError:
         raise InputError(
             f"--families={FAMILIES.value}: expected classes and whole numbers as in PD:30,20,9 D:12,7,5."
         ) from None
+    return separate(sizes)
 
 
 def _proportions(words: list[str]) -> tuple[float, float, float]:

@@ -77,7 +77,9 @@ def test_table(test: Tested, folds: Tested | None, classes: Sequence[str]) -> Gr
 def family_counts(score: Score) -> str:
     """How many families of each label, as `5 + 7`; where some have several labels also how many in all, as `5 + 7 (9 in all)`."""
     by_label = " + ".join(map(str, score.families))
-    return by_label if score.distinct_families == sum(score.families) else f"{by_label} ({score.distinct_families} in all)"
+    return (
+        by_label if score.distinct_families == sum(score.families) else f"{by_label} ({score.distinct_families} in all)"
+    )
 
 
 def _estimate(tested: Tested, level: str, metric: str) -> Entry:

@@ -12,7 +12,7 @@ from nbjax.config import DatasetConfig, to_dict
 from nbjax.partition import Partition, Violation
 from nbjax.samples.assign import SPLITS
 from nbjax.samples.measure import violations_by_kind
-from nbjax.samples.plan import SamplePlan, count_samples
+from nbjax.samples.plan import SamplePlan, count_families, count_samples
 from nbjax.samples.standardise import Standardisation
 from nbjax.slides.manifest import Manifest
 
@@ -49,6 +49,7 @@ def dataset_card(
         "patch_size": manifest.patch_size,
         "slides": dict(sorted(Counter(label for _, label in slides).items())),
         "families": dict(sorted(Counter(label for _, label in families).items())),
+        "distinct_families": count_families(plan),
         "counts": count_samples(plan),
         "rejected": dict(rejected),
         "border_pixels_lost": border_loss(manifest),

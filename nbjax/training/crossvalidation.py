@@ -1,5 +1,6 @@
 """The same head with every family held out once, and with patches held out at random: what a score owes to one small test split,
-and what to forgotten families."""
+and what to forgotten families.
+"""
 
 from collections.abc import Mapping
 from typing import Any

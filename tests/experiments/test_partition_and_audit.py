@@ -9,7 +9,10 @@ from pathlib import Path
 import PIL.Image
 import pytest
 
+from nbjax.config import DatasetConfig
+from nbjax.report.partition_methods import compare, families_of
 from nbjax.slides import Tiling, tile_folder
+from nbjax.slides.manifest import write_manifest
 
 ROOT = Path(__file__).parents[2]
 
@@ -33,6 +36,31 @@ def test_methods_are_compared(tmp_path):
         for name in ("heat_map", "methods"):
             with PIL.Image.open(tmp_path / f"{name}_{label}.png") as picture:
                 assert min(picture.size) > 300
+
+
+def test_patients_with_two_labels_are_partitioned_jointly(slides, tmp_path):
+    # Of five slides a label, two of each are of patients who have the other label too.
+    folder = tmp_path / "slides"
+    for number, path in enumerate(sorted(path for path in slides.rglob("*") if path.is_file())):
+        label = path.relative_to(slides).parts[0]
+        patient = f"shared {number % 5}" if number % 5 < 2 else f"{label} {number}"
+        (folder / label / patient).mkdir(parents=True, exist_ok=True)
+        (folder / label / patient / path.name).write_bytes(path.read_bytes())
+    write_manifest(tile_folder(folder, Tiling())[0], tmp_path / "manifest.parquet")
+    cohort = families_of(tmp_path / "manifest.parquet")
+    assert len(cohort.shared) == 2
+    assert len(cohort.families) < (cohort.counts > 0).sum()
+    rows = compare(cohort, DatasetConfig(), tmp_path / "out", 20.0)
+    for label in cohort.labels:
+        of_label = {row[1]: row for row in rows if row[0] == label}
+        assert float(of_label["exact"][2]) >= 0
+        for method in ("filing", "sequential"):
+            assert of_label[method][2] == "–"
+            assert "takes one label at a time, and family shared 0 has several; exact takes all" in " ".join(
+                of_label[method]
+            )
+        assert (tmp_path / "out" / f"methods_{label}.png").is_file()
+        assert not (tmp_path / "out" / f"heat_map_{label}.png").exists()
 
 
 def write_table(manifest, path, splits):
