@@ -138,7 +138,9 @@ def _partitions(
     mixed = int(((counts > 0).sum(axis=1) > 1).sum())
     for method in (*METHODS, STRATIFIED):
         if mixed and method in ("filing", "sequential"):
-            refused[method] = f"takes one label at a time, and {mixed} of {len(counts)} families have several."
+            refused[method] = (
+                f"takes one label at a time, and {mixed} of {len(counts)} families have several; exact takes all labels together"
+            )
             continue
         start = time.perf_counter()
         targets = (config.proportions, config.diversities)

@@ -7,14 +7,12 @@ import platform
 from collections import Counter
 from typing import Any
 
-import numpy as np
-
 from nbjax import __version__
 from nbjax.config import DatasetConfig, to_dict
 from nbjax.partition import Partition, Violation
 from nbjax.samples.assign import SPLITS
 from nbjax.samples.measure import violations_by_kind
-from nbjax.samples.plan import SamplePlan, count_samples
+from nbjax.samples.plan import SamplePlan, count_families, count_samples
 from nbjax.samples.standardise import Standardisation
 from nbjax.slides.manifest import Manifest
 
@@ -45,7 +43,6 @@ def dataset_card(
     labels = manifest.table["label"].to_pylist()
     slides = set(zip(manifest.table["slide"].to_pylist(), labels, strict=True))
     families = set(zip(manifest.table["family"].to_pylist(), labels, strict=True))
-    kept = np.asarray(plan.patches["family"].to_pylist())[plan.patch]
     rejected = Counter(reason for reason in manifest.table["reason"].to_pylist() if reason)
     return {
         "classes": list(plan.labels),
@@ -53,10 +50,7 @@ def dataset_card(
         "slides": dict(sorted(Counter(label for _, label in slides).items())),
         "families": dict(sorted(Counter(label for _, label in families).items())),
         # A family of two labels counts in both above, and once here.
-        "families_total": len({family for family, _ in families}),
-        "families_per_split": {
-            split: len(set(kept[plan.split == index].tolist())) for index, split in enumerate(SPLITS)
-        },
+        "distinct_families": count_families(plan),
         "counts": count_samples(plan),
         "rejected": dict(rejected),
         "border_pixels_lost": border_loss(manifest),

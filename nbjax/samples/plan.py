@@ -124,3 +124,10 @@ def count_samples(plan: SamplePlan) -> dict[str, dict[str, dict[str, int]]]:
             for label in plan.labels
         }
     return counts
+
+
+def count_families(plan: SamplePlan) -> dict[str, int]:
+    """How many families each split has, and `all` of them: one with two labels is counted once."""
+    families = np.asarray(plan.patches["family"].to_pylist())[plan.patch]
+    counts = {name: len(set(families[plan.split == index])) for index, name in enumerate(SPLITS)}
+    return {**counts, "all": len(set(families))}
