@@ -305,6 +305,19 @@ def _difference(parts: _Parts, other: _Parts) -> _Parts:
     return found + [(of, -share, -one, -count) for of, (share, one, count) in coming.items()]
 
 
+def _lacking(
+    parts: list[_Parts], place: list[int], proportions: Sequence[float], diversities: Sequence[float], classes: int
+) -> tuple[list[list[float]], list[list[float]]]:
+    """What each class lacks of its patches and of its families in each split, in shares: a discrepancy is the plain sum."""
+    lacking = [[*proportions] for _ in range(classes)]
+    wanted = [[*diversities] for _ in range(classes)]
+    for family, split in enumerate(place):
+        for of, share, one, _ in parts[family]:
+            lacking[of][split] -= share
+            wanted[of][split] -= one
+    return lacking, wanted
+
+
 def _descend(
     counts: np.ndarray,
     assignment: np.ndarray,
@@ -328,19 +341,13 @@ def _descend(
     Returns:
         A new assignment, int `[families]`.
     """
-    splits, (families, classes) = len(proportions), counts.shape
-    # In units of one share each, so that a discrepancy is a plain sum over splits.
+    splits, families = len(proportions), len(counts)
     parts, place = _parts(counts), assignment.tolist()
-    lacking = [[*proportions] for _ in range(classes)]
-    wanted = [[*diversities] for _ in range(classes)]
+    lacking, wanted = _lacking(parts, place, proportions, diversities, counts.shape[1])
     members = _members(counts, assignment, splits).T.tolist()
-    for family, split in enumerate(place):
-        for of, share, one, _ in parts[family]:
-            lacking[of][split] -= share
-            wanted[of][split] -= one
-    current = sum(sum(map(abs, values)) for values in (*lacking, *wanted))
-    stale = 0
-    while current > 2 * splits * classes * near and stale < _PATIENCE * families:
+    current, stale = sum(sum(map(abs, values)) for values in (*lacking, *wanted)), 0
+    enough = 2 * splits * counts.shape[1] * near
+    while current > enough and stale < _PATIENCE * families:
         firsts, seconds = rng.integers(0, families, size=(2, 512)).tolist()
         to_splits, swaps = rng.integers(0, splits, size=512).tolist(), (rng.random(512) < 0.5).tolist()
         for first, second, to, swap in zip(firsts, seconds, to_splits, swaps, strict=True):
@@ -370,7 +377,7 @@ def _descend(
             current += change
             if change < -1e-12:
                 stale = 0
-            if current <= 2 * splits * classes * near:
+            if current <= enough:
                 break
     return np.array(place, dtype=np.int64)
 
