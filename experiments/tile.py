@@ -36,6 +36,9 @@ def main() -> None:
     out = Path(OUT.value)
     if out.suffix != ".parquet":
         raise InputError(f"--out={out}: a manifest is a Parquet file; give a name that ends in .parquet.")
+    if out.is_dir():
+        raise InputError(f"--out={out}: is a folder; give the name of the manifest to write.")
+    out.parent.mkdir(parents=True, exist_ok=True)
     tiling = Tiling(
         patch_size=PATCH_SIZE.value,
         minimum_tissue=MINIMUM_TISSUE.value,

@@ -78,13 +78,13 @@ def _slide_file(name: str) -> SlideFile:
 
 def _check_places(folder: Path, names: list[str]) -> None:
     """Raises InputError that names every slide whose place or name cannot be used."""
-    misplaced = [printable(name) for name in names if name.count("/") not in (1, 2)]
+    misplaced = [printable(name) for name in sorted(names) if name.count("/") not in (1, 2)]
     if misplaced:
         raise InputError(
             f"{listed([printable(folder / misplaced[0]), *misplaced[1:]])}: a slide's place must be <label>/<slide> or "
             f"<label>/<family>/<slide> below {printable(folder)}; move it there."
         )
-    foreign = [printable(name) for name in names if not _is_utf8(name)]
+    foreign = [printable(name) for name in sorted(names) if not _is_utf8(name)]
     if foreign:
         raise InputError(
             f"{listed([printable(folder / foreign[0]), *foreign[1:]])}: the name is not UTF-8, so no table can hold it; "

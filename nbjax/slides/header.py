@@ -66,7 +66,8 @@ def naming(path: Path) -> Iterator[None]:
         raise InputError(f"{printable(path)}: {error}") from error
     except Exception as error:
         # A damaged file makes decoders fail anywhere and with anything, MemoryError and TypeError among it.
-        reason = " ".join(printable(str(error)).split()) or type(error).__name__
+        said = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        reason = " ".join(printable(said).split()) or type(error).__name__
         raise InputError(
             f"{printable(path)}: not a readable image ({reason}); replace it or remove it from the folder."
         ) from error
@@ -110,13 +111,18 @@ def _look_inside(path: Path) -> tuple[str, list[tiff.Page]]:
         if start.startswith(tiff.MAGIC):
             kind = openslide.OpenSlide.detect_format(path) or "tiff"
             # Hamamatsu's files are TIFFs in name only: beyond 4 GiB their offsets follow no specification.
-            return kind, [] if kind == "hamamatsu" else tiff.read_pages(file)
+            pages = [] if kind == "hamamatsu" else tiff.read_pages(file)
+            # OpenSlide turns each tile where the picture is to be shown turned.
+            turned = kind == "generic-tiff" and pages[0].tags[tiff.ORIENTATION][0] != 1
+            return "tiff" if turned else kind, pages
     if scan:
         return "scan", []
     if start == b"\x89PNG\r\n\x1a\n":
         return "png", []
     if start.startswith(b"\xff\xd8\xff"):
         return "jpeg", []
+    if not start:
+        raise InputError("the file is empty; copy it again or remove it from the folder.")
     raise InputError("neither a PNG, a JPEG nor a TIFF file by its content; convert it.")
 
 

@@ -59,14 +59,14 @@ class Manifest(NamedTuple):
         slides: one record a slide, by name.
         patch_size: pixels.
         minimum_tissue: the least stained fraction of a kept patch.
-        tissue_rule: `nbjax.slides.tissue.TISSUE_RULE` under which tissue was measured; 0 where it is not known.
+        tissue_rule: `nbjax.slides.tissue.TISSUE_RULE` under which tissue was measured; empty where it is not known.
     """
 
     table: pa.Table
     slides: dict[str, SlideRecord]
     patch_size: int
     minimum_tissue: float
-    tissue_rule: int = 0
+    tissue_rule: str = ""
 
     def kept(self) -> pa.Table:
         """The rows of kept patches."""
@@ -117,7 +117,7 @@ def read_manifest(path: str | Path) -> Manifest:
             f"{path}: the manifest has the columns {table.column_names}; expected {SCHEMA.names}; make it anew."
         )
     slides = {record["name"]: SlideRecord(**record) for record in header["slides"]}
-    rule = header.get("tissue_rule", 0)
+    rule = header.get("tissue_rule", "")
     return Manifest(table.replace_schema_metadata(None), slides, header["patch_size"], header["minimum_tissue"], rule)
 
 

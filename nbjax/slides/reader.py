@@ -17,10 +17,7 @@ import PIL.PngImagePlugin
 import PIL.TiffImagePlugin
 
 from nbjax.slides import tiff
-from nbjax.slides.folder import SlideFile, find_slides
 from nbjax.slides.header import Header, naming, read_header
-
-__all__ = ["Slide", "SlideFile", "find_slides", "open_slide"]
 
 # A region is taken out of a decoded picture in bands of about this many pixels, so that no second picture is made.
 BAND_PIXELS = 2**24
@@ -47,7 +44,8 @@ class _StoredTiff(PIL.TiffImagePlugin.TiffImageFile):
 
     def load_prepare(self) -> None:
         """Makes room for the pixels, not measured against Pillow's limit of size, which is one for all threads."""
-        self.im = PIL.Image.core.new(self.mode, (self.tag_v2[tiff.WIDTH], self.tag_v2[tiff.HEIGHT]))
+        if self._im is None:
+            self.im = PIL.Image.core.new(self.mode, (self.tag_v2[tiff.WIDTH], self.tag_v2[tiff.HEIGHT]))
         super().load_prepare()
 
     def load_end(self) -> None:

@@ -83,7 +83,7 @@ def read_pages(file: BinaryIO) -> list[Page]:
         visited.add(offset)
         file.seek(offset)
         tags, offset = _read_page(file, order, big)
-        if not (tags.get(WIDTH) and tags.get(HEIGHT)):
+        if not all(tags.get(side, (0,))[0] for side in (WIDTH, HEIGHT)):
             raise InputError("not a readable slide (a page does not say its size); export it again.")
         pages.append(Page(tags[WIDTH][0], tags[HEIGHT][0], DEFAULTS | tags))
     if not pages:

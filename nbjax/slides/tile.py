@@ -1,6 +1,7 @@
 """Slides to patches: a grid without overlap from each slide's top-left corner (paper III.A)."""
 
 import dataclasses
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -205,10 +206,14 @@ def _tile_all(
     failures: dict[str, str],
 ) -> None:
     """Fills `tiled` by name, and `failures` with a sentence for each slide whose pixels cannot be read."""
+    cores = os.cpu_count() or 1
+    at_once = OPEN_BYTES // max(header.memory for header in headers.values())
+    # Where memory allows fewer slides at once than there are cores, the others work on the same slides' patches.
+    threads = cores // max(1, min(at_once, len(files)))
 
     def tile(file: SlideFile) -> TiledSlide | str:
         try:
-            return _tile_slide(folder / file.name, tiling, known)
+            return _tile_slide(folder / file.name, tiling, known, threads)
         except InputError as error:
             return str(error)
 
@@ -220,17 +225,21 @@ def _tile_all(
             tiled[file.name] = result
 
 
-def _tile_slide(path: Path, tiling: Tiling, known: dict[str, TiledSlide]) -> TiledSlide:
+def _tile_slide(path: Path, tiling: Tiling, known: dict[str, TiledSlide], threads: int) -> TiledSlide:
     digest = sha256(path)
     if digest in known:
         return known[digest]
     size = tiling.patch_size
-    rows = []
     with open_slide(path) as slide:
-        for x, y in grid(slide.width, slide.height, size):
-            tissue = tissue_fraction(slide.read(x, y, size, size))
+
+        def measure(corner: tuple[int, int]) -> dict:
+            tissue = tissue_fraction(slide.read(*corner, size, size))
             kept = tissue >= tiling.minimum_tissue
-            rows.append({"x": x, "y": y, "tissue": tissue, "kept": kept, "reason": "" if kept else "too little tissue"})
+            reason = "" if kept else "too little tissue"
+            return {"x": corner[0], "y": corner[1], "tissue": tissue, "kept": kept, "reason": reason}
+
+        corners = grid(slide.width, slide.height, size)
+        rows = list(map_ahead(measure, corners, threads) if threads > 1 else map(measure, corners))
     return TiledSlide(digest, pa.Table.from_pylist(rows, PATCH_SCHEMA))
 
 
