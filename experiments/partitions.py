@@ -257,7 +257,7 @@ def _answer(found: Any, placed: dict[str, Any], method: str) -> list[str]:
         ),
         f"Nearly equally good partitions of the same families give mean test accuracies from {least} to {most} (median {middle}, "
         f"95 % of them in {low} to {high}).",
-        f"{'Iterative filing' if method == 'filing' else f'The method {method}'}'s own partition gives {placed['filing']:.1%}: {placed['filing_percentile']:.0%} of the resampled "
+        f"{'Iterative filing' if method == 'filing' else 'The exact method'}'s own partition gives {placed['filing']:.1%}: {placed['filing_percentile']:.0%} of the resampled "
         f"ones give less. The paper's {placed['paper']:.2%}, of one session on one partition of another dataset, would be above "
         f"{placed['paper_percentile']:.0%} of the sessions.",
     ]

@@ -59,7 +59,7 @@ def test_patients_with_two_labels_are_partitioned_jointly(slides, tmp_path):
         assert float(of_label["exact"][2]) >= 0
         for method in ("filing", "sequential"):
             assert of_label[method][2] == "–"
-            assert "takes one label at a time, and 2 of 13 families have several; exact takes all" in " ".join(
+            assert "takes one label at a time, and 2 of 11 families have several; exact takes all" in " ".join(
                 of_label[method]
             )
         assert (tmp_path / "out" / f"methods_{label}.png").is_file()
@@ -98,7 +98,7 @@ def test_a_table_with_leaks_and_one_without(slides, tmp_path):
         ("audit", ["--dataset=nowhere"], "no built dataset lies here"),
         ("audit", ["--table=nowhere.csv"], "there is no such table"),
         ("partition", [], "either --manifest=FILE or --families="),
-        ("partition", ["--families=PD:3,x"], "expected classes and whole numbers"),
+        ("partition", ["--families=PD:3,x"], "expected classes, each once, and whole numbers"),
         ("partition", ["--families=PD:3,2,1", "--proportions=0.7,0.3"], "expected three numbers"),
         ("partition", ["--families=PD:3,2,1", "--proportions=0.7,0.2,0.2"], "sum"),
         ("partition", ["--families=PD:3,-2,1"], "whole numbers above 0"),
