@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 from scipy import sparse
-from scipy.optimize import Bounds, LinearConstraint, milp
+from scipy.optimize import Bounds, LinearConstraint, OptimizeResult, milp
 
 from nbjax.errors import InputError
 from nbjax.partition.inputs import Targets
@@ -52,13 +52,10 @@ def solve(counts: np.ndarray, targets: Targets, seconds: float, every_split: boo
     copies = np.bincount(kind_of)
     program = _program(kinds, copies, targets, every_split)
     whole = 3 * len(kinds)
-    result = milp(
-        program.cost,
-        integrality=np.arange(len(program.cost)) < whole,
-        bounds=Bounds(np.zeros(len(program.cost)), program.upper),
-        constraints=program.constraints,
-        options={"time_limit": seconds, "mip_rel_gap": 0.0},
-    )
+    result = _run(program, whole, seconds, presolve=True)
+    # HiGHS's presolve fails on a program in thousands, such as that of 2, 3 and 12 patches; without it they are solved.
+    if result.status == 4:
+        result = _run(program, whole, seconds, presolve=False)
     # milp's "infeasible".
     if every_split and result.status == 2:
         raise InputError(
@@ -73,6 +70,17 @@ def solve(counts: np.ndarray, targets: Targets, seconds: float, every_split: boo
     for kind, per_split in enumerate(numbers):
         assignment[kind_of == kind] = np.repeat(np.arange(3), per_split)
     return Solution(assignment, lower_bound)
+
+
+def _run(program: _Program, whole: int, seconds: float, presolve: bool) -> OptimizeResult:
+    """The solver's result; the first `whole` variables are whole numbers."""
+    return milp(
+        program.cost,
+        integrality=np.arange(len(program.cost)) < whole,
+        bounds=Bounds(np.zeros(len(program.cost)), program.upper),
+        constraints=program.constraints,
+        options={"time_limit": seconds, "mip_rel_gap": 0.0, "presolve": presolve},
+    )
 
 
 def _program(kinds: np.ndarray, copies: np.ndarray, targets: Targets, every_split: bool) -> _Program:

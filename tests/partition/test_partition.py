@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nbjax.errors import InputError
@@ -57,6 +57,7 @@ def test_exact_is_proven_and_never_worse_than_filing_on_the_shared_cases(cases):
 
 
 @given(st.lists(st.integers(1, 20), min_size=3, max_size=7), targets)
+@example([2, 3, 12], PROPORTIONS[0])
 @settings(max_examples=25, deadline=None)
 def test_exact_is_the_least_of_all_assignments(sizes, proportions):
     least = min(
