@@ -152,7 +152,11 @@ def _small_slides(folder: Path, headers: dict[str, Header], size: int, flag: str
             f"{len(small)} of {len(headers)} slides in {printable(folder)} are smaller than one patch ({size}x{size}), "
             f"{name} with {what} is the smallest"
         )
-    return [f"{start}; {advice}, or accept slides without a patch with {flag}allow_small_slides=True."]
+    # Where no slide holds a patch there is nothing to go on with.
+    instead = (
+        f", or accept slides without a patch with {flag}allow_small_slides=True" if len(small) < len(headers) else ""
+    )
+    return [f"{start}; {advice}{instead}."]
 
 
 def _name_all(folder: Path, failures: dict[str, str], total: int) -> str:
