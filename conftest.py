@@ -1,5 +1,7 @@
 """Strict settings for every test, and the folder of shared material."""
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +19,12 @@ hypothesis.settings.register_profile("untimed", deadline=None)
 hypothesis.settings.load_profile("untimed")
 
 SHARED = Path(__file__).parents[1] / "shared"
+
+# Nor on what the user's cache folder holds, or on which batching a stopwatch prefers: `NBJAX_CHOICE=map-16 make test` and
+# the like try the others.
+_home = tempfile.TemporaryDirectory(prefix="nbjax-tests-", ignore_cleanup_errors=True)
+os.environ["NBJAX_HOME"] = _home.name
+os.environ.setdefault("NBJAX_CHOICE", "vmap-1")
 
 
 # A compiled program takes some memory maps, of which Linux gives a process 65,530; XLA aborts where they run out.
