@@ -14,9 +14,11 @@ import pytest
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-# What a test says must not hang on how busy the machine is.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+# What a test says must not hang on how busy the machine is, on the order of tests, or on what an earlier run found.
+hypothesis.settings.register_profile(
+    "alike", deadline=None, derandomize=True, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("alike")
 
 SHARED = Path(__file__).parents[1] / "shared"
 

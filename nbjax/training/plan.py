@@ -6,6 +6,7 @@ batching, the chunks that fit its memory) is described beside it: a study that g
 
 import hashlib
 import json
+import math
 import os
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,7 +24,7 @@ from nbjax.samples.reading import Dataset
 from nbjax.training.bank import row_of
 from nbjax.training.choice import KINDS, choose
 from nbjax.training.cut import find_cut, trainable
-from nbjax.training.inputs import View, text, view_of
+from nbjax.training.inputs import View, view_of
 from nbjax.training.program import NOTHING, Frozen, Hyper, Program, Samples
 from nbjax.training.sessions import Batching, advance, chunks, grid, start
 from nbjax.training.store import DESCRIPTION, IN_FLIGHT, is_finished
@@ -118,7 +119,7 @@ def plan_backbone(
 
     Raises:
         InputError: a strategy that the backbone cannot have, an empty split, one session that does not fit, or a damaged
-            description of a program.
+            description of a finished program.
     """
     for split, samples in dataset.samples.items():
         if len(samples) == 0:
@@ -183,7 +184,7 @@ def _tasks(
     hypers = grid(config.learning_rates, range(config.seeds))
     place = {pair: number for number, pair in enumerate(_pairs(hypers))}
     tasks = []
-    for name, some, fit in _known(programs, common, view, _limit(config)):
+    for name, some, fit in _known(programs, common, _limit(config)):
         pairs = _pairs(some)
         if place.keys() >= set(pairs):
             tasks.append(task(_filled(some, fit.together), len(pairs), fit, name))
@@ -244,13 +245,12 @@ def _program(
     )
 
 
-def _known(programs: Path, common: dict[str, Any], view: View, limit: int) -> list[tuple[str, Hyper, Fit]]:
+def _known(programs: Path, common: dict[str, Any], limit: int) -> list[tuple[str, Hyper, Fit]]:
     """Programs of a study whose sessions are of one kind: finished ones, then those in flight or planned that can run here.
 
     Args:
         programs: their folder.
         common: what decides the results, but for the learning rates and seeds.
-        view: of the study.
         limit: bytes of memory that one may take.
 
     Returns:
@@ -259,32 +259,37 @@ def _known(programs: Path, common: dict[str, Any], view: View, limit: int) -> li
     known = []
     for path in programs.glob(f"*/{DESCRIPTION}"):
         folder = path.parent
+        finished = is_finished(folder)
         try:
-            decides, hypers, fit = _described(json.loads(path.read_text(encoding="utf-8")), view)
+            decides, hypers, fit = _described(json.loads(path.read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            raise InputError(f"{path}: damaged ({error}); remove {folder} to have this program run again.") from error
-        runs_here = fit.memory <= limit and fit.batching.devices <= len(jax.devices())
-        if decides == common and (is_finished(folder) or runs_here):
-            order = (not is_finished(folder), not (folder / IN_FLIGHT).is_dir(), folder.name)
+            if finished:
+                raise InputError(
+                    f"{path}: damaged ({error}); remove {folder}, and the same command runs this program again."
+                ) from error
+            # What had not finished is planned anew.
+            continue
+        if decides == common and (finished or fit.memory <= limit):
+            order = (not finished, not (folder / IN_FLIGHT).is_dir(), folder.name)
             known.append((order, (folder.name, hypers, fit)))
     return [found for _, found in sorted(known, key=lambda one: one[0])]
 
 
-def _described(said: dict[str, Any], view: View) -> tuple[dict[str, Any], Hyper, Fit]:
-    """What decides a program's results but for learning rates and seeds, its sessions, and how they run.
-
-    Descriptions of earlier versions had the view in words and the sessions that fill a chunk up.
-    """
+def _described(said: dict[str, Any]) -> tuple[dict[str, Any], Hyper, Fit]:
+    """What decides a program's results but for learning rates and seeds, its sessions, and how they run here."""
     decides = {name: value for name, value in said.items() if name not in SAID}
-    decides["view"] = list(view) if decides["view"] == text(view) else decides["view"]
     rates, seeds = decides.pop("learning_rates"), decides.pop("seeds")
-    rates_that_count, seeds_that_count = zip(*dict.fromkeys(zip(rates, seeds, strict=True)), strict=True)
-    hypers = Hyper(np.asarray(rates_that_count, np.float32), np.asarray(seeds_that_count, np.uint32))
-    batching = Batching(said["batching"], int(said.get("devices", 1)))
-    fit = Fit(int(said["block"]), batching, int(said.get("together", len(seeds))), int(said["memory_bytes"]))
-    if batching.kind not in KINDS or min(fit.block, batching.devices) < 1 or fit.together < len(hypers.seed):
-        raise ValueError(f"no program runs as {fit}")
-    return decides, hypers, fit
+    if len(rates) != len(seeds) or not seeds:
+        raise ValueError(f"{len(rates)} learning rates and {len(seeds)} seeds")
+    hypers = Hyper(np.asarray(rates, np.float32), np.asarray(seeds, np.uint32))
+    block, kind, devices, together, memory = (
+        said[name] for name in ("block", "batching", "devices", "together", "memory_bytes")
+    )
+    if kind not in KINDS or min(block, devices) < 1 or together < len(seeds) or together % devices:
+        raise ValueError(f"{kind} of {together} sessions on {devices} devices in blocks of {block}")
+    # Where there are fewer devices, each has more sessions.
+    here = devices if devices <= len(jax.devices()) else math.gcd(together, len(jax.devices()))
+    return decides, hypers, Fit(block, Batching(kind, here), together, memory * devices // here)
 
 
 def memory_of(
