@@ -123,7 +123,9 @@ def plan_backbone(
     """
     for split, samples in dataset.samples.items():
         if len(samples) == 0:
-            raise InputError(f"split {split} of {dataset.folder} is empty; build the dataset with other proportions.")
+            raise InputError(
+                f"split {split} of {dataset.folder} is empty; try other proportions, as in --set=dataset.proportions=0.6,0.2,0.2."
+            )
     tasks = []
     for word in config.strategies:
         for batch_size in config.batch_sizes:
@@ -144,24 +146,7 @@ def _tasks(
     view = view_of(edge, config.input_size or network.input_size, config.fidelity)
     cut = find_cut(network, strategy, config.fidelity, view.crop == "random")
     program = _program(config, dataset, network, strategy, batch_size, cut.start, view)
-    common = {
-        "backbone": network.name,
-        "strategy": strategy.text,
-        "batch_size": batch_size,
-        "weights": None if strategy.scratch else weights,
-        "dataset": dataset.card["sha256"],
-        "dataset_config": dataset.card["config"],
-        "fidelity": [config.fidelity.batch_norm, config.fidelity.dropout],
-        "view": list(view),
-        "bank_dtype": config.bank_dtype,
-        "optimiser": config.optimiser,
-        "momentum": config.momentum,
-        "epochs": config.epochs,
-        "accuracy_goal": config.accuracy_goal,
-        "criterion": config.criterion,
-        "nbjax": __version__,
-    } | ({"test_curve": True} if config.test_curve else {})
-    common = json.loads(json.dumps(common))
+    common = _common(config, dataset, network, strategy, batch_size, view, weights)
 
     def task(some: Hyper, count: int, fit: Fit, name: str | None = None) -> Task:
         rates, seeds = (values[:count].tolist() for values in some)
@@ -196,6 +181,37 @@ def _tasks(
         tasks += [task(some, count, fit) for some, count in chunks(missing, fit.together, fit.batching.devices)]
     first = {pair: number for number, pair in enumerate(_pairs(hypers))}
     return sorted(tasks, key=lambda one: first[_pairs(one.hypers)[0]])
+
+
+def _common(
+    config: StudyConfig,
+    dataset: Dataset,
+    network: Network,
+    strategy: Strategy,
+    batch_size: int,
+    view: View,
+    weights: str,
+) -> dict[str, Any]:
+    """What decides the results of sessions besides their learning rates and seeds, as JSON gives it back."""
+    decides = {
+        "backbone": network.name,
+        "strategy": strategy.text,
+        "batch_size": batch_size,
+        "weights": None if strategy.scratch else weights,
+        "dataset": dataset.card["sha256"],
+        "dataset_config": dataset.card["config"],
+        "fidelity": [config.fidelity.batch_norm, config.fidelity.dropout],
+        "view": list(view),
+        "bank_dtype": config.bank_dtype,
+        "optimiser": config.optimiser,
+        "momentum": config.momentum,
+        "epochs": config.epochs,
+        "accuracy_goal": config.accuracy_goal,
+        "criterion": config.criterion,
+        "nbjax": __version__,
+    } | ({"test_curve": True} if config.test_curve else {})
+    plain: dict[str, Any] = json.loads(json.dumps(decides))
+    return plain
 
 
 def _name(key: dict[str, Any]) -> str:
@@ -331,14 +347,21 @@ def _fit(
         if memory <= limit:
             return Fit(program.block, batching, size, memory)
         if size == batching.devices:
-            raise InputError(
-                f"one session of {program.network.name if program.network else 'a head'} with batch size "
-                f"{program.batch_size} takes {memory / 2**30:.2f} GiB and the limit is {limit / 2**30:.2f} GiB; "
-                f"choose a smaller batch size, bank_dtype bfloat16, fewer crops, or set memory_gib."
-            )
+            raise InputError(_too_large(config, program, memory, limit))
         shared = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((frozen, train, validation)))
         fits = int(size * max(0.0, (limit - shared) / (memory - shared)))
         size = max(batching.devices, min(size - 1, fits))
+
+
+def _too_large(config: StudyConfig, program: Program, memory: int, limit: int) -> str:
+    ways = [f"--set=batch_sizes={program.batch_size // 2}"] * (program.batch_size > 1)
+    ways += ["--set=bank_dtype=bfloat16"] * (config.bank_dtype == "float32" and program.view is None)
+    ways += ["--set=fidelity.crops=1"] * (program.view is None and program.crops > 1)
+    return (
+        f"one session of {program.network.name if program.network else 'a head'} with batch size {program.batch_size} takes "
+        f"{memory / 2**30:.2g} GiB and the limit is {limit / 2**30:.2g} GiB; try {', '.join(ways) or 'a smaller backbone'}, or "
+        f"where the machine has more --set=memory_gib={math.ceil(memory / 2**30 * 1000) / 1000}."
+    )
 
 
 def _limit(config: StudyConfig) -> int:
