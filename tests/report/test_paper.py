@@ -82,7 +82,7 @@ def fails_to_be_drawn(pooled):
 
 
 def test_one_that_fails_is_named_and_the_others_are_made(make_study, tmp_path, monkeypatch, capsys):
-    folder, out = make_study(lambda record: record.update(config={})), tmp_path / "out"
+    folder, out = make_study(lambda record: record.update(config={"epochs": 5})), tmp_path / "out"
     monkeypatch.setattr(figures, "STUDIES", type("Flag", (), {"value": [str(folder)]}))
     monkeypatch.setattr(figures, "OUT", type("Flag", (), {"value": str(out)}))
     figures.main()
