@@ -61,18 +61,23 @@ def samples_of(bank: Bank, split: str) -> Samples:
 
 
 def plan_study(study: Study) -> dict[str, list[Task]]:
-    """Every backbone's tasks; what cannot run, does not fit or has no weights is found here, before anything starts."""
+    """Every backbone's tasks; what cannot run, does not fit or has no weights is found here, before anything starts.
+
+    Each is described in its folder: a study that was stopped goes on as it was planned, whatever is measured then.
+    """
     tasks, needed = {}, 0
     for name in study.config.backbones:
         backbone = study.load(name)
-        tasks[name] = plan_backbone(
-            study.config, study.dataset, backbone, fingerprint((backbone.params, backbone.batch_stats))
-        )
+        weights = fingerprint((backbone.params, backbone.batch_stats))
+        tasks[name] = plan_backbone(study.config, study.dataset, backbone, weights, study.folder / store.PROGRAMS)
         banks = {task.start: task for task in tasks[name]}
         for task in banks.values():
             of_task = (task.start, task.view, study.banks, study.config.bank_dtype)
             needed += missing_bytes(study.dataset, backbone, *of_task)
     check_room(study.banks, needed)
+    for task in itertools.chain.from_iterable(tasks.values()):
+        if not store.is_finished(program_folder(study, task)):
+            store.describe(program_folder(study, task), task.description)
     return tasks
 
 
@@ -115,7 +120,6 @@ def _run_backbone(study: Study, backbone: Backbone, tasks: list[Task], seconds: 
 def _run_task(study: Study, task: Task, frozen: Frozen, data: dict[str, Samples], done: Meter) -> None:
     """One program from its last checkpoint to its end."""
     folder = program_folder(study, task)
-    store.describe(folder, {**task.key, "cut": task.start, "reason": task.reason, "memory_bytes": task.memory})
     shown = 0
     for epoch, last, so_far in _epochs(study, task, frozen, data, folder):
         states, found = last, so_far
@@ -192,9 +196,23 @@ def _best(task: Task, states: State) -> dict[str, Any]:
 
 
 def all_histories(study: Study, tasks: dict[str, list[Task]]) -> pa.Table:
-    """The rows of every finished program, in the plan's order."""
-    finished = [program_folder(study, task) for some in tasks.values() for task in some]
-    return pa.concat_tables([store.read_history(folder) for folder in finished if store.is_finished(folder)])
+    """The rows of every finished program in the plan's order; those of one kind by learning rate, seed and epoch.
+
+    How sessions were put together does not show.
+    """
+    place = {float(str(np.float32(rate))): number for number, rate in enumerate(study.config.learning_rates)}
+    tables = []
+    for _, some in itertools.groupby(
+        itertools.chain.from_iterable(tasks.values()),
+        lambda task: (task.backbone, task.strategy, task.program.batch_size),
+    ):
+        folders = [program_folder(study, task) for task in some]
+        found = [store.read_history(folder) for folder in folders if store.is_finished(folder)]
+        if found:
+            table = pa.concat_tables(found)
+            rates = [place[rate] for rate in table["learning_rate"].to_pylist()]
+            tables.append(table.take(np.lexsort((table["epoch"], table["seed"], rates))))
+    return pa.concat_tables(tables)
 
 
 def conclude(study: Study, tasks: dict[str, list[Task]]) -> dict[str, Any]:
@@ -244,10 +262,12 @@ def _predictions(
     study: Study, tasks: list[Task], rate: np.float32, columns: Mapping[str, np.ndarray], split: str
 ) -> pa.Table:
     """What the tasks' sessions of one learning rate said of a split's samples."""
-    numbers, tables = np.arange(len(columns["label"])), []
+    logits, seeds = [], []
     for task in tasks:
         rows = np.flatnonzero(task.hypers.learning_rate[: task.sessions] == rate)
         if len(rows):
-            logits = store.read_logits(program_folder(study, task))[split][rows]
-            tables.append(prediction_table(task.hypers.seed[rows], logits, columns, numbers))
-    return pa.concat_tables(tables)
+            logits.append(store.read_logits(program_folder(study, task))[split][rows])
+            seeds.append(task.hypers.seed[rows])
+    order = np.argsort(np.concatenate(seeds))
+    numbers = np.arange(len(columns["label"]))
+    return prediction_table(np.concatenate(seeds)[order], np.concatenate(logits)[order], columns, numbers)
