@@ -32,8 +32,14 @@ from nbjax.memory import keep_freed_memory
 from nbjax.models import load_headless
 from nbjax.samples.reading import open_dataset
 from nbjax.slides.phantom import PhantomConfig, write_phantom
-from nbjax.training.bank import Bank
-from nbjax.training.crossvalidation import SPLITS, cross_validate, family_folds
+from nbjax.training.crossvalidation import (
+    SPLITS,
+    cross_validate,
+    family_folds,
+    held_out_folds,
+    patch_numbers,
+    pooled_columns,
+)
 from nbjax.training.record import hardware
 from nbjax.training.sessions import grid
 from nbjax.training.study import Study, bank_of, plan_study
@@ -154,11 +160,10 @@ def hold_out(config: StudyConfig, out: Path, chosen: dict[str, Any], repeats: in
     this = Study(config, open_dataset(out / record["dataset"]["folder"]), out, out / "banks", load)
     task = next(iter(plan_study(this).values()))[0]
     bank = bank_of(this, load(task.backbone), task)
-    features, columns = joined(bank)
-    samples = {name: values for name, values in columns.items() if name in ("slide", "x", "y")}
-    _, first, patch = np.unique(
-        ["|".join(map(str, row)) for row in zip(*samples.values(), strict=True)], return_index=True, return_inverse=True
-    )
+    features = np.concatenate([bank.inputs[split] for split in SPLITS]).astype(np.float64)
+    columns = pooled_columns(bank.columns)
+    patch = patch_numbers(columns)
+    first = np.unique(patch, return_index=True)[1]
     labels, families = columns["label"][first], columns["family"][first]
     classes = len(np.unique(labels))
     hits: dict[str, list[np.ndarray]] = {"study": [], **{name: [] for name in REFERENCES}}
@@ -173,22 +178,14 @@ def hold_out(config: StudyConfig, out: Path, chosen: dict[str, Any], repeats: in
     plain = plain[np.argsort(patch[plain])]
     for seed in range(repeats):
         hypers = grid([chosen["learning_rate"]], range(config.seeds))
-        table = cross_validate(task.program, hypers, chosen["epochs"], bank, FOLDS, seed)
+        fold = held_out_folds(columns, FOLDS, seed)
+        table = cross_validate(task.program, hypers, chosen["epochs"], bank, fold)
         note("study", by_patch(table, patch, config.seeds, classes))
-        fold = family_folds(columns["family"], columns["label"], FOLDS, seed)[plain]
         for name, penalty in REFERENCES.items():
-            note(name, reference(features[plain], labels, families, fold, penalty, seed)[None])
+            note(name, reference(features[plain], labels, families, fold[plain], penalty, seed)[None])
     means = {name: np.mean(cuts, axis=0) for name, cuts in hits.items()}
     by_cut = {name: [float(cut.mean()) for cut in cuts] for name, cuts in hits.items()}
     return Held(means, by_cut, {name: float(np.mean(cuts)) for name, cuts in losses.items()}, families)
-
-
-def joined(bank: Bank) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-    """Features and columns of all splits, in the order of `cross_validate`."""
-    features = np.concatenate([bank.inputs[split] for split in SPLITS]).astype(np.float64)
-    return features, {
-        name: np.concatenate([bank.columns[split][name] for split in SPLITS]) for name in bank.columns["train"]
-    }
 
 
 def by_patch(table: Any, patch: np.ndarray, seeds: int, classes: int) -> np.ndarray:
