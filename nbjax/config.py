@@ -164,9 +164,9 @@ class PartitionStudyConfig(StudyConfig):
     Attributes:
         dataset: as in `StudyConfig`; standardised by constants, so that features do not depend on a partition.
         learning_rates: one.
-        partitions: resampled near-optimal ones; iterative filing's own comes on top.
+        partitions: resampled near-optimal ones; that of the dataset's method, iterative filing or exact, comes on top.
         partition_seed: of the resampling and of the leaks.
-        tolerance: discrepancy above filing's that still counts as near-optimal.
+        tolerance: discrepancy above that one's that still counts as near-optimal.
         leak_fractions: of the families, one point of the leak curve each, in [0, 1]; none leaves it out.
         leak_draws: partitions under which each point is drawn.
         leak_seeds: sessions of each point and draw.
@@ -206,7 +206,8 @@ class PartitionStudyConfig(StudyConfig):
         fixed, leak = ("imagenet", "none"), self.dataset.leak
         mode = self.dataset.standardisation
         check(mode in fixed, "dataset.standardisation", mode, "imagenet or none, which do not depend on a partition")
-        check(self.dataset.method == "filing", "dataset.method", self.dataset.method, "filing")
+        method = self.dataset.method
+        check(method in ("filing", "exact"), "dataset.method", method, "filing, or exact, which takes families of several labels")
         check(leak == "none", "dataset.leak", leak, "none; leak_fractions are this study's")
 
 

@@ -102,9 +102,10 @@ def patch_counts(cohort: Cohort) -> np.ndarray:
 
 
 def arrange_partitions(cohort: Cohort, config: PartitionStudyConfig) -> list[Arrangement]:
-    """Iterative filing's partition, number 0, then the resampled ones; all labels jointly where families have several.
+    """Iterative filing's partition, number 0, then the resampled ones.
 
-    Filing takes one label at a time: with a family of two labels number 0 is the exact method's.
+    Filing takes one label at a time: where the config's method is exact, or a family has two labels, number 0 is the exact
+    method's, and all labels are taken jointly.
 
     Raises:
         InputError: a label with too few families, or too few near-optimal partitions.
@@ -112,7 +113,7 @@ def arrange_partitions(cohort: Cohort, config: PartitionStudyConfig) -> list[Arr
     targets = (config.dataset.proportions, config.dataset.diversities)
     counts = patch_counts(cohort)
     resampling = (config.partitions, config.partition_seed, config.tolerance, *targets)
-    if ((counts > 0).sum(axis=1) > 1).any():
+    if config.dataset.method == "exact" or ((counts > 0).sum(axis=1) > 1).any():
         method = "exact"
         first = partition_classes(counts, *targets, method=method).assignment
         drawn = resample_jointly(counts, *resampling)
