@@ -6,7 +6,8 @@
 The slides are tiled and the dataset is built once; its card has the audit. One feature bank holds every patch under all
 transforms (`dataset.transforms` and identity), standardised by constants, so that a patch has the same features in every
 split. Then the head is trained anew from each seed under each of many resampled near-optimal partitions (classes are
-resampled one by one), and under iterative filing's own. Each partition is balanced as a dataset built with it would be:
+resampled one by one, or together where families have several), and under iterative filing's own, or exact's with
+`--set=dataset.method=exact`, which families of two labels need. Each partition is balanced as a dataset built with it would be:
 its splits take the first transforms of each class that `nbjax.samples.transforms_per_class` gives for their numbers of
 patches. Training and validation families choose a session's epoch; its test families are scored once.
 
@@ -16,11 +17,9 @@ patches of more families, which may raise the true score too. Beside it the accu
 scikit-learn's logistic regression in 5-fold cross-validation (C = 0.01, standardised features, five repetitions), whose
 folds leak in the same way: whole families at 0, random patches at 1.
 
-Families with two labels need --set=dataset.method=exact: partition 0 then is the exact method's, and the others near it.
-
-Writes partitions.parquet (a row a partition and seed; partition 0 is filing's), assignments.parquet (partition x family x
-label), leak.parquet, leak_regression.parquet, variance.json, record.json, and figures/ as PNG with their numbers as CSV.
-Sessions are stored in chunks: the same command goes on from them.
+Writes partitions.parquet (a row a partition and seed; partition 0 is filing's), assignments.parquet (partition x family),
+leak.parquet, leak_regression.parquet, variance.json, record.json, and figures/ as PNG with their numbers as CSV. Sessions
+are stored in chunks: the same command goes on from them.
 """
 
 import hashlib
@@ -31,7 +30,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
 import pyarrow.parquet
 from absl import flags
 
@@ -41,12 +39,11 @@ from nbjax import __version__
 from nbjax.config import PartitionStudyConfig, load_config, to_dict
 from nbjax.errors import InputError
 from nbjax.files import replacing
+from nbjax.spreadsheet import write_csv
 
 OWN_CONFIG = "configs/partitions.py"
 # The paper's one test score (III, of another dataset); context, never a target.
 PAPER_ACCURACY = 0.8843
-# What made partition 0.
-FIRST = {"filing": "iterative filing", "exact": "the exact method"}
 LEVELS = {"sample": "samples (as in the paper)", "patch": "patches", "family": "families"}
 
 
@@ -170,7 +167,8 @@ def _conclude(config: PartitionStudyConfig, tables: dict[str, pa.Table], out: Pa
     components = {LEVELS[level]: variance_components(found[1:]) for level, found in scores.items()}
     filing, resampled = scores["sample"][0], scores["sample"][1:]
     placed = _placed(resampled, float(filing.mean()), PAPER_ACCURACY)
-    method = FIRST[tables["partitions"]["method"][0].as_py()]
+    # Whose partition number 0 is: exact's where filing does not apply.
+    method = tables["partitions"]["method"][0].as_py()
     content = {name: _plain(one) for name, one in components.items()} | {"placed": placed}
     with replacing(out / "variance.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1))
@@ -178,7 +176,13 @@ def _conclude(config: PartitionStudyConfig, tables: dict[str, pa.Table], out: Pa
     figures = {
         "variance": (variance_figure(components, "Where the test accuracy's variance comes from"), _rows(components)),
         "distribution": (
-            score_distribution(resampled, filing, PAPER_ACCURACY, title, method=method),
+            score_distribution(
+                resampled,
+                filing,
+                PAPER_ACCURACY,
+                title,
+                method="iterative filing" if method == "filing" else "the exact method",
+            ),
             [{"partition": number, "mean": float(row.mean())} for number, row in enumerate(scores["sample"])],
         ),
     }
@@ -207,8 +211,7 @@ def _conclude(config: PartitionStudyConfig, tables: dict[str, pa.Table], out: Pa
     for name, (figure, rows) in figures.items():
         with replacing(out / "figures" / f"{name}.png") as temporary:
             figure.savefig(temporary, format="png")
-        with replacing(out / "figures" / f"{name}.csv") as temporary:
-            pyarrow.csv.write_csv(pa.Table.from_pylist(rows), temporary)
+        write_csv(rows, out / "figures" / f"{name}.csv")
     return [*lines, *notes]
 
 
@@ -260,7 +263,7 @@ def _answer(found: Any, placed: dict[str, Any], method: str) -> list[str]:
         ),
         f"Nearly equally good partitions of the same families give mean test accuracies from {least} to {most} (median {middle}, "
         f"95 % of them in {low} to {high}).",
-        f"{method[0].upper()}{method[1:]}'s own partition gives {placed['filing']:.1%}: {placed['filing_percentile']:.0%} of the resampled "
+        f"{'Iterative filing' if method == 'filing' else 'The exact method'}'s own partition gives {placed['filing']:.1%}: {placed['filing_percentile']:.0%} of the resampled "
         f"ones give less. The paper's {placed['paper']:.2%}, of one session on one partition of another dataset, would be above "
         f"{placed['paper_percentile']:.0%} of the sessions.",
     ]

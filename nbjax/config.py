@@ -164,9 +164,9 @@ class PartitionStudyConfig(StudyConfig):
     Attributes:
         dataset: as in `StudyConfig`; standardised by constants, so that features do not depend on a partition.
         learning_rates: one.
-        partitions: resampled near-optimal ones; that of the dataset's method, iterative filing or exact, comes on top.
+        partitions: resampled near-optimal ones; iterative filing's own comes on top.
         partition_seed: of the resampling and of the leaks.
-        tolerance: discrepancy above that one's that still counts as near-optimal.
+        tolerance: discrepancy above filing's that still counts as near-optimal.
         leak_fractions: of the families, one point of the leak curve each, in [0, 1]; none leaves it out.
         leak_draws: partitions under which each point is drawn.
         leak_seeds: sessions of each point and draw.
@@ -207,7 +207,12 @@ class PartitionStudyConfig(StudyConfig):
         mode = self.dataset.standardisation
         check(mode in fixed, "dataset.standardisation", mode, "imagenet or none, which do not depend on a partition")
         method = self.dataset.method
-        check(method in ("filing", "exact"), "dataset.method", method, "filing, or exact, which takes families of several labels")
+        check(
+            method in ("filing", "exact"),
+            "dataset.method",
+            method,
+            "filing, or exact, which takes families of two labels",
+        )
         check(leak == "none", "dataset.leak", leak, "none; leak_fractions are this study's")
 
 
@@ -257,6 +262,14 @@ def _explain(error: TypeError) -> str:
 
 def _unknown_field(field: str, kind: type) -> str:
     known = [f.name for f in dataclasses.fields(kind)]
+    inner = [
+        f"{f.name}.{field}"
+        for f in dataclasses.fields(kind)
+        for option in (get_type_hints(kind)[f.name],)
+        if dataclasses.is_dataclass(option) and field in {g.name for g in dataclasses.fields(option)}
+    ]
+    if inner:
+        return f"{kind.__name__} has no field {field!r}; did you mean {inner[0]!r}, as in --set={inner[0]}=…?"
     close = difflib.get_close_matches(field, known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(known)}."
     return f"{kind.__name__} has no field {field!r}; {hint}"

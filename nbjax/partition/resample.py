@@ -28,7 +28,8 @@ def resample_partitions(
 ) -> np.ndarray:
     """Different partitions of one class that are all near the optimum.
 
-    Near means a discrepancy of at most that of iterative filing plus `tolerance`. Each partition starts from a random
+    Near means a discrepancy of at most that of iterative filing plus `tolerance`, with a family in every split. Where filing
+    leaves a split empty, the least discrepancy that fills all takes the place of filing's. Each partition starts from a random
     assignment; random moves of a family to another split and random swaps of two families are accepted while they do not
     raise the discrepancy, until it is near. Partitions found before are dropped.
 
@@ -50,10 +51,7 @@ def resample_partitions(
     targets = check_targets(proportions, diversities)
     found = _near_filing(patches_per_family, count, seed, tolerance, targets)
     if len(found) < count:
-        raise InputError(
-            f"count: found {len(found)} different partitions within {tolerance:g} of iterative filing's discrepancy, expected "
-            f"{count}; raise the tolerance or ask for fewer."
-        )
+        raise _too_few(str(len(found)), len(found), count, tolerance, "iterative filing's")
     return found
 
 
@@ -86,13 +84,10 @@ def resample_jointly(
     """
     targets = check_targets(proportions, diversities)
     counts = check_classes(patches_per_family_and_class)
-    best = partition_classes(counts, proportions, diversities, method="exact").discrepancy
+    best = partition_classes(counts, proportions, diversities, method="exact", every_split=True).discrepancy
     found = _near(counts, best, count, seed, tolerance, targets)
     if len(found) < count:
-        raise InputError(
-            f"count: found {len(found)} different partitions within {tolerance:g} of the exact method's discrepancy, expected "
-            f"{count}; raise the tolerance or ask for fewer."
-        )
+        raise _too_few(str(len(found)), len(found), count, tolerance, "the exact method's")
     return found
 
 
@@ -131,16 +126,23 @@ def resample_classes(
     lengths = [len(one) for one in found]
     together = math.prod(lengths)
     if together < count:
-        raise InputError(
-            f"count: found {' x '.join(map(str, lengths))} different partitions of the classes within {tolerance:g} of "
-            f"iterative filing's discrepancy, expected {count}; raise the tolerance or ask for fewer."
-        )
+        words = " x ".join(map(str, lengths))
+        raise _too_few(words, together, count, tolerance, "iterative filing's")
     rng = np.random.default_rng([seed, len(found)])
     if max(lengths) == count:
         chosen = [np.resize(rng.permutation(length), count) for length in lengths]
     else:
         chosen = list(np.unravel_index(rng.choice(together, count, replace=False), lengths))
     return [one[rows] for one, rows in zip(found, chosen, strict=True)]
+
+
+def _too_few(words: str, found: int, count: int, tolerance: float, whose: str) -> InputError:
+    """What is said where there are not enough near partitions; the flags are those of experiments.partitions."""
+    fewer = f" or --set=partitions={found} --set=leak_draws={min(found, 20)} for fewer" if found >= 2 else ""
+    return InputError(
+        f"count: found {words} different partitions within {tolerance:g} of {whose} discrepancy, expected {count}; "
+        f"ask for --set=tolerance={max(2 * tolerance, 0.01):g}{fewer}."
+    )
 
 
 def _near_filing(
@@ -152,7 +154,7 @@ def _near_filing(
 ) -> np.ndarray:
     """At most `count` different partitions of one class near iterative filing's, int `[found, families]`."""
     sizes = check_families(patches_per_family)
-    best = partition_families(sizes, targets.proportions, targets.diversities).discrepancy
+    best = partition_families(sizes, targets.proportions, targets.diversities, every_split=True).discrepancy
     return _near(sizes[:, None], best, count, seed, tolerance, targets)
 
 

@@ -1,6 +1,5 @@
 """Older kinds of methods on a study's own splits: what `experiments.baselines` runs and writes."""
 
-import csv
 import functools
 import time
 from collections.abc import Callable, Mapping
@@ -22,6 +21,7 @@ from nbjax.report.reading import read_predictions, read_record
 from nbjax.report.score_tables import LEVELS, family_counts
 from nbjax.samples.reading import Dataset, columns, open_dataset
 from nbjax.samples.texture import check_installed
+from nbjax.spreadsheet import write_csv
 from nbjax.training import descriptors
 from nbjax.training.bank import Bank, feature_bank
 from nbjax.training.baselines import METHODS, Method, predict_folds, predict_test
@@ -168,11 +168,7 @@ def _write_predictions(path: Path, names: list[str], tables: Any) -> None:
 def _write(folder: Path, study: Mapping[str, Any], rows: list[Row]) -> None:
     """Writes the two tables and the figure."""
     first = rows[0].test
-    with replacing(folder / "baselines.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        lines = [_numbers(row) for row in rows]
-        writer = csv.DictWriter(file, lines[0])
-        writer.writeheader()
-        writer.writerows(lines)
+    write_csv([_numbers(row) for row in rows], folder / "baselines.csv")
     counted = (
         f"{first.score('accuracy').units} test {LEVELS[first.units.level]} of {family_counts(first.score('accuracy'))} families; "
         f"always answering the most frequent label: {percent(_chance(first))}"

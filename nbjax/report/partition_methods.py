@@ -1,8 +1,8 @@
 """Ways to partition a cohort beside each other: a table, and the figures of each class."""
 
-import csv
+import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,130 +13,155 @@ from nbjax.errors import InputError
 from nbjax.files import replacing
 from nbjax.partition import (
     METHODS,
+    SPLITS,
     DiscrepancyMap,
     Partition,
     discrepancy_map,
     partition_classes,
-    partition_families,
     stratified_group_folds,
 )
-from nbjax.partition.inputs import check_families
 from nbjax.report.partition_figures import discrepancy_heat_map, method_comparison
-from nbjax.slides.manifest import read_manifest
+from nbjax.spreadsheet import write_csv
+from nbjax.table import read_table, texts
 
-FOLDS = "StratifiedGroupKFold"
 REGIONS = ("mu_low", "mu_high", "epsilon_low", "epsilon_high", "discrepancy")
-FIELDS = ("label", "method", "discrepancy", "lower bound", "patches", "families", "milliseconds")
+FIELDS = ("label", "method", "discrepancy", "lower bound", "patches", "families")
+STRATIFIED = "StratifiedGroupKFold"
 
 
 class Cohort(NamedTuple):
-    """Families and their kept patches.
+    """Families to be partitioned.
 
     Attributes:
-        labels: names, in their order.
-        families: names.
-        counts: patches, int `[families, labels]`; 0 where a family has none of a label.
+        labels: class names.
+        counts: patches, int `[families, classes]`.
     """
 
     labels: tuple[str, ...]
-    families: tuple[str, ...]
     counts: np.ndarray
 
     @property
-    def shared(self) -> np.ndarray:
-        """Numbers of the families with patches of several labels."""
-        return np.flatnonzero((self.counts > 0).sum(axis=1) > 1)
+    def mixed(self) -> int:
+        """Families with patches of several classes."""
+        return int(((self.counts > 0).sum(axis=1) > 1).sum())
 
 
-def families_of(manifest: str | Path) -> Cohort:
-    """The families of a manifest; one with patches of several labels is one family."""
-    kept = read_manifest(manifest).kept()
-    (labels, label), (families, family) = (
-        np.unique(np.asarray(kept[name].to_pylist(), str), return_inverse=True) for name in ("label", "family")
-    )
-    counts = np.zeros((len(families), len(labels)), np.int64)
-    np.add.at(counts, (family, label), 1)
-    return Cohort(tuple(labels.tolist()), tuple(families.tolist()), counts)
+class Comparison(NamedTuple):
+    """What the methods reached.
+
+    Attributes:
+        rows: one a class and method, with the columns of `FIELDS`.
+        seconds: that each row's partition took.
+    """
+
+    rows: list[tuple[str, ...]]
+    seconds: list[float]
 
 
-def separate(sizes: Mapping[str, Sequence[int]]) -> Cohort:
-    """A cohort of families that have one label each.
+def cohort_of(families: Mapping[str, list[int]]) -> Cohort:
+    """The cohort of classes that share no family, from the patches of each family."""
+    counts = np.zeros((sum(map(len, families.values())), len(families)), np.int64)
+    begin = 0
+    for column, sizes in enumerate(families.values()):
+        counts[begin : begin + len(sizes), column] = sizes
+        begin += len(sizes)
+    return Cohort(tuple(families), counts)
 
-    Args:
-        sizes: patches of each family, by label.
+
+def read_cohort(path: str | Path) -> Cohort:
+    """The cohort of a manifest or of any table of patches with the columns `family` and `label`.
+
+    Rows whose column `kept` says false are left out. A family that stands under two labels is one family.
 
     Raises:
-        InputError: see `check_families`.
+        InputError: what `nbjax.table` refuses; something else than true or false in `kept`.
     """
-    label = np.repeat(np.arange(len(sizes)), [len(of_label) for of_label in sizes.values()])
-    patches = np.concatenate([check_families(of_label) for of_label in sizes.values()])
-    counts = np.zeros((len(label), len(sizes)), np.int64)
-    counts[np.arange(len(label)), label] = patches
-    return Cohort(tuple(sizes), tuple(map(str, range(len(label)))), counts)
+    table = read_table(path, ("family", "label"), optional=("kept",))
+    names, labels = (np.asarray(texts(table, name), dtype=object) for name in ("family", "label"))
+    kept = np.ones(len(names), bool)
+    for index, value in enumerate(table.columns.get("kept", ())):
+        word = str(value).lower()
+        if word not in ("true", "false"):
+            raise InputError(f"{path}: {table.row(index)} has {value!r} in the column kept; expected true or false.")
+        kept[index] = word == "true"
+    if not kept.any():
+        raise InputError(f"{path}: no patch is kept; expected rows with true in the column kept.")
+    families, member = np.unique(names[kept], return_inverse=True)
+    classes, of_class = np.unique(labels[kept], return_inverse=True)
+    counts = np.zeros((len(families), len(classes)), np.int64)
+    np.add.at(counts, (member, of_class), 1)
+    return Cohort(tuple(classes.tolist()), counts)
 
 
-def compare(cohort: Cohort, config: DatasetConfig, out: Path, seconds: float) -> list[tuple[str, ...]]:
-    """Runs every method on a cohort's families, writes table and figures into `out`, and returns the table's rows.
+def compare(cohort: Cohort, config: DatasetConfig, out: Path, seconds: float) -> Comparison:
+    """Runs every method on the cohort's families and writes table and figures into `out`.
 
-    Filing and sequential take one label at a time: where a family has several, their rows say that they cannot be used, and
-    exact takes all labels jointly. scikit-learn's folds always do.
+    Classes that share no family are partitioned one by one; where some do, all together, which filing and sequential
+    filling do not do.
 
     Args:
         cohort: the families.
         config: the targets.
-        out: gets `partition.csv` and, for each label, `methods_<label>.png` and, where filing can be used,
-            `heat_map_<label>.png` (the paper's Figure 4) with its numbers as `.csv`.
-        seconds: that the exact method may take, for each label; for all where it takes them jointly.
-
-    Returns:
-        A row a label and method, with the columns of `FIELDS`.
+        out: gets `partition.csv` and, for each class, `methods_<class>.png` and, where filing takes part,
+            `heat_map_<class>.png` (the paper's Figure 4) with its numbers as `.csv`.
+        seconds: that the exact method may take, for each class, or for all together.
     """
-    found = {method: _partitions(cohort, method, config, seconds) for method in (*METHODS, FOLDS)}
-    rows: list[tuple[str, ...]] = []
-    for number, label in enumerate(cohort.labels):
-        partitions = {}
-        for method, result in found.items():
-            if isinstance(result, str):
-                rows.append((label, method, "–", "", f"not possible: {result}", "", ""))
-            else:
-                partitions[method], spent = result[0][number], result[1][number]
-                rows.append(_row(label, method, partitions[method], spent))
-        _draw(label, cohort.counts[:, number], partitions, config, out)
-    with replacing(out / "partition.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([FIELDS, *rows])
-    return rows
+    for label, families in zip(cohort.labels, (cohort.counts > 0).sum(axis=0), strict=True):
+        if families < len(SPLITS):
+            raise InputError(
+                f"label {label} has {families} families; expected at least {len(SPLITS)}, one for each of {', '.join(SPLITS)}."
+            )
+    rows, times = [], []
+    parts = [np.arange(len(cohort.labels))] if cohort.mixed else np.arange(len(cohort.labels))[:, None]
+    for classes in parts:
+        counts = cohort.counts[:, classes]
+        counts = counts[counts.any(axis=1)]
+        found, refused = _partitions(counts, config, seconds)
+        for place, column in enumerate(classes.tolist()):
+            label, sizes = cohort.labels[column], counts[:, place][counts[:, place] > 0]
+            for method, (partitions, took) in found.items():
+                rows.append(_row(label, method, partitions[place]))
+                times.append(took)
+            for method, why in refused.items():
+                rows.append((label, method, "–", "", f"not possible: {why}", ""))
+                times.append(0.0)
+            _draw(label, sizes, {method: partitions[place] for method, (partitions, _) in found.items()}, config, out)
+    write_csv([dict(zip(FIELDS, row, strict=True)) for row in rows], out / "partition.csv")
+    return Comparison(rows, times)
 
 
 def _partitions(
-    cohort: Cohort, method: str, config: DatasetConfig, limit: float
-) -> tuple[list[Partition], list[float]] | str:
-    """A method's partition of each label and the seconds that it took, or why there is none."""
-    targets = (config.proportions, config.diversities)
-    start = time.perf_counter()
-    if method == FOLDS:
-        try:
-            joint = list(stratified_group_folds(cohort.counts, *targets).classes)
-        except InputError as error:
-            return str(error)
-        return joint, [time.perf_counter() - start] * len(joint)
-    if cohort.shared.size and method == "exact":
-        joint = list(partition_classes(cohort.counts, *targets, method, seconds=limit).classes)
-        return joint, [time.perf_counter() - start] * len(joint)
-    if cohort.shared.size:
-        family = cohort.families[cohort.shared[0]]
-        return f"{method} takes one label at a time, and family {family} has several; exact takes all labels jointly"
-    found, spent = [], []
-    for column in cohort.counts.T:
+    counts: np.ndarray, config: DatasetConfig, limit: float
+) -> tuple[dict[str, tuple[tuple[Partition, ...], float]], dict[str, str]]:
+    """By method the partition of each class and the seconds that all took; and why the others are not possible."""
+    found, refused = {}, {}
+    mixed = int(((counts > 0).sum(axis=1) > 1).sum())
+    for method in (*METHODS, STRATIFIED):
+        if mixed and method in ("filing", "sequential"):
+            refused[method] = (
+                f"takes one label at a time, and {mixed} of {len(counts)} families have several; exact takes all labels together"
+            )
+            continue
         start = time.perf_counter()
-        found.append(partition_families(column[column > 0], *targets, method, seconds=limit))
-        spent.append(time.perf_counter() - start)
-    return found, spent
+        targets = (config.proportions, config.diversities)
+        try:
+            if method == STRATIFIED:
+                joint = stratified_group_folds(counts, *targets)
+            else:
+                joint = partition_classes(counts, *targets, method, seconds=limit)
+        except InputError as error:
+            if method != STRATIFIED:
+                raise
+            refused[method] = str(error)
+            continue
+        found[method] = joint.classes, time.perf_counter() - start
+    return found, refused
 
 
-def _row(label: str, method: str, partition: Partition, seconds: float) -> tuple[str, ...]:
+def _row(label: str, method: str, partition: Partition) -> tuple[str, ...]:
     shares = (" / ".join(f"{share:.1%}" for share in term) for term in (partition.proportions, partition.diversities))
     bound = "" if partition.lower_bound is None else f"{partition.lower_bound:.6f}"
-    return label, method, f"{partition.discrepancy:.6f}", bound, *shares, f"{1000 * seconds:.1f}"
+    return label, method, f"{partition.discrepancy:.6f}", bound, *shares
 
 
 def _regions(regions: DiscrepancyMap) -> Iterator[tuple[float, ...]]:
@@ -147,17 +172,20 @@ def _regions(regions: DiscrepancyMap) -> Iterator[tuple[float, ...]]:
             yield tuple(float(one) for one in (left, right, low, high, value))
 
 
-def _draw(label: str, column: np.ndarray, partitions: dict[str, Partition], config: DatasetConfig, out: Path) -> None:
-    sizes = column[column > 0]
+def _draw(label: str, sizes: np.ndarray, partitions: dict[str, Partition], config: DatasetConfig, out: Path) -> None:
     title = f"{label}: {len(sizes)} families, {sizes.sum()} patches"
     wanted = {"proportions": config.proportions, "diversities": config.diversities}
     figures = {"methods": method_comparison(partitions, wanted, title)}
     if "filing" in partitions:
         regions = discrepancy_map(sizes, config.proportions, config.diversities)
+        rows = [dict(zip(REGIONS, row, strict=True)) for row in _regions(regions)]
+        write_csv(rows, out / f"heat_map_{file_name(label)}.csv")
         figures["heat_map"] = discrepancy_heat_map(regions, partitions["filing"], title)
-        path = out / f"heat_map_{label}.csv"
-        with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-            csv.writer(file).writerows([REGIONS, *_regions(regions)])
     for name, figure in figures.items():
-        with replacing(out / f"{name}_{label}.png") as temporary:
+        with replacing(out / f"{name}_{file_name(label)}.png") as temporary:
             figure.savefig(temporary, format="png")
+
+
+def file_name(label: str) -> str:
+    """A label as a part of a file's name: what no file system takes is written as in addresses, with per cent signs."""
+    return re.sub(r'[\x00-\x1f/\\:*?"<>|%]', lambda found: f"%{ord(found[0]):02X}", label)

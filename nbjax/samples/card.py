@@ -50,6 +50,7 @@ def dataset_card(
         "patch_size": manifest.patch_size,
         "slides": dict(sorted(Counter(label for _, label in slides).items())),
         "families": dict(sorted(Counter(label for _, label in families).items())),
+        # A family of two labels counts in both above, and once here.
         "distinct_families": count_families(plan),
         "counts": count_samples(plan),
         "rejected": dict(rejected),
@@ -86,6 +87,7 @@ def describe_partition(partition: Partition) -> dict[str, Any]:
     return {
         "method": partition.method,
         "found_by": partition.found_by,
+        "reason": partition.reason,
         "discrepancy": partition.discrepancy,
         "proportions": list(partition.proportions),
         "diversities": list(partition.diversities),

@@ -77,11 +77,20 @@ def split_transforms(
         for label, count in counts.items():
             if not count:
                 raise InputError(
-                    f"label {label} has no patch in the {name} split with method {config.method}; add slides, change the "
-                    'proportions or, if it is not set already, set method="exact".'
+                    f"label {label} has no patch in the {name} split with method {config.method}; --set=dataset.method=exact gives every "
+                    "split some, or add slides of other patients."
                 )
         transforms[name] = transforms_per_class(counts, config.transforms)
     return transforms
+
+
+def replaced_methods(plan: SamplePlan) -> list[str]:
+    """Where another method took the place of the one asked for: a sentence a label, as the card has it."""
+    return [
+        f"label {label}, method {partition.method}: {partition.reason}."
+        for label, partition in plan.partitions.items()
+        if partition.reason
+    ]
 
 
 def _random_samples(split: np.ndarray, names: np.ndarray, seed: int) -> np.ndarray:

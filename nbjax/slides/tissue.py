@@ -5,6 +5,8 @@ import numpy as np
 # Glass in a scanned bright-field slide stays below this optical density; haematoxylin and eosin lie above it.
 STAINED_DENSITY = 0.05
 MINIMUM_TISSUE = 0.25
+# Name of the rule; what was tiled under another one is tiled again.
+TISSUE_RULE = "density-1"
 
 
 def tissue_fraction(patch: np.ndarray) -> float:

@@ -102,10 +102,10 @@ def patch_counts(cohort: Cohort) -> np.ndarray:
 
 
 def arrange_partitions(cohort: Cohort, config: PartitionStudyConfig) -> list[Arrangement]:
-    """Iterative filing's partition, number 0, then the resampled ones.
+    """The partition of the dataset's method, number 0, then the resampled ones; all labels jointly where families have several.
 
-    Filing takes one label at a time: where the config's method is exact, or a family has two labels, number 0 is the exact
-    method's, and all labels are taken jointly.
+    Filing takes one label at a time: with a family of two labels number 0 is the exact method's, as where filing leaves a split
+    without a family.
 
     Raises:
         InputError: a label with too few families, or too few near-optimal partitions.
@@ -113,17 +113,21 @@ def arrange_partitions(cohort: Cohort, config: PartitionStudyConfig) -> list[Arr
     targets = (config.dataset.proportions, config.dataset.diversities)
     counts = patch_counts(cohort)
     resampling = (config.partitions, config.partition_seed, config.tolerance, *targets)
-    if config.dataset.method == "exact" or ((counts > 0).sum(axis=1) > 1).any():
-        method = "exact"
-        first = partition_classes(counts, *targets, method=method).assignment
+    if ((counts > 0).sum(axis=1) > 1).any():
+        joint = partition_classes(counts, *targets, method="exact", every_split=True)
+        first, of_labels = joint.assignment, joint.classes
         drawn = resample_jointly(counts, *resampling)
     else:
-        method = "filing"
         sizes = [column[column > 0] for column in counts.T]
+        of_labels = tuple(partition_families(some, *targets, config.dataset.method, every_split=True) for some in sizes)
         first, drawn = np.empty(len(counts), np.int64), np.empty((config.partitions, len(counts)), np.int64)
-        for column, some, one in zip(counts.T, sizes, resample_classes(sizes, *resampling), strict=True):
-            first[column > 0] = partition_families(some, *targets).assignment
-            drawn[:, column > 0] = one
+        for column, one, some in zip(counts.T, of_labels, resample_classes(sizes, *resampling), strict=True):
+            first[column > 0] = one.assignment
+            drawn[:, column > 0] = some
+    method = " and ".join(dict.fromkeys(one.method for one in of_labels))
+    for label, one in zip(cohort.labels, of_labels, strict=True):
+        if one.reason:
+            print(f"partition 0, label {label}, method {one.method}: {one.reason}.")
     arrangements = []
     for number, assignment in enumerate([first, *drawn]):
         about: dict[str, Any] = {"partition": number, "method": "resampled" if number else method}

@@ -206,7 +206,8 @@ def _fit(
             raise InputError(
                 f"one session of {program.network.name if program.network else 'a head'} with batch size "
                 f"{program.batch_size} takes {memory / 2**30:.2f} GiB and the limit is {limit / 2**30:.2f} GiB; "
-                f"choose a smaller batch size, bank_dtype bfloat16, fewer crops, or set memory_gib."
+                f"less is taken with --set=batch_sizes={max(1, program.batch_size // 2)}, --set=bank_dtype=bfloat16 or "
+                f"--set=fidelity.crops=1; --set=memory_gib={memory / 2**30 + 0.01:.2f} allows it where the machine has that much."
             )
         shared = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((frozen, train, validation)))
         fits = int(size * max(0.0, (limit - shared) / (memory - shared)))

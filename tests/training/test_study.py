@@ -99,7 +99,7 @@ def test_more_seeds_and_a_strategy_more_keep_no_wrong_session(finished, slides, 
 @pytest.mark.parametrize(
     ("settings", "expected"),
     [
-        ({"memory_gib": 1e-5}, "one session of a head with batch size 8 takes .* choose a smaller batch size"),
+        ({"memory_gib": 1e-5}, "one session of a head with batch size 8 takes .* --set=batch_sizes=4, "),
         ({"strategies": ("extension-10",)}, "10 non-linearities does not fit 512 features"),
         ({"strategies": ("unfreezing-40",)}, "resnet18 has 20 weight tensors before its last layer"),
         ({"backbones": ("resnet19",)}, "there is no backbone 'resnet19'; did you mean 'resnet18'"),
