@@ -83,7 +83,8 @@ def test_losses_equal_a_plain_loop(batch_size, block):
 @pytest.mark.parametrize(("block", "decay"), [(1, 0.0), (1, 0.3), (4, 0.0), (4, 0.3)])
 def test_losses_on_standardised_features_equal_a_plain_loop(block, decay):
     """Features of unlike sizes and places: what the head sees of them has mean 0 and deviation 1 in training."""
-    scale, shift = 10.0 ** RNG.uniform(-2, 1, FEATURES), RNG.normal(size=FEATURES)
+    rng = np.random.default_rng(0)
+    scale, shift = 10.0 ** rng.uniform(-2, 1, FEATURES), rng.normal(size=FEATURES)
     train, validation = (
         one._replace(inputs=jnp.asarray(one.inputs * scale + shift, jnp.float32)) for one in (TRAIN, VALIDATION)
     )
