@@ -78,16 +78,13 @@ def test_the_same_command_again_uses_what_is_finished(finished, slides):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-<<<<<<< HEAD
         (
             {"dataset": DatasetConfig(standardisation="train")},
             r"dataset\.standardisation: found 'train'; expected imagenet or none",
-=======
-        ({"dataset": DatasetConfig()}, r"dataset\.standardisation: found 'per_split'; expected imagenet or none"),
+        ),
         (
             {"dataset": DatasetConfig(standardisation="imagenet", method="sequential")},
             "dataset.method: found 'sequential'",
->>>>>>> main
         ),
         ({"strategies": ("unfreezing-1",)}, "strategies: .* train a head alone"),
         ({"learning_rates": (0.1, 0.2)}, "learning_rates: .* one, since"),
