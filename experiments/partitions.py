@@ -176,7 +176,13 @@ def _conclude(config: PartitionStudyConfig, tables: dict[str, pa.Table], out: Pa
     figures = {
         "variance": (variance_figure(components, "Where the test accuracy's variance comes from"), _rows(components)),
         "distribution": (
-            score_distribution(resampled, filing, PAPER_ACCURACY, title),
+            score_distribution(
+                resampled,
+                filing,
+                PAPER_ACCURACY,
+                title,
+                method="iterative filing" if method == "filing" else "the exact method",
+            ),
             [{"partition": number, "mean": float(row.mean())} for number, row in enumerate(scores["sample"])],
         ),
     }

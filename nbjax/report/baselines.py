@@ -142,11 +142,11 @@ def _timed(seconds: dict[str, float], step: str, function: Any, *arguments: Any)
 
 
 def _own_row(folder: Path, study: Mapping[str, Any]) -> list[Row]:
-    """The study's own line, from its predictions; none while it is unfinished."""
+    """The study's own line, from its predictions; none while it is unfinished, or where it learned nothing."""
     classes = len(study["dataset"]["classes"])
     tables = [read_predictions(folder / f"{name}_predictions.parquet", classes) for name in ("test", "fold")]
     test, folds = (None if table is None else score_predictions(table, classes) for table in tables)
-    if test is None or study["chosen"] is None:
+    if test is None or study["chosen"] is None or study["chosen"].get("epochs") == 0:
         return []
     text = f"this study: {study['backbone']['name']}, {study['strategy']}"
     rate = f"learning rate {study['chosen']['learning_rate']:g}, batch size {study['chosen']['batch_size']}"
