@@ -70,7 +70,7 @@ def _task(found: Findings) -> tuple[str, str]:
 
 def families(dataset: Mapping[str, Any], split: str | None = None) -> int:
     """Families of a split, or of the dataset: one that has patches of two labels counts once."""
-    totals = dataset.get("families_total", {})
+    totals = dataset.get("distinct_families", {})
     if split is None:
         return int(totals["all"]) if "all" in totals else sum(dataset["families"].values())
     return int(totals[split]) if split in totals else sum(row["families"] for row in dataset["counts"][split].values())

@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from nbjax.analysis.cells import cells_table
+from nbjax.analysis.mistakes import family_table, misclassified_table
 from nbjax.analysis.scores import scores_table
 from nbjax.files import replacing
 from nbjax.report import score_tables, tables, words
@@ -20,7 +21,8 @@ from nbjax.spreadsheet import write_csv
 
 
 def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
-    """Writes `report.html`, `figures/*.png` with their numbers, `figures/*.csv`, and `tables/cells.csv` and `tables/scores.csv`.
+    """Writes `report.html`, `figures/*.png` with their numbers, `figures/*.csv`, and `tables/*.csv`: cells, scores, families and
+    misclassified patches.
 
     Reads of the study's folder `study.json` and, of a finished study, `sessions.parquet` and, where they are there,
     `test_predictions.parquet`, `fold_predictions.parquet` and `validation_predictions.parquet`; of an unfinished one the
@@ -40,10 +42,12 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     out = folder if out is None else Path(out)
     found = find(folder)
     drawn = draw(folder, found.study, found.history, found.test, found.folds, found.calibration)
-    for name, table in _numbers(found).items():
+    numbers = _numbers(found)
+    for name, table in numbers.items():
         write_csv(table, out / "tables" / f"{name}.csv")
     images = {name: save(one, out / "figures" / name) for name, one in drawn.items()}
-    page = render("page.html", {**_dataset(found), **_results(found), **_test(found), "drawn": drawn, "images": images})
+    sections = {**_dataset(found), **_results(found), **_test(found), **_wrong(numbers)}
+    page = render("page.html", {**sections, "drawn": drawn, "images": images})
     with replacing(out / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
     return out / "report.html"
@@ -60,7 +64,28 @@ def _numbers(found: Findings) -> dict[str, pa.Table]:
         for name, tested in results.items()
         if tested is not None
     ]
-    return numbers | ({"scores": pa.concat_tables(scores)} if scores else {})
+    return numbers | ({"scores": pa.concat_tables(scores)} if scores else {}) | _mistakes(found)
+
+
+def _mistakes(found: Findings) -> dict[str, pa.Table]:
+    """Families and misclassified patches, of the families held out in turn or else of the test split."""
+    tested = found.folds or found.test
+    if tested is None or "slide" not in tested.table.column_names:
+        return {}
+    return {
+        "families": family_table(tested.table, found.classes),
+        "misclassified": misclassified_table(tested.table, found.classes),
+    }
+
+
+def _wrong(numbers: dict[str, pa.Table]) -> dict[str, Any]:
+    if "misclassified" not in numbers:
+        return {"families_table": None, "misclassified_table": None, "mistakes": 0}
+    return {
+        "families_table": tables.families_table(numbers["families"]),
+        "misclassified_table": tables.misclassified_table(numbers["misclassified"]),
+        "mistakes": len(numbers["misclassified"]),
+    }
 
 
 def _dataset(found: Findings) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import pyarrow.parquet
 from nbjax.errors import InputError
 from nbjax.files import replacing
 from nbjax.slides.folder import listed
+from nbjax.slides.names import one_patients_names
 from nbjax.spreadsheet import write_csv
 
 SCHEMA_VERSION = 1
@@ -123,7 +124,23 @@ def read_manifest(path: str | Path) -> Manifest:
 
 def remarks(manifest: Manifest) -> list[str]:
     """What a reader of the manifest should know: slides without a patch, pixels lost, resolutions that are not known."""
-    return [*_without_patch(manifest), *_lost_pixels(manifest), *_without_resolution(manifest)]
+    return [
+        *_without_patch(manifest),
+        *_lost_pixels(manifest),
+        *_without_resolution(manifest),
+        *_one_patients_names(manifest),
+    ]
+
+
+def _one_patients_names(manifest: Manifest) -> list[str]:
+    alike = one_patients_names(manifest.table["family"].to_pylist())
+    if not alike:
+        return []
+    names = next(iter(alike.values()))
+    return [
+        f"{sum(map(len, alike.values()))} families have names that look like those of {len(alike)} patients, as {names[0]} and "
+        f"{names[1]} do: where that is so, put the slides of one patient into one folder"
+    ]
 
 
 def _without_patch(manifest: Manifest) -> list[str]:
