@@ -2,16 +2,21 @@
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 
 from absl import app, flags, logging
 
 from nbjax.memory import keep_freed_memory
 from nbjax.weights.folders import home
 
+HELP = {"help", "helpshort", "helpfull", "h", "?"}
 
-def run(main: Callable[[], None]) -> None:
+
+def run(main: Callable[[], None], refused: Collection[str] = ()) -> None:
     """Parses flags and runs `main`; bad input prints one sentence and exits with status 1.
+
+    `--help` prints what the script does and the flags it takes, with their defaults, and exits with status 0; `refused`
+    names flags of scripts it is built on that it does not take.
 
     Only `InputError` and the operating system's own refusals are bad input: anything else is a defect and keeps its
     traceback.
@@ -34,4 +39,31 @@ def run(main: Callable[[], None]) -> None:
         except KeyboardInterrupt:
             sys.exit("stopped; the same command goes on from what is finished.")
 
-    app.run(guarded)
+    def parse(arguments: Sequence[str]) -> list[str]:
+        if any(word.startswith("-") and word.lstrip("-").split("=")[0] in HELP for word in arguments[1:]):
+            print(_help(refused))
+            sys.exit(0)
+        try:
+            return flags.FLAGS(arguments)
+        except flags.Error as error:
+            sys.exit(f"error: {' '.join(str(error).split()).removesuffix('.')}; see --help.")
+
+    app.run(guarded, flags_parser=parse)
+
+
+def _help(refused: Collection[str]) -> str:
+    """What the script says of itself, and its flags."""
+    lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "Flags:"]
+    of_scripts = {
+        name: flag
+        for module, found in flags.FLAGS.flags_by_module_dict().items()
+        if module == sys.argv[0] or module.startswith("experiments.")
+        for flag in found
+        if (name := flag.name) not in refused
+    }
+    for name, flag in sorted(of_scripts.items()):
+        text = ",".join(map(str, flag.value)) if isinstance(flag.value, list) else flag.value
+        default = f" (default: {text})" if text not in (None, "", False) else ""
+        typed = f"--[no]{name}" if flag.boolean else f"--{name}=…"
+        lines.append(f"  {typed:<28} {' '.join(flag.help.split())}{default}")
+    return "\n".join(lines)

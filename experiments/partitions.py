@@ -23,8 +23,6 @@ are stored in chunks: the same command goes on from them.
 
 import hashlib
 import json
-import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -42,8 +40,6 @@ from nbjax.config import PartitionStudyConfig, load_config, to_dict
 from nbjax.errors import InputError
 from nbjax.files import replacing
 
-flags.adopt_module_key_flags(studies)
-
 OWN_CONFIG = "configs/partitions.py"
 # The paper's one test score (III, of another dataset); context, never a target.
 PAPER_ACCURACY = 0.8843
@@ -52,7 +48,7 @@ LEVELS = {"sample": "samples (as in the paper)", "patch": "patches", "family": "
 
 def main() -> None:
     """Runs the study that the flags describe."""
-    path = studies.CONFIG.value if flags.FLAGS["config"].present else OWN_CONFIG
+    path = studies.CONFIG.value
     config = load_config(path, studies.SET.value, studies.SIZE.value)
     if not isinstance(config, PartitionStudyConfig):
         raise InputError(f"{path}: get_config() returned a {type(config).__name__}; expected a PartitionStudyConfig.")
@@ -306,12 +302,12 @@ def _points(draws: np.ndarray) -> str:
 
 
 def _record(config: PartitionStudyConfig, slides: str | None, out: Path, key: dict[str, Any], seconds: Any) -> None:
-    from nbjax.training.record import hardware, module
+    from nbjax.training.record import command, hardware
 
     record = {
         "name": config.name,
         "config": to_dict(config),
-        "command": f"python -m {module()} {shlex.join(sys.argv[1:])}".strip(),
+        "command": command(),
         "source": "phantom drawn by nbjax" if key["phantom"] else str(slides),
         "features": key,
         "hardware": hardware(),
@@ -323,4 +319,5 @@ def _record(config: PartitionStudyConfig, slides: str | None, out: Path, key: di
 
 
 if __name__ == "__main__":
+    flags.set_default(studies.CONFIG, OWN_CONFIG)
     run(main)

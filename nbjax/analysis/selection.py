@@ -143,6 +143,11 @@ def summarise_cells(history: pa.Table, criterion: str) -> list[Cell]:
     return [_summarise(values, sessions) for values, sessions in sessions_by_cell(history, criterion).items()]
 
 
+def median_epoch(sessions: Sequence[Session]) -> int:
+    """Median of the kept epochs, rounded down; a session without a finite epoch learned nothing and counts as 0."""
+    return int(np.median([session.epoch or 0 for session in sessions]))
+
+
 def _summarise(values: tuple[Any, ...], sessions: Sequence[Session]) -> Cell:
     losses = np.asarray([session.loss for session in sessions])
     accuracies = np.asarray([session.validation_accuracy for session in sessions])

@@ -11,6 +11,7 @@ from nbjax.analysis.cells import cells_table
 from nbjax.analysis.scores import scores_table
 from nbjax.files import replacing
 from nbjax.report import score_tables, tables, words
+from nbjax.report.answer import answer, cautions, chance, families, verdict_words
 from nbjax.report.drawing import draw
 from nbjax.report.findings import Findings, find
 from nbjax.report.grid import percent
@@ -54,7 +55,7 @@ def _numbers(found: Findings) -> dict[str, pa.Table]:
     numbers = {}
     if found.losses:
         numbers["cells"] = cells_table([*found.losses, *found.accuracies])
-    results = {"test": found.test, "folds": found.folds}
+    results = {"test": found.test, "folds": found.folds, "random folds": found.random_folds}
     scores = [
         scores_table(list(tested.scores.values())).add_column(0, "of", pa.array([name] * len(tested.scores)))
         for name, tested in results.items()
@@ -70,10 +71,11 @@ def _dataset(found: Findings) -> dict[str, Any]:
     return {
         "study": study,
         "kicker": words.kicker(found),
-        "answer": words.answer(found),
-        "cautions": words.cautions(found),
+        "answer": answer(found),
+        "verdict": None if found.verdict is None else verdict_words(found, found.verdict),
+        "cautions": cautions(found),
         "slides": sum(dataset["slides"].values()),
-        "families": sum(dataset["families"].values()),
+        "families": families(dataset),
         "kept": kept,
         "border": percent(dataset["border_pixels_lost"]),
         "dataset_table": tables.dataset_table(dataset["counts"]),
@@ -84,8 +86,9 @@ def _dataset(found: Findings) -> dict[str, Any]:
         "audit_table": tables.audit_table(audit) if "audit" in dataset else None,
         "findings": [message for row in audit.values() for message in row["messages"]],
         "limits": limits(found),
-        "nature": words.nature(study),
+        "nature": words.nature(found),
         "fingerprints": words.fingerprints(study),
+        "no_command": words.NO_COMMAND,
         "report_command": f"python -m experiments.report --study={shlex.quote(str(found.folder))}",
     }
 
@@ -109,14 +112,17 @@ def _results(found: Findings) -> dict[str, Any]:
 def _test(found: Findings) -> dict[str, Any]:
     test, folds, classes = found.test, found.folds, found.classes
     if test is None:
-        return {"test_table": None, "fold_count": 0}
+        return {"test_table": None, "fold_count": 0, "nothing": found.verdict is not None and found.verdict.nothing}
     units = score_tables.LEVELS[test.units.level]
-    results = [("test split", test), *([] if folds is None else [("held out once", folds)])]
+    shown = [("held out once", folds), ("test split", test), ("split at random", found.random_folds)]
+    results = [(name, tested) for name, tested in shown if tested is not None]
     return {
+        "nothing": False,
+        "positive": words.positive(found),
         "unit": test.units.level,
         "units": units,
         "chosen_sessions": test.sessions,
-        "chance": percent(words.chance(test.units)),
+        "chance": percent(chance(test.units)),
         "fold_count": folds.folds if folds else 0,
         "uncertainty": words.uncertainty(found),
         "test_table": score_tables.test_table(test, folds, classes),

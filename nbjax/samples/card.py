@@ -15,6 +15,7 @@ from nbjax.samples.measure import violations_by_kind
 from nbjax.samples.plan import SamplePlan, count_samples
 from nbjax.samples.standardise import Standardisation
 from nbjax.slides.manifest import Manifest
+from nbjax.slides.names import one_patients_names
 
 # What decides the bytes of a dataset.
 TOOLS = ("numpy", "scipy", "pillow", "scikit-learn", "tensorflow-datasets", "array_record")
@@ -51,6 +52,12 @@ def dataset_card(
         "families": dict(sorted(Counter(label for _, label in families).items())),
         "counts": count_samples(plan),
         "rejected": dict(rejected),
+        "without_patches": sorted(set(manifest.slides) - set(manifest.kept()["slide"].to_pylist())),
+        "resolution": {
+            "known": sum(record.mpp is not None for record in manifest.slides.values()),
+            "unknown": sum(record.mpp is None for record in manifest.slides.values()),
+        },
+        "one_patients_names": one_patients_names(manifest.table["family"].to_pylist()),
         "border_pixels_lost": border_loss(manifest),
         "partition": {label: describe_partition(partition) for label, partition in plan.partitions.items()},
         "leak": config.leak,

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 
-from nbjax.analysis.selection import choose_cell, select_epochs, summarise_cells
+from nbjax.analysis.selection import choose_cell, median_epoch, select_epochs, summarise_cells
 from nbjax.config import StudyConfig
 from nbjax.models import Backbone
 from nbjax.progress import Meter, meter
@@ -78,13 +78,9 @@ def plan_study(study: Study) -> dict[str, list[Task]]:
 
 def run_study(study: Study, tasks: dict[str, list[Task]], seconds: dict[str, float]) -> None:
     """Runs what of the tasks is not finished and stores each; adds wall time to `seconds`, by step."""
-    unfinished = {
-        name: [task for task in some if not store.is_finished(program_folder(study, task))]
-        for name, some in tasks.items()
-    }
-    for name, some in unfinished.items():
-        if some:
-            _run_backbone(study, study.load(name), some, seconds)
+    for name, of_backbone in tasks.items():
+        if not all(store.is_finished(program_folder(study, task)) for task in of_backbone):
+            _run_backbone(study, study.load(name), of_backbone, seconds)
 
 
 def program_folder(study: Study, task: Task) -> Path:
@@ -98,16 +94,20 @@ def bank_of(study: Study, backbone: Backbone, task: Task) -> Bank:
 
 
 def _run_backbone(study: Study, backbone: Backbone, tasks: list[Task], seconds: dict[str, float]) -> None:
-    for _, of_one in itertools.groupby(tasks, lambda task: task.start):
-        some = list(of_one)
+    for _, of_cut in itertools.groupby(tasks, lambda task: task.start):
+        together = list(of_cut)
+        unfinished = [task for task in together if not store.is_finished(program_folder(study, task))]
+        if not unfinished:
+            continue
         begin = time.perf_counter()
-        bank = bank_of(study, backbone, some[0])
+        bank = bank_of(study, backbone, unfinished[0])
         data = {split: samples_of(bank, split) for split in ("train", *PREDICTED)}
         ready = time.perf_counter()
         seconds["features"] = seconds.get("features", 0.0) + round(ready - begin, 2)
-        total = sum(task.sessions for task in some) * study.config.epochs
+        total, left = (sum(task.sessions for task in some) * study.config.epochs for some in (together, unfinished))
         with meter(total, f"{backbone.network.name} sessions", "session-epoch") as done:
-            for task in some:
+            done(total - left, earlier=True)
+            for task in unfinished:
                 _run_task(study, task, frozen_part(task.program, backbone), data, done)
         seconds["sessions"] = seconds.get("sessions", 0.0) + round(time.perf_counter() - ready, 2)
 
@@ -116,9 +116,14 @@ def _run_task(study: Study, task: Task, frozen: Frozen, data: dict[str, Samples]
     """One program from its last checkpoint to its end."""
     folder = program_folder(study, task)
     store.describe(folder, {**task.key, "cut": task.start, "reason": task.reason, "memory_bytes": task.memory})
+    shown = 0
     for epoch, last, so_far in _epochs(study, task, frozen, data, folder):
         states, found = last, so_far
-        done(task.sessions * (epoch > 0))
+        # What goes on from a checkpoint has its earlier epochs behind it.
+        done(task.sessions * (epoch - shown), earlier=epoch - shown > 1)
+        shown = epoch
+    # All may have stopped early.
+    done(task.sessions * (study.config.epochs - shown))
     history = history_table(task, *jax.tree.map(lambda *values: np.stack(values, axis=1), *found))
     hypers = jax.tree.map(jnp.asarray, task.hypers)
     logits = {
@@ -199,7 +204,8 @@ def conclude(study: Study, tasks: dict[str, list[Task]]) -> dict[str, Any]:
     where only a head was trained, `fold_predictions.parquet`.
 
     Returns:
-        The chosen cell's values: learning_rate, batch_size and so on, and `epochs`, the median of its kept epochs.
+        The chosen cell's values: learning_rate, batch_size and so on, and `epochs`, the median of its kept epochs; 0 where
+        half of its sessions or more kept the untrained head.
     """
     config = study.config
     history = all_histories(study, tasks)
@@ -220,13 +226,12 @@ def conclude(study: Study, tasks: dict[str, list[Task]]) -> dict[str, Any]:
             study.folder / PREDICTIONS.format(split=split),
         )
 
-    kept = [
-        session.epoch for session in select_epochs(history, config.criterion) if session.cell == tuple(chosen.values())
-    ]
-    epochs = max(1, int(np.median([epoch for epoch in kept if epoch is not None])))
+    sessions = select_epochs(history, config.criterion)
+    epochs = median_epoch([session for session in sessions if session.cell == tuple(chosen.values())])
     program = of_cell[0].program
     (study.folder / FOLDS).unlink(missing_ok=True)
-    if program.head_only and config.folds:
+    # Where nothing was learned there is no number of epochs to train for, and nothing to hold out.
+    if program.head_only and config.folds and epochs:
         hypers = grid([chosen["learning_rate"]], range(config.seeds))
         store.write_table(cross_validate(program, hypers, epochs, bank, config.folds), study.folder / FOLDS)
     return {**chosen, "epochs": epochs}
