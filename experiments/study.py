@@ -21,6 +21,7 @@ from nbjax.errors import InputError
 from nbjax.progress import bar
 from nbjax.samples.plan import plan_samples
 from nbjax.slides.manifest import write_manifest
+from nbjax.slides.nuclei import compare_magnifications
 from nbjax.slides.phantom import write_phantom
 from nbjax.slides.tile import tile_folder
 
@@ -111,6 +112,10 @@ def tile(config: StudyConfig, folder: Path, out: Path) -> Path:
     if ignored:
         print(f"left out, not slides: {', '.join(ignored[:5])}{f' and {len(ignored) - 5} more' if ignored[5:] else ''}")
     print(f"patches: {manifest.kept().num_rows} kept of {manifest.table.num_rows}, {len(manifest.slides)} slides")
+    if not config.dataset.tiling.allow_mixed_resolution:
+        flag = "--set=dataset.tiling.allow_mixed_resolution=True"
+        if warning := compare_magnifications(folder, manifest, flag):
+            print(f"caution: {warning}")
     write_manifest(manifest, out / "manifest.parquet")
     return out / "manifest.parquet"
 

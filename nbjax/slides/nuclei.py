@@ -19,7 +19,8 @@ GLASS = 0.95
 HEIGHT = 0.4
 LONGEST = 60
 # Groups of slides that are further apart are named. Slides of one magnification differ as well, with their tissue: the best
-# two groups of breakhis100x lie 1.37 apart, of crc7k 1.46; with every second slide reduced by two, breakhis100x's 1.8.
+# two groups of breakhis100x lie 1.37 apart, of crc7k 1.46. With every second slide reduced by two breakhis100x's lie 1.6 to
+# 1.8 apart, by which slides are taken. Set between these on the same slides: on others it is untried.
 APART = 1.52
 NAMED = 3
 
@@ -74,7 +75,9 @@ def _correlation(prepared: list[tuple[np.ndarray, np.ndarray]], lag: int) -> flo
 
 def nuclear_widths(folder: str | Path, manifest: Manifest) -> dict[str, float]:
     """`nuclear_width` of each slide that has kept patches and nuclei to measure, read from its two fullest patches."""
-    rows = manifest.kept().sort_by([("slide", "ascending"), ("tissue", "descending"), ("y", "ascending"), ("x", "ascending")])
+    rows = manifest.kept().sort_by(
+        [("slide", "ascending"), ("tissue", "descending"), ("y", "ascending"), ("x", "ascending")]
+    )
     names = rows["slide"].to_pylist()
     fullest = [row for row, name in enumerate(names) if row < PATCHES or names[row - PATCHES] != name]
     sample = rows.take(pa.array(fullest, pa.int64()))

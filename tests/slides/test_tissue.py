@@ -20,7 +20,9 @@ def texture(height, width, seed=0):
     """Blobs of two stains: uint8 `[height, width, 3]`, no pixel as bright as glass."""
     rng = np.random.default_rng(seed)
     small = rng.integers(0, 2, (height // 12 + 2, width // 12 + 2)).astype(np.uint8) * 255
-    blobs = np.asarray(PIL.Image.fromarray(small).resize((width, height), PIL.Image.Resampling.BICUBIC))[..., None] / 255
+    blobs = (
+        np.asarray(PIL.Image.fromarray(small).resize((width, height), PIL.Image.Resampling.BICUBIC))[..., None] / 255
+    )
     pixels = (1 - blobs) * (225, 170, 200) + blobs * (90, 60, 140) + rng.normal(0, 3, (height, width, 3))
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
@@ -33,7 +35,11 @@ def noisy(colour, size=250, deviation=2.0, seed=0):
 @pytest.mark.parametrize("half", ["tuning", "other"])
 def test_patches_judged_by_eye(shared, half):
     # Where the labels come from: benchmarks/tissue.md. Constants were chosen on the half called tuning.
-    rows = [row for row in csv.DictReader(GOLDEN.read_text(encoding="utf-8").splitlines()) if row["half"] == half and row["label"] != "unsure"]
+    rows = [
+        row
+        for row in csv.DictReader(GOLDEN.read_text(encoding="utf-8").splitlines())
+        if row["half"] == half and row["label"] != "unsure"
+    ]
     right, wrong = {"tissue": 0, "glass": 0}, []
     for name in sorted({row["slide"] for row in rows}):
         with open_slide(shared / "slides" / name) as slide:
@@ -56,8 +62,11 @@ def test_one_colour_is_no_tissue(colour, size):
 
 
 @pytest.mark.parametrize(
-    "colour", [(255, 255, 255), (236, 226, 213), (205, 225, 235), (215, 235, 200), (128, 128, 128), (12, 10, 14)]
-    + [(20, 120, 60), (30, 50, 160), (28, 26, 30), (250, 20, 30)],
+    "colour",
+    [
+        *((255, 255, 255), (236, 226, 213), (205, 225, 235), (215, 235, 200), (128, 128, 128), (12, 10, 14)),
+        *((20, 120, 60), (30, 50, 160), (28, 26, 30), (250, 20, 30)),
+    ],
 )
 def test_noise_and_compression_on_one_colour_are_no_tissue(colour):
     for deviation in (1, 3, 6):
@@ -104,7 +113,9 @@ def test_half_texture_is_about_a_half():
 
 @given(st.integers(0, 40), st.integers(0, 40), st.integers(0, 100), st.integers(0, 7), st.booleans())
 def test_black_around_a_patch_never_raises_its_fraction(above, left, inside, seed, noise):
-    pixels = np.random.default_rng(seed).integers(0, 256, (120, 110, 3)).astype(np.uint8) if noise else noisy(GLASS, 120)
+    pixels = (
+        np.random.default_rng(seed).integers(0, 256, (120, 110, 3)).astype(np.uint8) if noise else noisy(GLASS, 120)
+    )
     pixels[20:70, 20:90] = texture(50, 70, seed)
     whole = tissue_fraction(pixels)
     assert tissue_fraction(np.pad(pixels, ((above, left), (left, above), (0, 0)))) <= whole
