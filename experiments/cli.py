@@ -1,11 +1,15 @@
 """What every script shares: how it starts and how bad input ends it."""
 
+import contextlib
+import io
 import os
 import sys
+import warnings
 from collections.abc import Callable, Collection, Sequence
 
 from absl import app, flags, logging
 
+from nbjax.errors import InputError
 from nbjax.memory import keep_freed_memory
 from nbjax.weights.folders import home
 
@@ -22,12 +26,16 @@ def run(main: Callable[[], None], refused: Collection[str] = ()) -> None:
     traceback.
     """
     keep_freed_memory()
-    # Compiled programs are kept from one run to the next.
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(home() / "compiled"))
+    # A terminal that lacks a letter shows a question mark; files are UTF-8 whatever the terminal is.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    # What Pillow warns of, odd remarks in a picture's header, changes no pixel.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    # Compiled programs are kept from one run to the next; a script that needs the folder itself says where it is missing.
+    with contextlib.suppress(InputError):
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(home() / "compiled"))
 
     def guarded(arguments: list[str]) -> None:
-        from nbjax.errors import InputError
-
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.ERROR)
         if len(arguments) > 1:

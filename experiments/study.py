@@ -20,7 +20,8 @@ from nbjax.config import PartitionStudyConfig, StudyConfig, load_config, to_dict
 from nbjax.errors import InputError
 from nbjax.progress import bar
 from nbjax.samples.plan import plan_samples
-from nbjax.slides.manifest import write_manifest
+from nbjax.slides.folder import left_out_sentences
+from nbjax.slides.manifest import remarks
 from nbjax.slides.nuclei import compare_magnifications
 from nbjax.slides.phantom import write_phantom
 from nbjax.slides.tile import tile_folder
@@ -105,19 +106,19 @@ def slides_folder(config: StudyConfig, slides: str | None, out: Path) -> Path:
 
 
 def tile(config: StudyConfig, folder: Path, out: Path) -> Path:
-    """Writes the patch manifest, once it is known that the dataset can be planned from it, and returns its path."""
-    manifest, ignored = tile_folder(folder, config.dataset.tiling, lambda files: bar(files, "tiling", "slide"))
+    """Writes the patch manifest, reusing what lies there, checks that the dataset can be planned, and returns its path."""
+    path = out / "manifest.parquet"
+    manifest, left_out = tile_folder(folder, config.dataset.tiling, lambda files: bar(files, "tiling", "slide"), path)
+    for sentence in (*left_out_sentences(left_out), *remarks(manifest)):
+        print(sentence)
     plan_samples(manifest, config.dataset)
     _check_positive(config, sorted(set(manifest.table["label"].to_pylist())))
-    if ignored:
-        print(f"left out, not slides: {', '.join(ignored[:5])}{f' and {len(ignored) - 5} more' if ignored[5:] else ''}")
     print(f"patches: {manifest.kept().num_rows} kept of {manifest.table.num_rows}, {len(manifest.slides)} slides")
     if not config.dataset.tiling.allow_mixed_resolution:
         flag = "--set=dataset.tiling.allow_mixed_resolution=True"
         if warning := compare_magnifications(folder, manifest, flag):
             print(f"caution: {warning}")
-    write_manifest(manifest, out / "manifest.parquet")
-    return out / "manifest.parquet"
+    return path
 
 
 def _check_positive(config: StudyConfig, labels: Sequence[str]) -> None:

@@ -164,7 +164,7 @@ def test_a_written_phantom_is_tiled_resumed_and_reused(tmp_path):
     np.testing.assert_array_equal(np.asarray(PIL.Image.open(paths[4])), phantom_slide(TINY, "D", 1))
 
     manifest, ignored = tile_folder(folder, Tiling(minimum_tissue=0.0))
-    assert ignored == [NOTE]
+    assert ignored == {NOTE: "not a slide"}
     assert set(manifest.table["label"].to_pylist()) == {"PD", "D"}
     assert manifest.table.num_rows == 5
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbjax.slides import MINIMUM_TISSUE, Tiling, open_slide, tile_folder, tissue_fraction
+from nbjax.slides import MINIMUM_TISSUE, TISSUE_RULE, Tiling, open_slide, tile_folder, tissue_fraction
 
 GOLDEN = Path(__file__).parents[1] / "golden/tissue.csv"
 GLASS = (238, 236, 240)
@@ -134,3 +134,4 @@ def test_a_black_border_gives_no_patches(tmp_path):
     manifest, _ = tile_folder(tmp_path, Tiling())
     assert all(row["kept"] == (row["y"] < 500) for row in manifest.table.to_pylist())
     assert manifest.kept().num_rows == 12
+    assert manifest.tissue_rule == TISSUE_RULE == "texture-1"
