@@ -110,7 +110,7 @@ def _jobs(out: Path, slides: str | None, size: str) -> dict[str, Callable[[], li
     def one_partition() -> list[str]:
         wanted = config("straightforward")
         manifest = studies.tile(wanted, Path(folder()), out)
-        cohort = partition_methods.families_of(manifest)
+        cohort = partition_methods.read_cohort(manifest)
         partition_methods.compare(cohort, wanted.dataset, out / "partition", EXACT_SECONDS)
         return []
 

@@ -19,7 +19,7 @@ from experiments.cli import run
 from nbjax.config import PartitionStudyConfig, StudyConfig, load_config, to_dict
 from nbjax.errors import InputError
 from nbjax.progress import bar
-from nbjax.samples.plan import plan_samples
+from nbjax.samples.plan import plan_samples, replaced_methods
 from nbjax.slides.folder import left_out_sentences
 from nbjax.slides.manifest import remarks
 from nbjax.slides.nuclei import compare_magnifications
@@ -111,7 +111,8 @@ def tile(config: StudyConfig, folder: Path, out: Path) -> Path:
     manifest, left_out = tile_folder(folder, config.dataset.tiling, lambda files: bar(files, "tiling", "slide"), path)
     for sentence in (*left_out_sentences(left_out), *remarks(manifest)):
         print(sentence)
-    plan_samples(manifest, config.dataset)
+    for sentence in replaced_methods(plan_samples(manifest, config.dataset)):
+        print(sentence)
     _check_positive(config, sorted(set(manifest.table["label"].to_pylist())))
     print(f"patches: {manifest.kept().num_rows} kept of {manifest.table.num_rows}, {len(manifest.slides)} slides")
     if not config.dataset.tiling.allow_mixed_resolution:

@@ -206,7 +206,13 @@ class PartitionStudyConfig(StudyConfig):
         fixed, leak = ("imagenet", "none"), self.dataset.leak
         mode = self.dataset.standardisation
         check(mode in fixed, "dataset.standardisation", mode, "imagenet or none, which do not depend on a partition")
-        check(self.dataset.method == "filing", "dataset.method", self.dataset.method, "filing")
+        method = self.dataset.method
+        check(
+            method in ("filing", "exact"),
+            "dataset.method",
+            method,
+            "filing, or exact, which takes families of two labels",
+        )
         check(leak == "none", "dataset.leak", leak, "none; leak_fractions are this study's")
 
 
@@ -256,6 +262,14 @@ def _explain(error: TypeError) -> str:
 
 def _unknown_field(field: str, kind: type) -> str:
     known = [f.name for f in dataclasses.fields(kind)]
+    inner = [
+        f"{f.name}.{field}"
+        for f in dataclasses.fields(kind)
+        for option in (get_type_hints(kind)[f.name],)
+        if dataclasses.is_dataclass(option) and field in {g.name for g in dataclasses.fields(option)}
+    ]
+    if inner:
+        return f"{kind.__name__} has no field {field!r}; did you mean {inner[0]!r}, as in --set={inner[0]}=…?"
     close = difflib.get_close_matches(field, known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(known)}."
     return f"{kind.__name__} has no field {field!r}; {hint}"

@@ -174,5 +174,7 @@ def choose_cell(cells: Sequence[Cell]) -> Cell:
     """
     best = min(cells, key=lambda cell: cell.mean)
     if not np.isfinite(best.mean):
-        raise InputError("every cell has a session without any finite loss; choose smaller learning rates.")
+        raise InputError(
+            "every cell has a session without any finite loss; choose smaller rates, as in --set=learning_rates=1e-4,3e-4."
+        )
     return best

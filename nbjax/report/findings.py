@@ -10,9 +10,8 @@ import pyarrow.compute
 
 from nbjax.analysis.cells import CellScores, describe_cells
 from nbjax.analysis.comparison import Improvement, compare_cells
-from nbjax.analysis.scores import Score, score_units
+from nbjax.analysis.scores import Tested, score_predictions
 from nbjax.analysis.selection import CELL
-from nbjax.analysis.units import LEVELS, Units, units_at
 from nbjax.analysis.verdict import Verdict, judge
 from nbjax.analysis.winner import NestedChoice, expected_best, losses_by_cell, nested_choice
 from nbjax.errors import InputError
@@ -23,29 +22,6 @@ from nbjax.training.store import HISTORY, PROGRAMS
 
 # Enough for the three figures that are printed of an interval's end, and seconds for a report.
 RESAMPLES = 1000
-PLACES = ("slide", "x", "y")
-
-
-class Tested(NamedTuple):
-    """Predictions of the chosen cell on families that its sessions did not see.
-
-    Attributes:
-        table: a row a seed and sample.
-        units: at the level of the report's scores: patches, or samples where the table does not say which patch each is of.
-        scores: by level and metric.
-        sessions: that predicted.
-        folds: how many times they were trained anew; 1 for a test split.
-    """
-
-    table: pa.Table
-    units: Units
-    scores: dict[tuple[str, str], Score]
-    sessions: int
-    folds: int
-
-    def score(self, metric: str) -> Score:
-        """A metric at the level of the report."""
-        return self.scores[self.units.level, metric]
 
 
 class Winner(NamedTuple):
@@ -211,33 +187,9 @@ def _tested(folder: Path, name: str, study: Mapping[str, Any], swapped: bool) ->
     if table is None:
         return None
     try:
-        return tested(table, classes)
+        return score_predictions(table, classes, resamples=RESAMPLES)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
-
-
-def tested(table: pa.Table, classes: int) -> Tested:
-    """Scores predictions at every level that their columns tell apart.
-
-    Args:
-        table: a row a seed and sample.
-        classes: how many there are.
-
-    Raises:
-        InputError: the seeds did not predict the same samples.
-    """
-    placed = set(PLACES) <= set(table.column_names)
-    # Families held out once are all of the dataset: its samples are many, and its patches say as much.
-    levels = (
-        [level for level in LEVELS if level != "sample" or "fold" not in table.column_names] if placed else ["sample"]
-    )
-    units = {level: units_at(table, level, classes) for level in levels}
-    scores = {
-        (level, score.metric): score for level in levels for score in score_units(units[level], resamples=RESAMPLES)
-    }
-    folds = len(table["fold"].unique()) if "fold" in table.column_names else 1
-    level = "patch" if placed else "sample"
-    return Tested(table, units[level], scores, len(units[level].seeds), folds)
 
 
 def _calibration(folder: Path, test: Tested, study: Mapping[str, Any], swapped: bool) -> Calibration | None:

@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 
 from nbjax.analysis.cells import cells_table
 from nbjax.analysis.scores import scores_table
@@ -17,6 +16,7 @@ from nbjax.report.findings import Findings, find
 from nbjax.report.grid import percent
 from nbjax.report.html import render, save
 from nbjax.report.limits import limits
+from nbjax.spreadsheet import write_csv
 
 
 def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
@@ -41,8 +41,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     found = find(folder)
     drawn = draw(folder, found.study, found.history, found.test, found.folds, found.calibration)
     for name, table in _numbers(found).items():
-        with replacing(out / "tables" / f"{name}.csv") as temporary:
-            pyarrow.csv.write_csv(table, temporary)
+        write_csv(table, out / "tables" / f"{name}.csv")
     images = {name: save(one, out / "figures" / name) for name, one in drawn.items()}
     page = render("page.html", {**_dataset(found), **_results(found), **_test(found), "drawn": drawn, "images": images})
     with replacing(out / "report.html") as temporary:

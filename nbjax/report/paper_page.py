@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import csv
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -24,6 +23,7 @@ from nbjax.report.paper_tables import other_methods
 from nbjax.report.reading import read_record
 from nbjax.report.studies import StudyFolder, pool, read_study
 from nbjax.report.table_text import Table
+from nbjax.spreadsheet import read_csv
 
 # Of the sections, which is the paper's; what it has not stands at the end.
 ORDER = (
@@ -281,8 +281,8 @@ def _baselines(folder: Path) -> Section:
 
 def _csv_grid(title: str, path: Path) -> Shown:
     """A CSV file as it is; columns of numbers alone stand on the right."""
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
+    read = read_csv(path)
+    header, rows = list(read[0]) if read else [], [list(row.values()) for row in read]
     of_words = [not all(re.fullmatch(r"-?[\d.]*", row[place]) for row in rows) for place in range(len(header))]
     return _shown(title, header, of_words, rows)
 

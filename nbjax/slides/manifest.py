@@ -8,12 +8,12 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.csv
 import pyarrow.parquet
 
 from nbjax.errors import InputError
 from nbjax.files import replacing
 from nbjax.slides.folder import listed
+from nbjax.spreadsheet import write_csv
 
 SCHEMA_VERSION = 1
 # How a study's command line names a field of the tiling.
@@ -83,12 +83,12 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
         "tissue_rule": manifest.tissue_rule,
         "slides": [record._asdict() for record in manifest.slides.values()],
     }
+    if path.suffix.lower() == ".csv":
+        write_csv(manifest.table, path)
+        return
     with replacing(path) as temporary:
-        if path.suffix.lower() == ".csv":
-            pyarrow.csv.write_csv(manifest.table, temporary)
-        else:
-            table = manifest.table.replace_schema_metadata({"nbjax": json.dumps(header)})
-            pyarrow.parquet.write_table(table, temporary, write_page_checksum=True)
+        table = manifest.table.replace_schema_metadata({"nbjax": json.dumps(header)})
+        pyarrow.parquet.write_table(table, temporary, write_page_checksum=True)
 
 
 def read_manifest(path: str | Path) -> Manifest:
