@@ -22,6 +22,7 @@ from nbjax.progress import bar
 from nbjax.samples.plan import plan_samples, replaced_methods
 from nbjax.slides.folder import left_out_sentences
 from nbjax.slides.manifest import remarks
+from nbjax.slides.nuclei import compare_magnifications
 from nbjax.slides.phantom import write_phantom
 from nbjax.slides.tile import tile_folder
 
@@ -114,6 +115,10 @@ def tile(config: StudyConfig, folder: Path, out: Path) -> Path:
         print(sentence)
     _check_positive(config, sorted(set(manifest.table["label"].to_pylist())))
     print(f"patches: {manifest.kept().num_rows} kept of {manifest.table.num_rows}, {len(manifest.slides)} slides")
+    if not config.dataset.tiling.allow_mixed_resolution:
+        flag = "--set=dataset.tiling.allow_mixed_resolution=True"
+        if warning := compare_magnifications(folder, manifest, flag):
+            print(f"caution: {warning}")
     return path
 
 

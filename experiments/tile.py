@@ -18,13 +18,14 @@ from nbjax.errors import InputError
 from nbjax.progress import bar
 from nbjax.slides.folder import left_out_sentences
 from nbjax.slides.manifest import check_labels, remarks, write_manifest
+from nbjax.slides.nuclei import compare_magnifications
 from nbjax.slides.tile import Tiling, tile_folder
 
 SLIDES = flags.DEFINE_string("slides", None, "folder of <label>/<slide> or <label>/<family>/<slide>")
 OUT = flags.DEFINE_string("out", "manifest.parquet", "the manifest to write")
 CSV = flags.DEFINE_bool("csv", False, "write the rows as CSV too")
 PATCH_SIZE = flags.DEFINE_integer("patch_size", Tiling.patch_size, "pixels")
-MINIMUM_TISSUE = flags.DEFINE_float("minimum_tissue", Tiling.minimum_tissue, "least stained fraction of a kept patch")
+MINIMUM_TISSUE = flags.DEFINE_float("minimum_tissue", Tiling.minimum_tissue, "least share of tissue of a kept patch")
 MIXED = flags.DEFINE_bool("allow_mixed_resolution", False, "accept slides of different micrometres per pixel")
 SMALL = flags.DEFINE_bool("allow_small_slides", False, "accept slides smaller than a patch; they give none")
 
@@ -52,6 +53,8 @@ def main() -> None:
     kept = Counter(manifest.kept()["label"].to_pylist())
     for label, patches in sorted(Counter(manifest.table["label"].to_pylist()).items()):
         print(f"{label}: {kept[label]} of {patches} patches kept")
+    if not MIXED.value and (warning := compare_magnifications(SLIDES.value, manifest, "--allow_mixed_resolution")):
+        print(f"caution: {warning}")
     paths = [out, out.with_suffix(".csv")] if CSV.value else [out]
     for path in paths[1:]:
         write_manifest(manifest, path)

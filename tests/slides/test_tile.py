@@ -24,7 +24,6 @@ from nbjax.slides import (
     remarks,
     tile,
     tile_folder,
-    tissue_fraction,
     write_manifest,
 )
 from nbjax.slides.tile import grid
@@ -71,12 +70,6 @@ def test_the_grid_fits_and_does_not_overlap(width, height, size):
     corners = list(grid(width, height, size))
     assert len(corners) == (width // size) * (height // size) == len(set(corners))
     assert all(x % size == y % size == 0 and x + size <= width and y + size <= height for x, y in corners)
-
-
-def test_the_tissue_rule_against_optical_density():
-    patch = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
-    density = -np.log10((patch.astype(float) + 1) / 256).mean(axis=-1)
-    assert tissue_fraction(patch) == np.mean(density > 0.05)
 
 
 def test_manifest_survives_parquet_and_csv(folder, tmp_path):
