@@ -3,12 +3,26 @@
 import os
 from pathlib import Path
 
+from nbjax.errors import InputError
+
 VARIABLE = "NBJAX_HOME"
 
 
 def home() -> Path:
-    """The cache folder: `NBJAX_HOME` where it is set, else `~/.cache/nbjax`. Not created here."""
-    return Path(os.environ.get(VARIABLE) or Path.home() / ".cache" / "nbjax")
+    """The cache folder: `NBJAX_HOME` where it is set, else `~/.cache/nbjax`. Not created here.
+
+    Raises:
+        InputError: it is not set, and the system knows no home folder of the user.
+    """
+    if named := os.environ.get(VARIABLE):
+        return Path(named)
+    try:
+        return Path.home() / ".cache" / "nbjax"
+    except RuntimeError:
+        raise InputError(
+            f"this user has no home folder; name one for weights and compiled programs, as in {VARIABLE}=/path/to/folder before "
+            f"the command"
+        ) from None
 
 
 def downloads() -> Path:

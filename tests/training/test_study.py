@@ -117,7 +117,7 @@ def test_an_empty_split_is_refused(finished):
     dataset = open_dataset(folder)
     empty = dataset._replace(samples={**dataset.samples, "validation": dataset.samples["validation"][:0]})
     with pytest.raises(InputError, match=r"split validation of .* is empty; build the dataset with other proportions"):
-        plan_backbone(StudyConfig(name="grid", **GRID), empty, load_backbone("resnet18"), "")
+        plan_backbone(StudyConfig(name="grid", **GRID), empty, load_backbone("resnet18", weights="random"), "")
 
 
 def test_chunks_that_fit_give_the_same_results(finished, slides, tmp_path):
