@@ -48,7 +48,7 @@ def save_tree(name: str, tree: Tree, source: str | Path, note: str = "") -> Path
     if not tree:
         raise InputError(f"the tree to store as {name!r} is empty")
     _check_tree(tree, ())
-    size = _bytes(tree)
+    size, digest = _bytes(tree), sha256(source)
     try:
         _check_room(folder, size)
         with replacing(folder) as temporary:
@@ -56,7 +56,7 @@ def save_tree(name: str, tree: Tree, source: str | Path, note: str = "") -> Path
             _write(temporary / "tree", tree)
             provenance = {
                 "source": Path(source).name,
-                "source_sha256": sha256(source),
+                "source_sha256": digest,
                 "note": note,
                 "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
                 "versions": {package: importlib.metadata.version(package) for package in _PACKAGES},
