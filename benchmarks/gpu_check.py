@@ -51,7 +51,7 @@ def run_all() -> int:
     environment = os.environ | {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "PYTHONUNBUFFERED": "1"}
     while running or waiting:
         seconds = time.monotonic() - begin
-        free = not running if "time" in running or waiting and waiting[0] == "time" else len(running) < AT_ONCE.value
+        free = not running if "time" in running or (waiting and waiting[0] == "time") else len(running) < AT_ONCE.value
         if waiting and seconds > SECONDS.value:
             failed += [f"{name}: no time" for name in waiting]
             waiting.clear()
@@ -93,7 +93,10 @@ def network_of(name: str) -> tuple[Any, Any]:
 def report(what: str, worst: float, limit: float, begin: float) -> None:
     """Prints one comparison; ends the process with status 1 where it failed."""
     words = "ok" if worst <= limit else "TOO FAR"
-    print(f"{JOB.value} {what}: differs by {worst:.1e} (at most {limit:.0e}), {time.monotonic() - begin:.0f} s: {words}", flush=True)
+    print(
+        f"{JOB.value} {what}: differs by {worst:.1e} (at most {limit:.0e}), {time.monotonic() - begin:.0f} s: {words}",
+        flush=True,
+    )
     if not worst <= limit:
         sys.exit(1)
 
@@ -157,7 +160,10 @@ def train(name: str) -> None:
     begin = time.monotonic()
     with jax.default_device(cpu):
         once, on_cpu = jax.jit(gradient), jax.device_put(shared, cpu)
-        expected = [once(*jax.device_put((jax.tree.map(lambda leaf, i=i: leaf[i], many), seeds[i]), cpu), *on_cpu) for i in seeds]
+        expected = [
+            once(*jax.device_put((jax.tree.map(lambda leaf, i=i: leaf[i], many), seeds[i]), cpu), *on_cpu)
+            for i in seeds
+        ]
         expected = jax.tree.map(lambda *leaves: np.stack(leaves), *expected)
     print(f"{JOB.value} on the CPU: {time.monotonic() - begin:.0f} s", flush=True)
 
@@ -199,13 +205,21 @@ def time_layers(name: str) -> None:
         for edge, channels, width in ((56, 64, 256), (28, 512, 128), (14, 1024, 256), (7, 2048, 512))
     ]
     cases += [
-        (f"depthwise {edge} {channels}", (32, edge, edge, channels), (3, 3, 1, channels), around, layers._shifted_products)
+        (
+            f"depthwise {edge} {channels}",
+            (32, edge, edge, channels),
+            (3, 3, 1, channels),
+            around,
+            layers._shifted_products,
+        )
         for edge, channels in ((112, 96), (28, 240), (14, 672))
     ]
     for label, of_x, of_kernel, padding, product in cases:
         line = []
         for sessions in (1, 8):
-            x, kernel = (jnp.asarray(rng.standard_normal((sessions, *shape), np.float32)) for shape in (of_x, of_kernel))
+            x, kernel = (
+                jnp.asarray(rng.standard_normal((sessions, *shape), np.float32)) for shape in (of_x, of_kernel)
+            )
             for way, function in (("product", product), ("convolution", layers._forward)):
 
                 def total(x: Any, kernel: Any, function: Any = function, padding: Any = padding) -> Any:

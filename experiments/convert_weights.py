@@ -89,7 +89,9 @@ def weights_of(backbone: str, path: Path | None) -> str:
             f"--set=backbones={backbone} --set=weights={path or 'FILE'}."
         )
     if len(published) != 1:
-        raise InputError(f"{backbone} has the weights {' and '.join(published)}; name one, as in --weights={published[0]}.")
+        raise InputError(
+            f"{backbone} has the weights {' and '.join(published)}; name one, as in --weights={published[0]}."
+        )
     return published[0]
 
 

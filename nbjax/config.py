@@ -8,7 +8,7 @@ import json
 import runpy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from nbjax.errors import InputError
 from nbjax.fields import check, check_types
@@ -99,6 +99,10 @@ class StudyConfig:
         checkpoint_seconds: least time between two checkpoints of a program in flight.
         folds: with every family held out once, the chosen cell is trained again on so many folds; 0 leaves it out. Only
             where nothing but the head is trained.
+        test_curve: store the test split's loss and accuracy of every epoch too; they choose nothing (the leakage
+            experiments show them).
+        positive: of two labels the one whose presence is asked for: sensitivity, precision and the curves are about it.
+            None is the last by alphabet, and the report says so. It changes nothing that is trained.
     """
 
     name: str
@@ -122,10 +126,11 @@ class StudyConfig:
     checkpoint_seconds: float = 30.0
     folds: int = 5
     test_curve: bool = False
+    positive: str | None = None
 
     def __post_init__(self) -> None:
         named = "imagenet, the name of a published set, a checkpoint file, or random (--set=weights=random)"
-        check(isinstance(self.weights, str), "weights", self.weights, named)
+        check(self.weights not in (None, "None"), "weights", self.weights, named)
         check_types(self)
         for field in ("backbones", "strategies", "learning_rates", "batch_sizes"):
             values = getattr(self, field)
@@ -203,7 +208,13 @@ class PartitionStudyConfig(StudyConfig):
         fixed, leak = ("imagenet", "none"), self.dataset.leak
         mode = self.dataset.standardisation
         check(mode in fixed, "dataset.standardisation", mode, "imagenet or none, which do not depend on a partition")
-        check(self.dataset.method == "filing", "dataset.method", self.dataset.method, "filing")
+        method = self.dataset.method
+        check(
+            method in ("filing", "exact"),
+            "dataset.method",
+            method,
+            "filing, or exact, which takes families of two labels",
+        )
         check(leak == "none", "dataset.leak", leak, "none; leak_fractions are this study's")
 
 
@@ -235,9 +246,7 @@ def load_config(path: str | Path, settings: Sequence[str] = (), size: str | None
         raise InputError(f"{path}: {_explain(error)}") from error
     if not isinstance(config, StudyConfig):
         raise InputError(f"{path}: get_config() returned a {type(config).__name__}; expected a StudyConfig.")
-    for setting in settings:
-        config = _set(config, setting)
-    return config
+    return _replaced(config, [_parsed(setting) for setting in settings])
 
 
 def _explain(error: TypeError) -> str:
@@ -255,24 +264,54 @@ def _explain(error: TypeError) -> str:
 
 def _unknown_field(field: str, kind: type) -> str:
     known = [f.name for f in dataclasses.fields(kind)]
+    inner = [
+        f"{f.name}.{field}"
+        for f in dataclasses.fields(kind)
+        for option in (get_type_hints(kind)[f.name],)
+        if dataclasses.is_dataclass(option) and field in {g.name for g in dataclasses.fields(option)}
+    ]
+    if inner:
+        return f"{kind.__name__} has no field {field!r}; did you mean {inner[0]!r}, as in --set={inner[0]}=…?"
     close = difflib.get_close_matches(field, known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(known)}."
     return f"{kind.__name__} has no field {field!r}; {hint}"
 
 
-def _set(config: Any, setting: str) -> Any:
+class Setting(NamedTuple):
+    """One `--set`: the path of a field, its value as text, and how it was typed."""
+
+    path: tuple[str, ...]
+    text: str
+    typed: str
+
+
+def _parsed(setting: str) -> Setting:
     name, equals, text = setting.partition("=")
     if not equals:
         raise InputError(f"--set={setting}: expected field=value.")
-    field, _, rest = name.strip().partition(".")
-    if field not in {f.name for f in dataclasses.fields(config)}:
-        raise InputError(f"--set={setting}: {_unknown_field(field, type(config))}")
-    if rest:
-        inner = getattr(config, field)
+    return Setting(tuple(name.strip().split(".")), text.strip(), setting)
+
+
+def _replaced(config: Any, settings: Sequence[Setting]) -> Any:
+    """The config with all settings applied at once, so that it is checked as a whole and their order does not count.
+
+    Of two settings of one field the later holds; fields of a field are set after the field itself.
+    """
+    values: dict[str, Any] = {}
+    kinds = get_type_hints(type(config))
+    for setting in settings:
+        if setting.path[0] not in {f.name for f in dataclasses.fields(config)}:
+            raise InputError(f"--set={setting.typed}: {_unknown_field(setting.path[0], type(config))}")
+        if len(setting.path) == 1:
+            values[setting.path[0]] = _literal(setting.text, kinds[setting.path[0]])
+    deeper = [setting for setting in settings if len(setting.path) > 1]
+    for field in dict.fromkeys(setting.path[0] for setting in deeper):
+        of_field = [setting for setting in deeper if setting.path[0] == field]
+        inner = values.get(field, getattr(config, field))
         if not dataclasses.is_dataclass(inner):
-            raise InputError(f"--set={setting}: field {field!r} has no fields of its own.")
-        return dataclasses.replace(config, **{field: _set(inner, f"{rest}={text}")})
-    return dataclasses.replace(config, **{field: _literal(text.strip(), get_type_hints(type(config))[field])})
+            raise InputError(f"--set={of_field[0].typed}: field {field!r} has no fields of its own.")
+        values[field] = _replaced(inner, [setting._replace(path=setting.path[1:]) for setting in of_field])
+    return dataclasses.replace(config, **values)
 
 
 def _literal(text: str, kind: Any) -> Any:
@@ -283,12 +322,19 @@ def _literal(text: str, kind: Any) -> Any:
                 f"--set=fidelity={text}: expected {' or '.join(PRESETS)}, or a field as in fidelity.crop=bank."
             )
         return PRESETS[text]
-    several = get_origin(kind) is tuple
+    several, options = get_origin(kind) is tuple, get_args(kind) or (kind,)
+    if str in options and not several:
+        # A label or a path may look like a number.
+        return None if text == "None" and type(None) in options else _unquoted(text)
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return tuple(word.strip() for word in text.split(",")) if several else text
     return (value,) if several and not isinstance(value, tuple) else value
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
 
 
 def to_dict(config: Any) -> dict[str, Any]:

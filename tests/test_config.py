@@ -37,6 +37,7 @@ def test_settings(setting, field, value):
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
+        ("weights=None", r"config field weights: found 'None'; expected .* or random \(--set=weights=random\)"),
         ("learning_rates=0.0,0.1", "config field learning_rates: found .*; expected numbers above 0"),
         ("learning_rates=-1e-3", "config field learning_rates: .* above 0"),
         ("learning_rates=1e-3,1e-3", "config field learning_rates: .* each once"),

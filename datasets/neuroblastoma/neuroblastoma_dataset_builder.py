@@ -17,7 +17,7 @@ from nbjax.errors import InputError
 from nbjax.samples.assign import SPLITS
 from nbjax.samples.card import dataset_card, manifest_hash
 from nbjax.samples.measure import audit_plan, check_audit, measure_patches, refused
-from nbjax.samples.plan import SamplePlan, plan_samples
+from nbjax.samples.plan import SamplePlan, plan_samples, replaced_methods
 from nbjax.samples.records import records_of_patch, records_of_slide
 from nbjax.samples.standardise import standardisations
 from nbjax.samples.transforms import TRANSFORMS
@@ -137,6 +137,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         folder = _slides(dl_manager, config)
         manifest = _manifest(folder, config)
         plan = plan_samples(manifest, config.dataset)
+        if config.manifest is None:
+            # Who gives a manifest has planned it already.
+            print(*replaced_methods(plan), sep="\n", end="\n" if replaced_methods(plan) else "")
         pixels = (patch for _, patch in read_patches(folder, plan.patches, manifest.patch_size))
         measured = measure_patches(plan, pixels)
         violations = audit_plan(plan, manifest.patch_size, measured.fingerprints)

@@ -15,7 +15,7 @@ from nbjax.errors import InputError
 from nbjax.models.convert import fit, name_table
 from nbjax.models.fold import fold, run_folded
 from nbjax.models.network import IMAGENET_DEVIATION, IMAGENET_MEAN, Network, forward, initialise
-from nbjax.models.networks import NETWORKS, build_network
+from nbjax.models.networks import build_network
 from nbjax.models.stored import RANDOM, check_weights, find_weights
 
 # Networks whose dense layers are as wide as their input is large, and the least input that passes through them.

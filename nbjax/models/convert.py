@@ -140,7 +140,9 @@ def fit(
     before = {stage.name for stage in network.stages[:-1]}
     table = name_table(network)
     used = {entry.torch_name: entry.torch_shape for entry in table if entry.path[0] in before}
-    renamed, prefix = without_prefix(used if headless else {entry.torch_name for entry in table}, _renamed(state_dict), source)
+    renamed, prefix = without_prefix(
+        used if headless else {entry.torch_name for entry in table}, _renamed(state_dict), source
+    )
     expected = {entry.torch_name: entry.torch_shape for entry in table}
     given = renamed
     if headless:
@@ -192,9 +194,7 @@ def _advice(network: Network, state_dict: Mapping[str, np.ndarray]) -> str:
     return f"it fits none of the backbones; give a checkpoint of {network.name}"
 
 
-def _to_trees(
-    network: Network, arrays: Mapping[str, np.ndarray], source: str
-) -> tuple[dict[str, Any], dict[str, Any]]:
+def _to_trees(network: Network, arrays: Mapping[str, np.ndarray], source: str) -> tuple[dict[str, Any], dict[str, Any]]:
     trees: dict[str, dict[str, Any]] = {
         collection: {stage.name: {} for stage in (*network.stages, *network.auxiliary)}
         for collection in ("params", "batch_stats")

@@ -27,6 +27,7 @@ NETWORKS = {
     "small_cnn": small_cnn,
 }
 
+
 def build_network(name: str) -> Network:
     """The architecture of that name.
 

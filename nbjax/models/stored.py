@@ -135,7 +135,9 @@ def _fit_file(
 def _check_file(network: Network, path: Path) -> None:
     if path.is_file():
         return
-    known = ", ".join(dict.fromkeys((*(("imagenet",) if weight_sets(network.name) else ()), *weight_sets(network.name))))
+    known = ", ".join(
+        dict.fromkeys((*(("imagenet",) if weight_sets(network.name) else ()), *weight_sets(network.name)))
+    )
     close = difflib.get_close_matches(str(path), ("imagenet", RANDOM, *weight_sets(network.name)), n=1)
     hint = f"did you mean {close[0]}? expected" if close else "expected"
     raise InputError(

@@ -19,6 +19,7 @@ from nbjax.errors import InputError
 from nbjax.files import replacing
 
 PROGRAMS = "programs"
+DESCRIPTION = "program.json"
 HISTORY = "history.parquet"
 LOGITS = "logits.npz"
 BEST = "best"
@@ -174,5 +175,5 @@ def _save(path: Path, tree: dict[str, Any]) -> None:
 
 def describe(folder: Path, description: dict[str, Any]) -> None:
     """Writes what a program is, beside its results."""
-    with replacing(folder / "program.json") as temporary:
+    with replacing(folder / DESCRIPTION) as temporary:
         temporary.write_text(json.dumps(description, indent=1))

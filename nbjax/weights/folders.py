@@ -12,16 +12,15 @@ def home() -> Path:
     """The cache folder: `NBJAX_HOME` where it is set, else `~/.cache/nbjax`. Not created here.
 
     Raises:
-        InputError: it is not set, and the system knows no home folder of the user.
+        InputError: neither is known, as for a user without an entry in the system's table of users.
     """
-    if named := os.environ.get(VARIABLE):
-        return Path(named)
+    if folder := os.environ.get(VARIABLE):
+        return Path(folder)
     try:
         return Path.home() / ".cache" / "nbjax"
     except RuntimeError:
         raise InputError(
-            f"this user has no home folder; name one for weights and compiled programs, as in {VARIABLE}=/path/to/folder before "
-            f"the command"
+            f"this user has no home folder to keep weights and compiled programs in; name a folder with {VARIABLE}=FOLDER."
         ) from None
 
 

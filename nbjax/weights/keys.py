@@ -60,9 +60,7 @@ def match_keys(
     )
     listed = [f"{len(names)} {what} ({_some(names)})" for what, names in faults if names]
     if listed:
-        raise InputError(
-            f"{source}: its {len(given)} tensors are not the {len(wanted)} expected: {'; '.join(listed)}"
-        )
+        raise InputError(f"{source}: its {len(given)} tensors are not the {len(wanted)} expected: {'; '.join(listed)}")
     return {name: given[name] for name in both}
 
 

@@ -23,6 +23,7 @@ _LONGEST_NAME = 1024
 _LONGEST_TEXT = 2**16
 _STOP = ord(".")
 
+
 def load(data: bytes, position: int, persistent: Callable[[object], object]) -> tuple[object, int]:
     """Runs one pickle.
 

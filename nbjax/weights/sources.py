@@ -228,7 +228,9 @@ def _download(source: Source, path: Path, part: Path) -> Path:
             f"file on another machine and put it at {path} ({VARIABLE} sets the folder), named {source.file_name}"
         ) from None
     try:
-        _check(part, f"{source.address}: what was downloaded", ", and was removed: try again", digits_in_name(path.name))
+        _check(
+            part, f"{source.address}: what was downloaded", ", and was removed: try again", digits_in_name(path.name)
+        )
     except InputError:
         part.unlink()
         raise

@@ -77,8 +77,11 @@ SYMBOLS = {
 
 
 def set_item(target: dict[object, object], key: object, value: object) -> None:
-    """Only texts and small numbers are keys: hashing a tuple nested a million deep would exhaust the C stack, and numbers
-    can be chosen so that their hashes collide. Any other key is a mark of its own."""
+    """Sets an item under a text or a small number.
+
+    Hashing a tuple nested a million deep would exhaust the C stack, and numbers can be chosen so that their hashes
+    collide. Any other key is a mark of its own.
+    """
     is_flat = type(key) is str or (type(key) is int and abs(key) < _LARGEST_KEY)
     target[key if is_flat else Inert(type_name(key))] = value
 

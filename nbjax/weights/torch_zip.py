@@ -20,7 +20,6 @@ _LONGEST_PICKLE = 2**28
 """Arrays of NumPy's that lie beside the tensors are in it."""
 
 
-
 def read_torch_zip(raw: Raw, entries: dict[str, Entry]) -> tuple[dict[str, np.ndarray], str]:
     """Arrays of a torch file in zip layout, by name, and the key that they lie under, as `state_dict` gives it.
 

@@ -129,7 +129,9 @@ def test_a_family_of_two_labels_needs_the_exact_method(slides, tmp_path):
             family = "both" if path.stem == "slide 0" else f"{label} {path.stem}"
             (copy / label / family).mkdir(parents=True)
             shutil.copy(path, copy / label / family)
-    with pytest.raises(InputError, match=r'patches of the labels A and B, but method filing.*method="exact"'):
+    with pytest.raises(
+        InputError, match=r"patches of the labels A and B, .*but method filing.*--set=dataset.method=exact"
+    ):
         build(copy, tmp_path)
     exact = build(copy, tmp_path, method="exact")
     where = [split for split in exact.splits if "both" in columns(exact, split)["family"]]

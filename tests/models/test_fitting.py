@@ -129,7 +129,11 @@ def test_a_backbone_prints_in_one_line() -> None:
     ("backbones", "weights", "message"),
     [
         (["resnet18", "resnt50"], "random", "there is no backbone 'resnt50'; did you mean 'resnet50'"),
-        (["resnet18"], "imagenet", "not stored on this machine; run `python -m experiments.convert_weights --backbone=r"),
+        (
+            ["resnet18"],
+            "imagenet",
+            "not stored on this machine; run `python -m experiments.convert_weights --backbone=r",
+        ),
         (["resnet50"], "imagenet", "name one of them"),
         (["resnet18"], "IMAGENET1K_V2", "resnet18 has IMAGENET1K_V1"),
         (["resnet18"], "randm", "there is no such file; did you mean random?"),

@@ -140,7 +140,8 @@ def test_weights_stored_for_other_layers_are_refused(checkpoint) -> None:
 
 def test_a_file_that_is_not_there_and_a_misspelt_name(tmp_path) -> None:
     with pytest.raises(
-        InputError, match=r"'imagnet' of resnet18: there is no such file; did you mean imagenet\? expected imagenet, IMAGENET1K"
+        InputError,
+        match=r"'imagnet' of resnet18: there is no such file; did you mean imagenet\? expected imagenet, IMAGENET1K",
     ):
         load_backbone("resnet18", weights="imagnet")
     with pytest.raises(InputError, match=r"nowhere\.pth' of resnet18: there is no such file"):

@@ -10,12 +10,11 @@ from nbjax.training.program import NOTHING, Hyper, Program, Samples
 from nbjax.training.session import init, train_epoch
 from nbjax.training.sessions import grid, run_sessions
 
-RNG = np.random.default_rng(0)
-
 
 def split(count, features, dtype=np.float32):
-    labels = RNG.integers(0, 2, count)
-    inputs = RNG.normal(size=(count, features)) + 0.4 * labels[:, None]
+    rng = np.random.default_rng(count)
+    labels = rng.integers(0, 2, count)
+    inputs = rng.normal(size=(count, features)) + 0.4 * labels[:, None]
     return Samples(jnp.asarray(inputs.astype(dtype)), jnp.asarray(labels.astype(np.int32)))
 
 

@@ -9,12 +9,12 @@ from nbjax.training.program import Program, Samples
 from nbjax.training.sessions import Batching, grid, run_sessions
 
 FEATURES = 12
-RNG = np.random.default_rng(0)
 
 
 def split(count, classes=2):
-    labels = RNG.integers(0, classes, count)
-    features = RNG.normal(size=(count, FEATURES)) + labels[:, None]
+    rng = np.random.default_rng(count)
+    labels = rng.integers(0, classes, count)
+    features = rng.normal(size=(count, FEATURES)) + labels[:, None]
     return Samples(jnp.asarray(features, jnp.float32), jnp.asarray(labels, jnp.int32))
 
 
@@ -80,10 +80,10 @@ def test_a_session_among_others_equals_the_same_session_alone(nonlinearities, bl
         rate, seed = together.hypers.learning_rate[index], together.hypers.seed[index]
         alone = run(program, 4, [rate], [int(seed)])
         for one, other in zip(alone.metrics, together.metrics, strict=True):
-            np.testing.assert_allclose(one[0], other[index], atol=1e-5)
+            np.testing.assert_allclose(one[0], other[index], rtol=1e-4, atol=1e-5)
         mine, theirs = (jax.tree.leaves(found.states.best_params) for found in (alone, together))
         for one, other in zip(mine, theirs, strict=True):
-            np.testing.assert_allclose(one[0], other[index], atol=1e-5)
+            np.testing.assert_allclose(one[0], other[index], rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize("criterion", ["max_train_validation_loss", "validation_loss"])
@@ -129,7 +129,8 @@ def test_a_diverging_session_is_recorded_and_leaves_the_others_alone():
 
 def test_a_session_stops_where_its_goal_is_reached():
     free = run(PROGRAM, 12, [0.05], range(4))
-    goal = float(np.median(free.metrics.train_accuracy[:, 4]))
+    # Between what 45 samples can give, so that no rounding reaches it or falls short of it.
+    goal = float(np.median(free.metrics.train_accuracy[:, 4])) - 0.1 / 45
     held = run(PROGRAM._replace(goal=goal), 12, [0.05], range(4))
     for session in range(4):
         reached = np.flatnonzero(free.metrics.train_accuracy[session, 1:] >= goal)
@@ -141,8 +142,9 @@ def test_a_session_stops_where_its_goal_is_reached():
 
 
 def test_binary_and_two_logit_losses_agree():
-    logits = jnp.asarray(RNG.normal(size=(9, 1)), jnp.float32)
-    labels = jnp.asarray(RNG.integers(0, 2, 9), jnp.int32)
+    rng = np.random.default_rng(0)
+    logits = jnp.asarray(rng.normal(size=(9, 1)), jnp.float32)
+    labels = jnp.asarray(rng.integers(0, 2, 9), jnp.int32)
     two = jnp.concatenate([jnp.zeros_like(logits), logits], axis=1)
     np.testing.assert_allclose(sample_losses(logits, labels), sample_losses(two, labels), rtol=1e-5)
     np.testing.assert_array_equal(sample_hits(logits, labels), sample_hits(two, labels))

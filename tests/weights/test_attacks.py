@@ -60,7 +60,10 @@ PICKLES = {
     "a tensor built upon": (TENSOR + b"(" + STORAGE + b"K\0K\4\x85K\1\x85tR}b.", "gives a state to something other"),
     "a tensor appended to": (TENSOR + b"(" + STORAGE + b"K\0K\4\x85K\1\x85tRNa.", "appends to something other"),
     "a tensor of truth values": (TENSOR + b"(" + STORAGE + b"K\0\x88\x85\x89\x85tR.", "not whole numbers"),
-    "an attribute through a dotted name": (b"\x8c\x05torch\x8c\x0bSize.__call\x93.", "a value of type torch.Size.__call, not"),
+    "an attribute through a dotted name": (
+        b"\x8c\x05torch\x8c\x0bSize.__call\x93.",
+        "a value of type torch.Size.__call, not",
+    ),
     "an empty stack": (b".", "empty stack"),
     # Each a mark of its own that keeps no more than its name.
     "a foreign call again and again": (
@@ -76,13 +79,15 @@ PICKLES = {
         "a value of type posix.system",
     ),
     "numbers of one hash": (
-        b"}(" + b"".join(b"\x8a\x0a" + (k * (2**61 - 1)).to_bytes(10, "little") + b"K\0" for k in range(1, 150_000)) + b"u.",
+        b"}("
+        + b"".join(b"\x8a\x0a" + (k * (2**61 - 1)).to_bytes(10, "little") + b"K\0" for k in range(1, 150_000))
+        + b"u.",
         "an object of int is of type int",
     ),
     "dicts in dicts in dicts, all the same": (
-        b"}q\0" + b"".join(
-            b"}q\1(" + b"".join(b"X\4\0\0\0%04dh\0" % k for k in range(9_000)) + b"uh\1q\0" for _ in range(3)
-        ) + b".",
+        b"}q\0"
+        + b"".join(b"}q\1(" + b"".join(b"X\4\0\0\0%04dh\0" % k for k in range(9_000)) + b"uh\1q\0" for _ in range(3))
+        + b".",
         "is of type dict, not a tensor",
     ),
     "nothing to append to": (b"Na.", "empty stack"),

@@ -74,7 +74,7 @@ def test_unknown_objects_beside_the_tensors_are_left_alone(write, tmp_path, what
 
 def test_an_unknown_object_among_the_tensors_is_named(write, tmp_path) -> None:
     write.save_zip(tmp_path / "net.pth", {"state_dict": network(write) | {"args": argparse.Namespace()}})
-    with pytest.raises(InputError, match="its 'args' is of type argparse.Namespace, not a tensor"):
+    with pytest.raises(InputError, match=r"its 'args' is of type argparse.Namespace, not a tensor"):
         open_checkpoint(tmp_path / "net.pth")
     write.save_zip(tmp_path / "net.pth", argparse.Namespace(lr=1))
     with pytest.raises(InputError, match=r"a value of type argparse.Namespace.*save the model's state_dict"):

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 
 from nbjax.errors import InputError
-from nbjax.weights import folders, sources
+from nbjax.weights import sources
 from nbjax.weights.sources import (
     LITE0,
     SOURCES,
@@ -164,16 +164,6 @@ def test_a_cache_that_is_no_folder_is_named(server, tmp_path: Path, monkeypatch)
     monkeypatch.setenv("NBJAX_HOME", str(tmp_path / "file"))
     with pytest.raises(InputError, match=r"file/downloads: cannot be written \(Not a directory\); name another folder"):
         download(server.source())
-
-
-def test_without_a_home_the_error_names_the_variable(monkeypatch) -> None:
-    def nobody() -> None:
-        raise RuntimeError("Could not determine home directory.")
-
-    monkeypatch.delenv("NBJAX_HOME", raising=False)
-    monkeypatch.setattr(Path, "home", nobody)
-    with pytest.raises(InputError, match="no home folder; name one .* as in NBJAX_HOME="):
-        folders.home()
 
 
 @pytest.mark.parametrize("start", [b"", b"wrong", CONTENT + b"more"])
