@@ -34,7 +34,7 @@ def get_config(size: str = "paper") -> StudyConfig:
         phantom=PAPER,
         dataset=DatasetConfig(standardisation="per_split", tiling=Tiling(allow_small_slides=True)),
         backbones=("small_cnn",),
-        weights=None,
+        weights="random",
         strategies=("scratch",),
         fidelity=AS_PUBLISHED,
         learning_rates=(1e-3,),

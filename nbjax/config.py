@@ -78,8 +78,8 @@ class StudyConfig:
         phantom: the phantom to make where no slides are given; None where slides must be given.
         dataset: from slides to samples.
         backbones: names that `nbjax.models.load_backbone` knows.
-        weights: of all of them: `imagenet`, a published set by its name (`IMAGENET1K_V1`, `IMAGENET1K_V2`) or a checkpoint
-            file; None is random weights, and the report says so.
+        weights: of all of them: `imagenet`, a published set by its name (`IMAGENET1K_V1`, `IMAGENET1K_V2`), a checkpoint
+            file, or `random`, and the report says so.
         strategies: each as `nbjax.training.strategy.parse_strategy` reads it: `straightforward`, `extension-4`,
             `unfreezing-2`, `extension-2+unfreezing-1`, `scratch` and so on.
         fidelity: how close sessions stay to the authors' loop; `--set=fidelity=paper` takes a preset by its name.
@@ -109,7 +109,7 @@ class StudyConfig:
     phantom: PhantomConfig | None = None
     dataset: DatasetConfig = dataclasses.field(default_factory=DatasetConfig)
     backbones: tuple[str, ...] = ("efficientnet_lite0",)
-    weights: str | None = "imagenet"
+    weights: str = "imagenet"
     strategies: tuple[str, ...] = ("straightforward",)
     fidelity: Fidelity = FAST
     input_size: int | None = None
@@ -129,6 +129,8 @@ class StudyConfig:
     positive: str | None = None
 
     def __post_init__(self) -> None:
+        named = "imagenet, the name of a published set, a checkpoint file, or random (--set=weights=random)"
+        check(self.weights not in (None, "None"), "weights", self.weights, named)
         check_types(self)
         for field in ("backbones", "strategies", "learning_rates", "batch_sizes"):
             values = getattr(self, field)

@@ -20,7 +20,7 @@ CONFIG = CONFIGS / "quickstart.py"
         ("batch_sizes=8", "batch_sizes", (8,)),
         ("backbones=resnet18,vgg16", "backbones", ("resnet18", "vgg16")),
         ("strategies=extension-2+unfreezing-1", "strategies", ("extension-2+unfreezing-1",)),
-        ("weights=None", "weights", None),
+        ("weights=random", "weights", "random"),
         ("weights=IMAGENET1K_V1", "weights", "IMAGENET1K_V1"),
         ("fidelity=paper", "fidelity", PAPER),
         ("fidelity=fast", "fidelity", FAST),
@@ -38,6 +38,7 @@ def test_settings(setting, field, value):
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
+        ("weights=None", r"config field weights: found 'None'; expected .* or random \(--set=weights=random\)"),
         ("learning_rates=0.0,0.1", "config field learning_rates: found .*; expected numbers above 0"),
         ("learning_rates=-1e-3", "config field learning_rates: .* above 0"),
         ("learning_rates=1e-3,1e-3", "config field learning_rates: .* each once"),

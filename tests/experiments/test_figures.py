@@ -21,7 +21,7 @@ def finished(slides, tmp_path_factory):
     config = StudyConfig(
         name="tiny",
         backbones=("resnet18",),
-        weights=None,
+        weights="random",
         input_size=64,
         strategies=("straightforward", "extension-1"),
         learning_rates=(1e-3, 1e-2),

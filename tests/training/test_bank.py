@@ -30,7 +30,7 @@ def dataset(slides, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def backbone():
-    return load_backbone("resnet18")
+    return load_backbone("resnet18", weights="random")
 
 
 def by_hand(dataset, backbone, split, corners, size, stop):
@@ -91,7 +91,7 @@ def test_a_bank_of_pixels_keeps_them(dataset, backbone, tmp_path):
 
 
 def test_lite0_gets_its_own_convention(dataset, tmp_path):
-    lite0 = load_backbone("efficientnet_lite0")
+    lite0 = load_backbone("efficientnet_lite0", weights="random")
     bank = feature_bank(dataset, lite0, None, view_of(250, 64, Fidelity(crop="random")), tmp_path)
     mean, std = (np.asarray(values) for values in dataset.standardisation("train"))
     factor, shift = bank.conventions["train"]
@@ -102,7 +102,7 @@ def test_lite0_gets_its_own_convention(dataset, tmp_path):
 
 
 def test_other_weights_views_and_cuts_have_banks_of_their_own(dataset, backbone, tmp_path):
-    other = load_backbone("resnet18", seed=1)
+    other = load_backbone("resnet18", weights="random", seed=1)
     view = view_of(250, 64, FAST)
     folders = [
         feature_bank(dataset, *arguments, tmp_path).folder

@@ -65,7 +65,7 @@ def learn(out, **settings):
 
 def planned(finished, programs):
     (folder,) = (finished / "dataset").glob("neuroblastoma/*/1.0.0")
-    backbone = load_headless("small_cnn", None, 48)
+    backbone = load_headless("small_cnn", "random", 48)
     weights = fingerprint((backbone.params, backbone.batch_stats))
     return plan_backbone(StudyConfig(name="grid", **GRID), open_dataset(folder), backbone, weights, programs)
 
@@ -151,7 +151,13 @@ def test_an_empty_split_is_refused(finished):
         InputError,
         match=r"split validation of .* is empty; try other proportions, as in --set=dataset.proportions=0.6,0.2,0.2",
     ):
-        plan_backbone(StudyConfig(name="grid", **GRID), empty, load_backbone("small_cnn"), "", finished / "programs")
+        plan_backbone(
+            StudyConfig(name="grid", **GRID),
+            empty,
+            load_backbone("small_cnn", weights="random"),
+            "",
+            finished / "programs",
+        )
 
 
 def losses_and_accuracies(out):
