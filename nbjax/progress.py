@@ -23,3 +23,8 @@ def meter(total: int, label: str, unit: str) -> Iterator[Meter]:
     """A bar that is told how much more is done; drawn as `bar` draws."""
     with tqdm.tqdm(desc=label, unit=unit, total=total, mininterval=0.5 if sys.stderr.isatty() else 30) as drawn:
         yield lambda more: drawn.update(more) and None
+
+
+def say(text: str) -> None:
+    """Prints a line for people, on standard error, without spoiling a bar."""
+    tqdm.tqdm.write(text, file=sys.stderr)
