@@ -21,7 +21,7 @@ from absl import flags
 
 from experiments.cli import run
 from nbjax.errors import InputError
-from nbjax.files import replacing
+from nbjax.files import check_file, replacing
 from nbjax.partition import SPLITS, Fingerprints, Violation, audit_patches, fingerprint_patches
 from nbjax.progress import bar
 from nbjax.slides.tile import PATCH_SIZE, read_patches
@@ -40,10 +40,11 @@ def main() -> None:
     """Audits what the flags name."""
     if (DATASET.value is None) == (TABLE.value is None):
         raise InputError("say what to audit: either --dataset or --table.")
+    check_file(OUT.value)
     found, patches = _audit_dataset() if DATASET.value else _audit_table()
     kinds = {kind: [one.message for one in found if one.kind == kind] for kind in dict.fromkeys(v.kind for v in found)}
     with replacing(Path(OUT.value)) as temporary:
-        temporary.write_text(json.dumps({"patches": patches, "findings": kinds}, indent=1) + "\n")
+        temporary.write_text(json.dumps({"patches": patches, "findings": kinds}, indent=1) + "\n", encoding="utf-8")
     for kind, messages in kinds.items():
         print(f"{kind}: {len(messages)}")
         for message in messages[:SHOWN]:

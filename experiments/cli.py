@@ -30,7 +30,9 @@ def run(main: Callable[[], None]) -> None:
         try:
             main()
         except (InputError, OSError) as error:
-            sys.exit(f"error: {error if isinstance(error, InputError) or not disk_is_full(error) else _exhausted(error)}")
+            sys.exit(
+                f"error: {error if isinstance(error, InputError) or not disk_is_full(error) else _exhausted(error)}"
+            )
         except KeyboardInterrupt:
             sys.exit("stopped; the same command goes on from what is finished.")
         except Exception as error:

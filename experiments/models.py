@@ -95,7 +95,7 @@ def _cell(column: str, value: str | int | float | None) -> str:
 
 def write_csv(table: list[Row], path: Path) -> None:
     """Writes the table with one row a backbone."""
-    with replacing(path) as temporary, temporary.open("w", newline="") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, COLUMNS)
         writer.writeheader()
         writer.writerows(table)

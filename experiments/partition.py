@@ -14,6 +14,7 @@ from absl import flags
 from experiments.cli import run
 from nbjax.config import DatasetConfig
 from nbjax.errors import InputError
+from nbjax.files import check_folder
 
 MANIFEST = flags.DEFINE_string("manifest", None, "the patch manifest, from experiments.tile")
 FAMILIES = flags.DEFINE_string("families", None, "instead: patches of each family, by class, as in the example above")
@@ -28,6 +29,7 @@ def main() -> None:
 
     config = DatasetConfig(proportions=_proportions(PROPORTIONS.value))
     out = Path(OUT.value)
+    check_folder(out)
     rows = compare(_cohort(), config, out, SECONDS.value)
     print(f"| {' | '.join(FIELDS)} |\n| {' | '.join(['---'] * len(FIELDS))} |")
     for row in rows:

@@ -14,6 +14,7 @@ from absl import flags
 
 from experiments.cli import run
 from nbjax.errors import InputError
+from nbjax.files import check_file
 from nbjax.progress import bar
 from nbjax.slides.manifest import check_labels, write_manifest
 from nbjax.slides.tile import Tiling, tile_folder
@@ -34,6 +35,7 @@ def main() -> None:
     out = Path(OUT.value)
     if out.suffix != ".parquet":
         raise InputError(f"--out={out}: a manifest is a Parquet file; give a name that ends in .parquet.")
+    check_file(out)
     tiling = Tiling(
         patch_size=PATCH_SIZE.value,
         minimum_tissue=MINIMUM_TISSUE.value,

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import IO
 
 from nbjax.errors import InputError
+from nbjax.progress import say
 
 SEAL = ".sha256"
 SUMS = "SHA256SUMS"
@@ -75,7 +76,11 @@ def damage(path: str | Path) -> str | None:
             return "is missing"
         if not _seal(path).is_file():
             return f"has no {path.name}{SEAL} beside it, so that nobody knows whether it is whole"
-        return None if sha256(path) in _sealed(path) else f"is damaged: its bytes do not have the sha256 in {path.name}{SEAL}"
+        return (
+            None
+            if sha256(path) in _sealed(path)
+            else f"is damaged: its bytes do not have the sha256 in {path.name}{SEAL}"
+        )
     except OSError as error:
         return f"cannot be read ({error.strerror or error})"
 
@@ -85,6 +90,21 @@ def check_seal(path: str | Path, advice: str) -> None:
     found = damage(path)
     if found is not None:
         raise InputError(f"{path} {found}; {advice}.")
+
+
+def check_if_sealed(path: str | Path, advice: str) -> None:
+    """As `check_seal` of a file that an older nbjax or another program may have written: without a seal that is said."""
+    path = Path(path)
+    if _seal(path).is_file():
+        check_seal(path, advice)
+    elif path.is_file():
+        say(f"note: {path} has no {path.name}{SEAL} beside it, so it is read as it is: nobody would see damage.")
+
+
+def remove_sealed(path: str | Path) -> None:
+    """Removes a file with its seal, where there is one."""
+    Path(path).unlink(missing_ok=True)
+    _seal(Path(path)).unlink(missing_ok=True)
 
 
 def write_sums(folder: str | Path) -> None:

@@ -237,9 +237,11 @@ def _manifest(folder: Path, config: NeuroblastomaConfig) -> Manifest:
 
 
 def build_from_manifest(
-    slides: Path, manifest: Path, dataset: DatasetConfig, data_dir: Path, storage: str = "samples"
+    slides: Path, manifest: Path, dataset: DatasetConfig, data_dir: Path, storage: str = "samples", beside: int = 0
 ) -> Path:
     """Builds the dataset of a manifest below `data_dir`, unless it is there already, and returns its folder.
+
+    One that is damaged, or was cut short, is said and built again. The disk must have room for it and for `beside` bytes.
 
     The config's name ends in a hash of the manifest's content and the dataset's config: another manifest or another
     config is another folder.
@@ -258,7 +260,9 @@ def build_from_manifest(
         # Before TFDS reads what lies there.
         _make_way(folder)
         if not folder.is_dir():
-            check_room(data_dir, estimate_bytes(slides, plan_samples(read, dataset), read.patch_size, storage))
+            needed = estimate_bytes(slides, plan_samples(read, dataset), read.patch_size, storage)
+            what = "the dataset and what is computed from it take about" if beside else "the dataset takes about"
+            check_room(data_dir, needed + beside, what)
         builder = Builder(config=config, data_dir=data_dir)
         builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=slides))
     return folder

@@ -55,7 +55,7 @@ def compare(cohort: dict[str, list[int]], config: DatasetConfig, out: Path, seco
             refused = [(label, "StratifiedGroupKFold", "–", "", f"not possible: {error}", "", "")]
         rows += [*(_row(label, name, *found) for name, found in partitions.items()), *refused]
         _draw(label, sizes, {name: partition for name, (partition, _) in partitions.items()}, config, out)
-    with replacing(out / "partition.csv") as temporary, temporary.open("w", newline="") as file:
+    with replacing(out / "partition.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([FIELDS, *rows])
     return rows
 
@@ -95,7 +95,10 @@ def _draw(label: str, sizes: list[int], partitions: dict[str, Partition], config
     title = f"{label}: {len(sizes)} families, {sum(sizes)} patches"
     regions = discrepancy_map(sizes, config.proportions, config.diversities)
     wanted = {"proportions": config.proportions, "diversities": config.diversities}
-    with replacing(out / f"heat_map_{label}.csv") as temporary, temporary.open("w", newline="") as file:
+    with (
+        replacing(out / f"heat_map_{label}.csv") as temporary,
+        temporary.open("w", newline="", encoding="utf-8") as file,
+    ):
         csv.writer(file).writerows([REGIONS, *_regions(regions)])
     figures = {
         "heat_map": discrepancy_heat_map(regions, partitions["filing"], title),

@@ -179,7 +179,9 @@ def _is_described(folder: Path, key: Mapping[str, Any]) -> bool:
 def _describe(folder: Path, key: Mapping[str, Any]) -> None:
     """Writes what a bank is made of; files of a bank that was described otherwise are removed."""
     if (folder / DESCRIPTION).is_file():
-        say(f"{folder / DESCRIPTION} is damaged, or of another bank than its folder's name says; the bank is made again.")
+        say(
+            f"{folder / DESCRIPTION} is damaged, or of another bank than its folder's name says; the bank is made again."
+        )
         for other in folder.glob("*.npy"):
             other.unlink()
     with replacing(folder / DESCRIPTION) as temporary:

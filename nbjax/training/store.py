@@ -60,6 +60,24 @@ def write_table(table: pa.Table, path: Path) -> None:
         pyarrow.parquet.write_table(table, temporary)
 
 
+def read_table(path: Path) -> pa.Table:
+    """A table as `write_table` wrote it.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    check_seal(path, f"remove {path}, and the same command makes it again")
+    return pyarrow.parquet.read_table(path)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a sealed file is there as it was written; says so where it is there and damaged."""
+    found = damage(path)
+    if found is not None and path.exists():
+        say(f"{path} {found}; it is made again.")
+    return found is None
+
+
 def finish(folder: Path, history: pa.Table, logits: dict[str, np.ndarray], best: Any) -> None:
     """Stores a finished program, the history last, and drops its checkpoint."""
     with sealing(folder / LOGITS) as temporary, temporary.open("wb") as file:
@@ -81,12 +99,8 @@ def read_history(folder: Path) -> pa.Table:
     Raises:
         InputError: its file is damaged.
     """
-    path = folder / HISTORY
-    check_seal(path, _again(folder))
-    try:
-        return pyarrow.parquet.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path} is damaged ({error}); {_again(folder)}.") from error
+    check_seal(folder / HISTORY, _again(folder))
+    return pyarrow.parquet.read_table(folder / HISTORY)
 
 
 def read_logits(folder: Path) -> dict[str, np.ndarray]:
@@ -95,13 +109,9 @@ def read_logits(folder: Path) -> dict[str, np.ndarray]:
     Raises:
         InputError: its file is missing or damaged.
     """
-    path = folder / LOGITS
-    check_seal(path, _again(folder))
-    try:
-        with path.open("rb") as opened, np.load(opened) as file:
-            return dict(file)
-    except Exception as error:  # zipfile, zlib and NumPy each have their own
-        raise InputError(f"{path} is damaged ({error}); {_again(folder)}.") from error
+    check_seal(folder / LOGITS, _again(folder))
+    with (folder / LOGITS).open("rb") as opened, np.load(opened) as file:
+        return dict(file)
 
 
 def _again(folder: Path) -> str:
@@ -121,35 +131,42 @@ def checkpoint(folder: Path, epoch: int, states: Any, metrics: Any) -> None:
 def restore(folder: Path, states: Any, metrics: Any) -> tuple[int, Any, Any] | None:
     """Epoch, states and metrics of a program's last checkpoint; None where there is none.
 
-    A checkpoint that is damaged or of another program is said and removed, so that the program goes on from an earlier
-    one, or starts anew. What a killed process left half-written is removed.
+    A damaged checkpoint is said and removed, so that the program goes on from an earlier one or starts anew. What a killed
+    process left half-written is removed.
 
     Args:
         folder: the program's.
         states: the shapes of the states.
         metrics: one epoch's metrics, to tell their names.
+
+    Raises:
+        InputError: the checkpoint is of another program.
     """
     parent = folder / IN_FLIGHT
     clear_leftovers(folder)
     for path in sorted(parent.glob("[0-9]*"), key=lambda path: int(path.name), reverse=True):
-        try:
-            check_seal(path, "it is left out")
+        found = damage(path)
+        if found is None:
             return _restored(path, states, metrics)
-        except Exception as error:  # Orbax and TensorStore each have their own
-            say(f"{path}: a damaged checkpoint ({first_line(error)}); it is removed, and this program loses its epochs.")
-            shutil.rmtree(path)
+        say(f"{path} {found}; it is removed, and this program runs its epochs again.")
+        shutil.rmtree(path)
     return None
 
 
 def _restored(path: Path, states: Any, metrics: Any) -> tuple[int, Any, Any]:
-    with orbax.checkpoint.StandardCheckpointer() as checkpointer:
-        found = checkpointer.restore((path / "tree").absolute())
-    leaves, kept = _leaves(found["states"]), _leaves(found["metrics"])
-    shapes = [(leaf.shape, leaf.dtype) for leaf in leaves]
-    if shapes != [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(states)]:
-        raise ValueError("other shapes than this program has")
-    rebuilt = jax.tree.unflatten(jax.tree.structure(states), leaves)
-    return int(found["epoch"]), rebuilt, jax.tree.unflatten(jax.tree.structure(metrics), kept)
+    try:
+        with orbax.checkpoint.StandardCheckpointer() as checkpointer:
+            found = checkpointer.restore((path / "tree").absolute())
+        leaves, kept = _leaves(found["states"]), _leaves(found["metrics"])
+        shapes = [(leaf.shape, leaf.dtype) for leaf in leaves]
+        if shapes != [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(states)]:
+            raise ValueError("other shapes than this program has")
+        rebuilt = jax.tree.unflatten(jax.tree.structure(states), leaves)
+        return int(found["epoch"]), rebuilt, jax.tree.unflatten(jax.tree.structure(metrics), kept)
+    except Exception as error:  # Orbax and TensorStore each have their own
+        raise InputError(
+            f"{path}: a checkpoint of another program ({first_line(error)}); remove {path} to start this program anew."
+        ) from error
 
 
 def _leaves(saved: dict[str, Any]) -> list[np.ndarray]:

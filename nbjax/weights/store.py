@@ -55,7 +55,7 @@ def save_tree(name: str, tree: Tree, source: str | Path) -> Path:
             "versions": {package: importlib.metadata.version(package) for package in _PACKAGES},
             "files": _digests(temporary / "tree"),
         }
-        (temporary / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n")
+        (temporary / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
     return folder
 
 
@@ -85,7 +85,7 @@ def read_provenance(name: str) -> dict[str, Any]:
     """
     folder = _folder(name)
     try:
-        provenance = json.loads((folder / "provenance.json").read_text())
+        provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
         provenance["files"] = dict(provenance["files"])
         texts = [provenance[key] for key in ("source", "source_sha256", "date")]
     except (OSError, ValueError, KeyError, TypeError):
