@@ -13,6 +13,7 @@ import hashlib
 import os
 import re
 import shutil
+import tempfile
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -188,8 +189,13 @@ def check_folder(path: str | Path, flag: str = "--out") -> None:
     if not above.is_dir():
         what = "is a file" if above.exists() else "is a link to nowhere"
         raise InputError(f"{flag}={path}: {above} {what}; expected a folder, choose another {flag}.")
-    if not os.access(above, os.W_OK | os.X_OK):
-        raise InputError(f"{flag}={path}: nothing can be written into {above}; choose another {flag}.")
+    try:
+        with tempfile.TemporaryFile(dir=above):
+            pass
+    except OSError as error:
+        raise InputError(
+            f"{flag}={path}: nothing can be written into {above} ({error.strerror}); choose another {flag}."
+        ) from error
 
 
 def check_file(path: str | Path, flag: str = "--out") -> None:

@@ -39,7 +39,7 @@ def choose(
     count = min(sessions, SESSIONS)
     key = f"{_text(program)} row {row} sessions {count} on {jax.devices()[0].device_kind}, jax {jax.__version__}"
     path = home() / "choices.json"
-    known = json.loads(path.read_text()) if path.is_file() else {}
+    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     if key not in known:
         seconds = {
             f"{kind} {block}": _seconds(program._replace(block=block), kind, count, frozen, row)
@@ -48,7 +48,7 @@ def choose(
         }
         known[key] = {"choice": min(seconds, key=lambda name: seconds[name]), "seconds": seconds}
         with replacing(path) as temporary:
-            temporary.write_text(json.dumps(known, indent=1))
+            temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
     kind, block = known[key]["choice"].split()
     return program._replace(block=int(block)), Batching(kind, devices)
 

@@ -68,15 +68,17 @@ def test_what_is_missing_alone_is_run_again_to_the_same_bytes(finished, slides, 
     assert tables(copy) == tables(finished)
 
 
-def test_a_damaged_history_is_named_and_run_again_on_request(finished, slides, tmp_path):
+def test_a_damaged_history_is_said_and_its_program_alone_runs_again(finished, slides, tmp_path, capsys):
     copy = tmp_path / "study"
     shutil.copytree(finished, copy)
-    path = sorted(copy.glob("programs/*/history.parquet"))[2]
-    path.write_bytes(path.read_bytes()[:-40])
-    with pytest.raises(InputError, match=rf"{path.parent.name}/history.parquet: damaged"):
-        study(StudyConfig(name="grid", **GRID), str(slides), copy)
-    shutil.rmtree(path.parent)
+    paths = sorted(copy.glob("programs/*/history.parquet"))
+    kept = {path: path.stat().st_mtime_ns for path in paths}
+    content = bytearray(paths[2].read_bytes())
+    content[len(content) // 2] ^= 1
+    paths[2].write_bytes(content)
     study(StudyConfig(name="grid", **GRID), str(slides), copy)
+    assert f"{paths[2].parent.name}/history.parquet is damaged" in capsys.readouterr().err
+    assert [path.stat().st_mtime_ns == kept[path] for path in paths] == [True, True, False, True]
     assert tables(copy) == tables(finished)
 
 
