@@ -18,7 +18,7 @@ STUDY = flags.DEFINE_string("study", "results/mine", "folder of a study whose ba
 def main(_: list[str]) -> None:
     """Writes the table."""
     folder = Path(STUDY.value)
-    record = json.loads((folder / "study.json").read_text())
+    record = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     dataset, hardware = record["dataset"], record["hardware"]
     families = " + ".join(str(sum(row["families"] for row in split.values())) for split in dataset["counts"].values())
     lines = [
@@ -32,10 +32,10 @@ def main(_: list[str]) -> None:
         f"    {record['command']}",
         f"    python -m experiments.baselines --study={folder}",
         "",
-        (folder / "baselines.md").read_text().strip(),
+        (folder / "baselines.md").read_text(encoding="utf-8").strip(),
     ]
     print("\n".join(lines))
-    Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n")
+    Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

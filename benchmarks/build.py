@@ -61,7 +61,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as temporary:
         data_dir = Path(temporary)
         first, seconds, peak = build(data_dir)
-        counts = json.loads((first / "metadata.json").read_text())["counts"]
+        counts = json.loads((first / "metadata.json").read_text(encoding="utf-8"))["counts"]
         samples = sum(row["samples"] for labels in counts.values() for row in labels.values())
         lines = [row("first, the phantom is drawn", samples, seconds, peak, "", "")]
         before, content = digests(first), records(first)
@@ -118,7 +118,7 @@ def write(lines: list[str]) -> None:
         "| --- | --- | --- | --- | --- | --- |",
         *lines,
     ]
-    Path(__file__).with_suffix(".md").write_text("\n".join(text) + "\n")
+    Path(__file__).with_suffix(".md").write_text("\n".join(text) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

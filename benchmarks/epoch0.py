@@ -22,7 +22,7 @@ PAPER = (0.705, 0.042)
 def main(_: list[str]) -> None:
     """Writes the table."""
     folder = Path(STUDY.value)
-    record = json.loads((folder / "study.json").read_text())
+    record = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     table = pyarrow.parquet.read_table(folder / "sessions.parquet", filters=[("epoch", "==", 0)])
     cells = table.group_by(["learning_rate", "batch_size", "strategy"]).aggregate([])
     if len(cells) != 1:
@@ -52,7 +52,7 @@ def main(_: list[str]) -> None:
         f"ln 2, the loss of a head that answers 0, is {np.log(2):.3f}; skewness of the validation loss {skew:.2f}.",
     ]
     print("\n".join(lines))
-    Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n")
+    Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -117,7 +117,7 @@ def rows(bank: Bank, starts: int) -> list[str]:
 def main(_: list[str]) -> None:
     """Writes the table."""
     folder = Path(STUDY.value)
-    record = json.loads((folder / "study.json").read_text())
+    record = json.loads((folder / "study.json").read_text(encoding="utf-8"))
     dataset = open_dataset(folder / record["dataset"]["folder"])
     name = record["backbone"]["name"]
     backbone = load_headless(name, record["config"]["weights"])
@@ -141,7 +141,7 @@ def main(_: list[str]) -> None:
         *rows(bank, STARTS.value),
     ]
     print("\n".join(lines))
-    Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n")
+    Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -69,13 +69,17 @@ def main(_: list[str]) -> None:
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     path = Path(__file__).with_suffix(".md")
-    rows = {line.split("|")[1].strip(): line for line in path.read_text().splitlines() if line.startswith("| ")}
+    rows = {
+        line.split("|")[1].strip(): line
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if line.startswith("| ")
+    }
     kept = {name: row for name, row in rows.items() if name not in ("backbone", "---")}
     for word in BACKBONE.value:
         name, _, weights = word.partition("=")
         kept[name] = measure(name, weights)
         print(kept[name], flush=True)
-    path.write_text("\n".join([*text, *kept.values()]) + "\n")
+    path.write_text("\n".join([*text, *kept.values()]) + "\n", encoding="utf-8")
 
 
 def measure(name: str, weights: str) -> str:

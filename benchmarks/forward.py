@@ -147,7 +147,7 @@ def main(_: list[str]) -> None:
         "| --- | --- | --- | --- | --- | --- |",
         *lines,
     ]
-    Path(OUT.value).write_text("\n".join(text) + "\n")
+    Path(OUT.value).write_text("\n".join(text) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

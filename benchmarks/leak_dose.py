@@ -181,7 +181,7 @@ def write(config: Any, about: list[str], doses: dict[str, list[str]]) -> None:
         lines += ["", f"## Overlap {overlap}", "", "| patches exchanged | guests | gap | less | test loss |"]
         lines += ["| --- | ---: | --- | --- | ---: |", *rows]
     print("\n".join(lines))
-    Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n")
+    Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

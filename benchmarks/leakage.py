@@ -32,10 +32,13 @@ def section(folder: Path) -> list[str]:
     """One run's tables."""
     summary, gaps = read_experiments(folder)
     leaks = list(summary)
-    record = json.loads((folder / leaks[0] / "study.json").read_text())
+    record = json.loads((folder / leaks[0] / "study.json").read_text(encoding="utf-8"))
     config, dataset = record["config"], record["dataset"]
     hardware, versions = record["hardware"], record["versions"]
-    seconds = sum(sum(json.loads((folder / leak / "study.json").read_text())["seconds"].values()) for leak in leaks)
+    seconds = sum(
+        sum(json.loads((folder / leak / "study.json").read_text(encoding="utf-8"))["seconds"].values())
+        for leak in leaks
+    )
     lines = [
         f"## {config['backbones'][0]}, {config['strategies'][0]}",
         "",
@@ -71,7 +74,7 @@ def main(_: list[str]) -> None:
     for folder in STUDIES.value:
         lines += ["", *section(Path(folder))]
     print("\n".join(lines))
-    Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n")
+    Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

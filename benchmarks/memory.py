@@ -72,7 +72,7 @@ def shaped(index: int) -> tuple[Program, Frozen, tuple[int, ...], Any]:
 
 def resident(field: str) -> int:
     """Bytes by a line of /proc/self/status: VmRSS now, VmHWM at the peak."""
-    lines = Path("/proc/self/status").read_text().splitlines()
+    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
     return 1024 * next(int(line.split()[1]) for line in lines if line.startswith(field))
 
 
@@ -101,7 +101,7 @@ def measure(index: int) -> None:
     states, _ = begin(hypers, frozen, *data)
     jax.block_until_ready(states)
     ctypes.CDLL(None).malloc_trim(0)
-    Path("/proc/self/clear_refs").write_text("5")
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
     states, metrics = run(states, hypers, frozen, *data)
     jax.block_until_ready(metrics)
     print(predicted, resident("VmHWM") - before + held)
@@ -131,7 +131,7 @@ def main(arguments: list[str]) -> None:
         sizes = f"{predicted / 2**20:.0f} | {measured / 2**20:.0f} | {predicted / measured:.2f}"
         lines.append(f"| {' | '.join(map(str, cells))} | {sizes} |")
         print(lines[-1], flush=True)
-    Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n")
+    Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

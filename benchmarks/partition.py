@@ -99,7 +99,7 @@ def describe(seconds: float) -> str:
 def processor() -> str:
     """The model's name where the system tells it."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
+    lines = info.read_text(encoding="utf-8").splitlines() if info.exists() else []
     names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
     return names[0] if names else platform.processor() or platform.machine()
 
@@ -156,7 +156,7 @@ def write(lines: list[str]) -> None:
         "| --- | --- | --- | --- | --- | --- | --- | --- |",
         *lines,
     ]
-    Path(__file__).with_suffix(".md").write_text("\n".join(text) + "\n")
+    Path(__file__).with_suffix(".md").write_text("\n".join(text) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ FEATURES = flags.DEFINE_string("features", None, "folder of another run, which m
 def main(_: list[str]) -> None:
     """Writes the tables."""
     folder = Path(STUDY.value)
-    record = json.loads((folder / "record.json").read_text())
+    record = json.loads((folder / "record.json").read_text(encoding="utf-8"))
     config, hardware = record["config"], record["hardware"]
     source = Path(record["source"]).name
     lines = [
@@ -38,13 +38,13 @@ def main(_: list[str]) -> None:
         *_leak(folder),
     ]
     print("\n".join(lines))
-    Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n")
+    Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def _seconds(record: dict, folder: Path) -> list[str]:
     seconds = dict(record["seconds"])
     if FEATURES.value is not None:
-        other = json.loads((Path(FEATURES.value) / "record.json").read_text())
+        other = json.loads((Path(FEATURES.value) / "record.json").read_text(encoding="utf-8"))
         if other["features"] != record["features"]:
             raise SystemExit(f"error: {FEATURES.value} has other features than {folder}; run it on the same slides.")
         del seconds["slides to features"]
@@ -59,7 +59,7 @@ def _seconds(record: dict, folder: Path) -> list[str]:
 
 
 def _variance(folder: Path) -> list[str]:
-    found = json.loads((folder / "variance.json").read_text())
+    found = json.loads((folder / "variance.json").read_text(encoding="utf-8"))
     placed = found.pop("placed")
     first = next(iter(found.values()))
     lines = [

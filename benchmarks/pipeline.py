@@ -85,7 +85,7 @@ def write(dataset: Dataset, lines: list[str]) -> None:
         "| --- | --- | --- | --- | --- | --- |",
         *lines,
     ]
-    Path(__file__).with_suffix(".md").write_text("\n".join(text) + "\n")
+    Path(__file__).with_suffix(".md").write_text("\n".join(text) + "\n", encoding="utf-8")
 
 
 def main() -> None:

@@ -274,7 +274,7 @@ def main(_: list[str]) -> None:
             "",
             *PARTS[part](),
         ]
-        Path(__file__).with_name(f"sessions_{part}.md").write_text("\n".join(text) + "\n")
+        Path(__file__).with_name(f"sessions_{part}.md").write_text("\n".join(text) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -74,7 +74,7 @@ def main(_: list[str]) -> None:
     for name in BACKBONES.value:
         text += measure(name)
         print("\n".join(text[-5:]), flush=True)
-    Path(__file__).with_suffix(".md").write_text("\n".join(text[:-1]) + "\n")
+    Path(__file__).with_suffix(".md").write_text("\n".join(text[:-1]) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ from absl import flags
 
 from experiments.cli import run
 from nbjax.errors import InputError
-from nbjax.files import replacing
+from nbjax.files import check_file, replacing
 from nbjax.partition import SPLITS, Fingerprints, Violation, audit_patches, fingerprint_patches
 from nbjax.partition.patch_table import COLUMNS, check_places, read_patch_table, shared_slides
 from nbjax.progress import bar
@@ -42,6 +42,7 @@ def main() -> None:
         raise InputError("say what to audit: either --dataset=FOLDER or --table=FILE.")
     if SIZE.value < 1:
         raise InputError(f"--patch_size={SIZE.value}: expected the pixels of a patch's edge, at least 1.")
+    check_file(OUT.value)
     found, patches, notes = _audit_dataset() if DATASET.value else _audit_table()
     kinds = {kind: [one.message for one in found if one.kind == kind] for kind in dict.fromkeys(v.kind for v in found)}
     with replacing(Path(OUT.value)) as temporary:

@@ -36,6 +36,8 @@ def run(main: Callable[[], None], refused: Collection[str] = ()) -> None:
         os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(home() / "compiled"))
 
     def guarded(arguments: list[str]) -> None:
+        from nbjax.errors import disk_is_full, memory_ran_out
+
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.ERROR)
         if len(arguments) > 1:
@@ -43,9 +45,15 @@ def run(main: Callable[[], None], refused: Collection[str] = ()) -> None:
         try:
             main()
         except (InputError, OSError) as error:
-            sys.exit(f"error: {error}")
+            sys.exit(
+                f"error: {error if isinstance(error, InputError) or not disk_is_full(error) else _exhausted(error)}"
+            )
         except KeyboardInterrupt:
             sys.exit("stopped; the same command goes on from what is finished.")
+        except Exception as error:
+            if disk_is_full(error) or memory_ran_out(error):
+                sys.exit(f"error: {_exhausted(error)}")
+            raise
 
     def parse(arguments: Sequence[str]) -> list[str]:
         if any(word.startswith("-") and word.lstrip("-").split("=")[0] in HELP for word in arguments[1:]):
@@ -75,3 +83,19 @@ def _help(refused: Collection[str]) -> str:
         typed = f"--[no]{name}" if flag.boolean else f"--{name}=…"
         lines.append(f"  {typed:<28} {' '.join(flag.help.split())}{default}")
     return "\n".join(lines)
+
+
+def _exhausted(error: BaseException) -> str:
+    """What is said of a full disk or memory: other libraries say it in hundreds of lines."""
+    from nbjax.errors import disk_is_full, first_line
+
+    if disk_is_full(error):
+        name = getattr(error, "filename", None)
+        return (
+            f"{f'{name}: ' if name else ''}the disk is full ({first_line(error)[:200]}); make room there, or write to another "
+            "disk; the same command goes on from what is finished."
+        )
+    return (
+        f"memory ran out ({first_line(error)[:200]}); close other programs or take a machine with more; the same command "
+        "goes on from what is finished."
+    )

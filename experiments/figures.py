@@ -14,6 +14,7 @@ from absl import flags, logging
 
 from experiments.cli import run
 from nbjax.errors import InputError
+from nbjax.files import check_folder
 
 STUDIES = flags.DEFINE_list("studies", None, "folders of studies, finished or not")
 OUT = flags.DEFINE_string("out", "results/figures", "where figures and tables go")
@@ -23,6 +24,7 @@ def main() -> None:
     """Makes what the studies have data for and says what they do not."""
     if not STUDIES.value:
         raise InputError("--studies is missing; give the folders of one or more studies, with commas between them.")
+    check_folder(OUT.value)
     from nbjax.report.paper import make, write
     from nbjax.report.studies import pool, read_study
 

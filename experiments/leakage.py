@@ -20,7 +20,7 @@ from experiments import study as studies
 from experiments.cli import run
 from nbjax.config import LEAKS, PartitionStudyConfig, StudyConfig, load_config
 from nbjax.errors import InputError
-from nbjax.files import replacing
+from nbjax.files import check_folder, make_folder, replacing
 from nbjax.spreadsheet import write_csv
 
 WHICH = flags.DEFINE_list("leaks", ["none", "exchange", "random_samples"], "which experiments, in their order")
@@ -49,11 +49,12 @@ def leakage(config: StudyConfig, slides: str | None, out: Path, banks: Path, lea
     from nbjax.analysis.leakage import compare, measure, read_curves, summarise
     from nbjax.report.leakage_figures import loss_curves, loss_numbers
     from nbjax.report.leakage_words import answer
-    from nbjax.training.store import write_table
+    from nbjax.training.store import read_table, write_table
     from nbjax.training.study import HISTORY
 
     _check(config)
-    out.mkdir(parents=True, exist_ok=True)
+    check_folder(out)
+    make_folder(out)
     folder = studies.slides_folder(config, slides, out)
     manifest = studies.tile(config, folder, out)
     for leak in leaks:
@@ -61,7 +62,7 @@ def leakage(config: StudyConfig, slides: str | None, out: Path, banks: Path, lea
         dataset = dataclasses.replace(config.dataset, leak=leak)
         of_one = dataclasses.replace(config, name=f"{config.name} {leak}", dataset=dataset)
         studies.study(of_one, str(folder), out / leak, banks, manifest)
-    tables = {leak: pyarrow.parquet.read_table(out / leak / HISTORY) for leak in leaks}
+    tables = {leak: read_table(out / leak / HISTORY) for leak in leaks}
     joined = [table.add_column(0, "leak", pa.array([leak] * len(table))) for leak, table in tables.items()]
     write_table(pa.concat_tables(joined), out / "leakage.parquet")
     curves = {leak: read_curves(table) for leak, table in tables.items()}

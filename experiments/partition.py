@@ -16,6 +16,7 @@ from absl import flags
 from experiments.cli import run
 from nbjax.config import DatasetConfig
 from nbjax.errors import InputError
+from nbjax.files import check_folder
 
 MANIFEST = flags.DEFINE_string("manifest", None, "patch manifest of experiments.tile, or a table with family and label")
 FAMILIES = flags.DEFINE_string("families", None, "instead: patches of each family, by class, as in the example above")
@@ -30,6 +31,7 @@ def main() -> None:
 
     config = DatasetConfig(proportions=_proportions(PROPORTIONS.value))
     out = Path(OUT.value)
+    check_folder(out)
     if (MANIFEST.value is None) == (FAMILIES.value is None):
         raise InputError("give the cohort: either --manifest=FILE or --families='PD:30,20,9 D:12,7,5'.")
     cohort = cohort_of(_families(FAMILIES.value)) if MANIFEST.value is None else read_cohort(MANIFEST.value)

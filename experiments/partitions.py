@@ -133,11 +133,11 @@ def features(config: PartitionStudyConfig, slides: str | None, out: Path, banks:
 def _regression(cohort: Any, config: PartitionStudyConfig, folder: Path, key: dict[str, Any]) -> pa.Table:
     """Accuracy of the logistic regression by leak fraction and repetition, on each patch as it is."""
     from nbjax.analysis.leak_curve import regression_accuracies
-    from nbjax.training.store import write_table
+    from nbjax.training.store import is_whole, read_table, write_table
 
     decides = json.dumps([key, "regression", config.leak_fractions, __version__], sort_keys=True)
     path = folder / f"{hashlib.sha256(decides.encode()).hexdigest()[:24]}.parquet"
-    if not path.is_file():
+    if not is_whole(path):
         print(f"logistic regression: {25 * len(config.leak_fractions)} fits by scikit-learn")
         features = np.asarray(cohort.bank.inputs)[cohort.rows[:, 0]]
         # By name: the folds that scikit-learn draws depend on how the groups are sorted.
@@ -149,7 +149,7 @@ def _regression(cohort: Any, config: PartitionStudyConfig, folder: Path, key: di
             "accuracy": np.concatenate(found),
         }
         write_table(pa.table(table), path)
-    return pyarrow.parquet.read_table(path)
+    return read_table(path)
 
 
 def _conclude(config: PartitionStudyConfig, tables: dict[str, pa.Table], out: Path) -> list[str]:
@@ -171,7 +171,7 @@ def _conclude(config: PartitionStudyConfig, tables: dict[str, pa.Table], out: Pa
     method = tables["partitions"]["method"][0].as_py()
     content = {name: _plain(one) for name, one in components.items()} | {"placed": placed}
     with replacing(out / "variance.json") as temporary:
-        temporary.write_text(json.dumps(content, indent=1))
+        temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
     title = f"Test accuracy, {resampled.size} sessions of {config.strategies[0]} on {config.backbones[0]}"
     figures = {
         "variance": (variance_figure(components, "Where the test accuracy's variance comes from"), _rows(components)),
@@ -323,7 +323,7 @@ def _record(config: PartitionStudyConfig, slides: str | None, out: Path, key: di
         "nbjax": __version__,
     }
     with replacing(out / "record.json") as temporary:
-        temporary.write_text(json.dumps(record, indent=1))
+        temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -14,6 +14,7 @@ from absl import flags
 
 from experiments.cli import run
 from nbjax.errors import InputError
+from nbjax.files import check_folder
 
 STUDY = flags.DEFINE_string("study", None, "the study's folder, or that of experiments.paper")
 OUT = flags.DEFINE_string("out", None, "folder for report.html and its figures; else the study's")
@@ -29,6 +30,8 @@ def main() -> None:
     folder = Path(STUDY.value)
     if is_paper(folder) and OUT.value is not None:
         raise InputError(f"--out={OUT.value}: the page of {folder} is written into that folder; leave --out away.")
+    if OUT.value is not None:
+        check_folder(OUT.value)
     report = write_paper(folder) if is_paper(folder) else write_report(folder, OUT.value)
     print(f"report: {report}, {report.stat().st_size / 1e6:.1f} MB")
 

@@ -18,10 +18,11 @@ from absl import flags
 from experiments.cli import run
 from nbjax.config import PartitionStudyConfig, StudyConfig, load_config, to_dict
 from nbjax.errors import InputError
-from nbjax.progress import bar
+from nbjax.files import damage
+from nbjax.progress import bar, say
 from nbjax.samples.plan import plan_samples, replaced_methods
 from nbjax.slides.folder import left_out_sentences
-from nbjax.slides.manifest import remarks
+from nbjax.slides.manifest import read_manifest, remarks
 from nbjax.slides.nuclei import compare_magnifications
 from nbjax.slides.phantom import write_phantom
 from nbjax.slides.tile import tile_folder
@@ -32,6 +33,8 @@ SET = flags.DEFINE_multi_string("set", [], "change a field: --set=epochs=50 --se
 SLIDES = flags.DEFINE_string("slides", None, "folder of <label>/<slide> or <label>/<family>/<slide>; else a phantom")
 OUT = flags.DEFINE_string("out", None, "where everything goes; else results/<the study's name>")
 BANKS = flags.DEFINE_string("banks", None, "folder of feature banks, which studies may share; else banks in --out")
+# Of a small study's tables, programs and report; what a large one adds is little beside its dataset.
+OUTPUT_BYTES = 8 * 2**20
 
 
 def main() -> None:
@@ -61,7 +64,7 @@ def study(
         backbones = _timed(seconds, "backbones", check_backbones, config)
         folder = _timed(seconds, "slides", slides_folder, config, slides, out)
         manifest = manifest or _timed(seconds, "tiling", tile, config, folder, out)
-        dataset = _timed(seconds, "dataset", build, config, folder, manifest, out)
+        dataset = _timed(seconds, "dataset", build, config, folder, manifest, out, banks)
         return _learn(config, folder, dataset, backbones, out, banks or out / "banks", seconds, earlier)
 
 
@@ -76,6 +79,10 @@ def _earlier_seconds(config: StudyConfig, out: Path) -> dict[str, float]:
     """Wall time by step that earlier calls with this config recorded; none where there was no such call."""
     from nbjax.training.record import RECORD
 
+    found = damage(out / RECORD) if (out / RECORD).is_file() else None
+    if found is not None:
+        say(f"{out / RECORD} {found}; it is written anew, and its seconds are not counted.")
+        return {}
     try:
         record = json.loads((out / RECORD).read_text(encoding="utf-8"))
         same = record["config"] == json.loads(json.dumps(to_dict(config)))
@@ -136,13 +143,20 @@ def _check_positive(config: StudyConfig, labels: Sequence[str]) -> None:
         )
 
 
-def build(config: StudyConfig, folder: Path, manifest: Path, out: Path) -> Any:
-    """Builds the dataset with TFDS unless the same one lies there, and opens it."""
+def build(config: StudyConfig, folder: Path, manifest: Path, out: Path, banks: Path | None = None) -> Any:
+    """Builds the dataset with TFDS unless the same one lies there, and opens it.
+
+    The disk must have room for it and for what comes after it, the feature banks too where they have no folder of their
+    own in `banks`.
+    """
     from datasets.neuroblastoma.neuroblastoma_dataset_builder import build_from_manifest
     from nbjax.samples.reading import open_dataset
+    from nbjax.training.study import bank_bytes
 
+    samples = len(plan_samples(read_manifest(manifest), config.dataset).patch)
+    beside = OUTPUT_BYTES + (bank_bytes(config, samples) if banks is None else 0)
     print("dataset: partition, balance, augment, write")
-    return open_dataset(build_from_manifest(folder, manifest, config.dataset, out / "dataset"))
+    return open_dataset(build_from_manifest(folder, manifest, config.dataset, out / "dataset", beside=beside))
 
 
 def check_backbones(config: StudyConfig) -> dict[str, Any]:

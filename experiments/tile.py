@@ -15,6 +15,7 @@ from absl import flags
 
 from experiments.cli import run
 from nbjax.errors import InputError
+from nbjax.files import check_file
 from nbjax.progress import bar
 from nbjax.slides.folder import left_out_sentences
 from nbjax.slides.manifest import check_labels, remarks, write_manifest
@@ -37,8 +38,7 @@ def main() -> None:
     out = Path(OUT.value)
     if out.suffix != ".parquet":
         raise InputError(f"--out={out}: a manifest is a Parquet file; give a name that ends in .parquet.")
-    if out.is_dir():
-        raise InputError(f"--out={out}: is a folder; give the name of the manifest to write.")
+    check_file(out)
     out.parent.mkdir(parents=True, exist_ok=True)
     tiling = Tiling(
         patch_size=PATCH_SIZE.value,

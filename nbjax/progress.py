@@ -32,3 +32,8 @@ def meter(total: int, label: str, unit: str) -> Iterator[Meter]:
             drawn.update(more)
 
         yield move
+
+
+def say(text: str) -> None:
+    """Prints a line for people, on standard error, without spoiling a bar."""
+    tqdm.tqdm.write(text, file=sys.stderr)

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import json
-import sys
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,14 @@ import tensorflow_datasets as tfds
 
 from nbjax.config import DatasetConfig, to_dict
 from nbjax.errors import InputError
+from nbjax.files import check_room, damage, write_sums
+from nbjax.locks import locked
+from nbjax.progress import bar, say
 from nbjax.samples.assign import SPLITS
 from nbjax.samples.card import dataset_card, manifest_hash
 from nbjax.samples.measure import audit_plan, check_audit, measure_patches, refused
 from nbjax.samples.plan import SamplePlan, plan_samples, replaced_methods
-from nbjax.samples.records import records_of_patch, records_of_slide
+from nbjax.samples.records import estimate_bytes, records_of_patch, records_of_slide
 from nbjax.samples.standardise import standardisations
 from nbjax.samples.transforms import TRANSFORMS
 from nbjax.samples.writer import ReproducibleWriter
@@ -114,6 +117,19 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             metadata=tfds.core.MetadataDict(),
         )
 
+    def download_and_prepare(self, **kwargs: Any) -> None:
+        """As TFDS's own, but brought to the disk and marked as whole at the end; what lacks the mark is built again."""
+        _make_way(Path(self.data_path))
+        super().download_and_prepare(**kwargs)
+        if Path(self.data_path).is_dir() and damage(self.data_path) is not None:
+            write_sums(self.data_path)
+
+    def _log_download_bytes(self) -> None:
+        """Says nothing: nothing is downloaded."""
+
+    def _log_download_done(self) -> None:
+        """Says nothing, for the same reason."""
+
     def _download_and_prepare(self, dl_manager: Any, download_config: Any) -> Any:
         # Where TFDS has Beam options it runs Beam; the generators then must be Beam's too.
         self._on_beam = bool(download_config.beam_options or download_config.beam_runner)
@@ -146,7 +162,7 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             # Who gives a manifest has planned it already.
             print(*replaced_methods(plan), sep="\n", end="\n" if replaced_methods(plan) else "")
         pixels = (patch for _, patch in read_patches(folder, plan.patches, manifest.patch_size))
-        measured = measure_patches(plan, pixels)
+        measured = measure_patches(plan, bar(pixels, "dataset, measuring", "patch", plan.patches.num_rows))
         violations = audit_plan(plan, manifest.patch_size, measured.fingerprints)
         check_audit(refused(plan, violations, config.dataset.leak, config.dataset.accept))
         moments = standardisations(config.dataset.standardisation, measured.sums)
@@ -167,7 +183,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         encode = functools.partial(records_of_patch, storage=self.builder_config.storage, moments=moments)
         if self._on_beam:
             return records_of_slide(folder, table, transforms, size, encode)
-        return _generate(folder, table, transforms, size, encode)
+        records = _generate(folder, table, transforms, size, encode)
+        return bar(records, f"dataset, {split}", "sample", self._records[split])
 
 
 def _features(size: int, storage: str) -> tfds.features.FeaturesDict:
@@ -228,22 +245,43 @@ def _manifest(folder: Path, config: NeuroblastomaConfig) -> Manifest:
 
 
 def build_from_manifest(
-    slides: Path, manifest: Path, dataset: DatasetConfig, data_dir: Path, storage: str = "samples"
+    slides: Path, manifest: Path, dataset: DatasetConfig, data_dir: Path, storage: str = "samples", beside: int = 0
 ) -> Path:
     """Builds the dataset of a manifest below `data_dir`, unless it is there already, and returns its folder.
+
+    One that is damaged, or was cut short, is said and built again. The disk must have room for it and for `beside` bytes.
 
     The config's name ends in a hash of the manifest's content and the dataset's config: another manifest or another
     config is another folder.
     """
-    name = f"manifest-{_digest([manifest_hash(read_manifest(manifest)), to_dict(dataset), storage])}"
+    read = read_manifest(manifest)
+    name = f"manifest-{_digest([manifest_hash(read), to_dict(dataset), storage])}"
     config = NeuroblastomaConfig(
         name=name, description="Slides of a manifest.", dataset=dataset, manifest=str(manifest), storage=storage
     )
-    if not sys.stderr.isatty():
-        tfds.disable_progress_bar()
-    builder = Builder(config=config, data_dir=data_dir)
-    builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=slides))
-    return Path(builder.data_path)
+    folder = data_dir / Builder.name / name / str(Builder.VERSION)
+    # Bars of our own say what is done; TFDS's count something else.
+    tfds.disable_progress_bar()
+    with locked(folder.parent, "this dataset", wait=True):
+        for left in folder.parent.glob("incomplete.*"):
+            shutil.rmtree(left)
+        # Before TFDS reads what lies there.
+        _make_way(folder)
+        if not folder.is_dir():
+            needed = estimate_bytes(slides, plan_samples(read, dataset), read.patch_size, storage)
+            what = "the dataset and what is computed from it take about" if beside else "the dataset takes about"
+            check_room(data_dir, needed + beside, what)
+        builder = Builder(config=config, data_dir=data_dir)
+        builder.download_and_prepare(download_config=tfds.download.DownloadConfig(manual_dir=slides))
+    return folder
+
+
+def _make_way(folder: Path) -> None:
+    """Removes a built dataset that is damaged, or was cut short before it was marked as whole, and says so."""
+    found = damage(folder) if folder.is_dir() else None
+    if found is not None:
+        say(f"{folder} {found}; it is built again.")
+        shutil.rmtree(folder)
 
 
 def _digest(content: Any) -> str:

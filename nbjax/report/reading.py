@@ -10,6 +10,7 @@ import pyarrow.parquet
 
 from nbjax.analysis.selection import CELL, CRITERIA
 from nbjax.errors import InputError
+from nbjax.files import check_if_sealed
 
 # Field by dotted path (`*` stands for every key) and what it must be.
 FIELDS: dict[str, type | tuple[type, ...]] = {
@@ -66,6 +67,7 @@ def read_record(path: Path) -> dict[str, Any]:
     """
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; give the folder of a study, or run the study first.")
+    check_if_sealed(path, "run the study again, with the same command")
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -138,6 +140,7 @@ def read_predictions(path: Path, classes: int) -> pa.Table | None:
 
 
 def _read(path: Path, columns: Sequence[str]) -> pa.Table:
+    check_if_sealed(path, "run the study again, with the same command")
     try:
         table = pyarrow.parquet.read_table(path)
     except (OSError, pa.ArrowException) as error:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import PIL.Image
 
-from nbjax.errors import InputError
+from nbjax.errors import InputError, first_line
+from nbjax.files import check_seal
 from nbjax.samples.standardise import Standardisation, standardise
 from nbjax.samples.transforms import apply_transform
 
@@ -49,7 +50,7 @@ def open_dataset(folder: str | Path) -> Dataset:
     """Opens what `tfds build` wrote: the folder that holds `dataset_info.json`.
 
     Raises:
-        InputError: no finished dataset lies there.
+        InputError: no finished dataset lies there, or a file of it is not as it was written.
     """
     # tensorflow_datasets takes over a second to import; only those who read a dataset pay.
     import tensorflow_datasets as tfds
@@ -57,13 +58,16 @@ def open_dataset(folder: str | Path) -> Dataset:
     folder = Path(folder)
     if not (folder / "dataset_info.json").is_file():
         raise InputError(f"{folder}: no built dataset lies here (no dataset_info.json); build it with `tfds build`.")
+    check_seal(folder, "build it again, with the command that built it")
     try:
         builder = tfds.builder_from_directory(folder)
         card = dict(builder.info.metadata or {})
         decoders = None if card["storage"] == "standardised" else {"image": tfds.decode.SkipDecoding()}
         splits = {name: builder.as_data_source(split=name, decoders=decoders) for name in builder.info.splits}
     except (ValueError, KeyError, OSError, RuntimeError) as error:
-        raise InputError(f"{folder}: the dataset is damaged ({error}); build it again.") from error
+        raise InputError(
+            f"{folder}: the dataset cannot be read ({first_line(error)}); remove this folder and build it again."
+        ) from error
     compact = card["storage"] == "compact"
     samples = {name: _compact_samples(source) if compact else _plain_samples(source) for name, source in splits.items()}
     return Dataset(folder, card, splits, samples)

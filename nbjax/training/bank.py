@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,11 +11,13 @@ import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
-from nbjax.errors import InputError
-from nbjax.files import replacing
+from nbjax import files
+from nbjax.errors import InputError, disk_is_full
+from nbjax.files import check_seal, clear_leftovers, damage, replacing, reserve, sealing
+from nbjax.locks import locked
 from nbjax.models import Backbone
 from nbjax.models.network import forward
-from nbjax.progress import bar
+from nbjax.progress import bar, say
 from nbjax.samples.reading import Dataset, columns, image_batches
 from nbjax.training.inputs import View, inputs, text, to_network, window
 
@@ -25,6 +26,7 @@ BATCH_SIZE = 16
 # bfloat16 is stored as its bits, since NumPy's file format has no name for it.
 DTYPES: dict[str, np.dtype[Any]] = {"float32": np.dtype(np.float32), "bfloat16": np.dtype(np.uint16)}
 PIXELS = "pixels"
+DESCRIPTION = "bank.json"
 
 
 class Bank(NamedTuple):
@@ -72,24 +74,58 @@ def feature_bank(
         parent: the folder of banks.
         dtype: `float32` or `bfloat16`, of the outputs.
 
+    A file that is damaged, or without its seal, is said and made again. Each is filled by one process alone; others that
+    want the same one wait for it.
+
     Raises:
-        InputError: too little room on the disk; a bank file of another shape or damaged, a bank description that does
-            not match its name.
+        InputError: too little room on the disk.
     """
     folder, key, shapes, stored = _layout(dataset, backbone, start, view, Path(parent), dtype)
-    _describe(folder / "bank.json", key)
-    check_room(folder, missing_bytes(dataset, backbone, start, view, parent, dtype))
-    for split, shape in shapes.items():
-        if not _path(folder, split).is_file():
-            blocks = _pixels(dataset, split) if start is None else _outputs(dataset, split, backbone, start, view)
-            label = "pixels" if start is None else f"{backbone.network.name} to {start}"
-            _write(_path(folder, split), blocks, shape, stored, f"{label}, {split}", len(dataset.samples[split]))
-    opened = {split: _open(_path(folder, split), shape, stored) for split, shape in shapes.items()}
+    try:
+        opened = _open_all(folder, key, shapes, stored)
+    except InputError:
+        with locked(folder, "this feature bank", wait=True):
+            _fill(dataset, backbone, start, view, folder, key, shapes, stored)
+            opened = _open_all(folder, key, shapes, stored)
     if start is not None and dtype == "bfloat16":
         opened = {split: array.view(ml_dtypes.bfloat16) for split, array in opened.items()}
     conventions = {split: to_network(dataset, split, backbone.network) for split in shapes} if start is None else {}
     crops = 1 if start is None else view.crops
     return Bank(folder, opened, {split: columns(dataset, split) for split in dataset.splits}, conventions, crops)
+
+
+def _open_all(
+    folder: Path, key: Mapping[str, Any], shapes: Mapping[str, tuple[int, ...]], dtype: np.dtype[Any]
+) -> dict[str, np.ndarray]:
+    if not _is_described(folder, key):
+        raise InputError(f"{folder}: no bank of this description.")
+    return {split: _open(_path(folder, split), shape, dtype) for split, shape in shapes.items()}
+
+
+def _fill(
+    dataset: Dataset,
+    backbone: Backbone,
+    start: str | None,
+    view: View,
+    folder: Path,
+    key: Mapping[str, Any],
+    shapes: Mapping[str, tuple[int, ...]],
+    dtype: np.dtype[Any],
+) -> None:
+    """Makes what of a bank is missing or damaged; of what is damaged it says so."""
+    clear_leftovers(folder)
+    if not _is_described(folder, key):
+        _describe(folder, key)
+    found = {split: damage(_path(folder, split)) for split in shapes}
+    for split, what in found.items():
+        if what and _path(folder, split).is_file():
+            say(f"{_path(folder, split)} {what}; it is made again.")
+    missing = [split for split, what in found.items() if what]
+    check_room(folder, sum(_bytes(shapes[split], dtype) for split in missing))
+    for split in missing:
+        blocks = _pixels(dataset, split) if start is None else _outputs(dataset, split, backbone, start, view)
+        label = f"{'pixels' if start is None else f'{backbone.network.name} to {start}'}, {split}"
+        _write(_path(folder, split), blocks, shapes[split], dtype, label, len(dataset.samples[split]))
 
 
 def _layout(
@@ -131,22 +167,25 @@ def row_of(backbone: Backbone, start: str | None, view: View) -> tuple[int, ...]
     return tuple(jax.eval_shape(run, backbone.params, backbone.batch_stats, image).shape[1:])
 
 
-def _describe(path: Path, key: Mapping[str, Any]) -> None:
-    """Writes what a bank is made of, or checks it."""
-    if not path.is_file():
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(key, indent=1, sort_keys=True))
-        return
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise InputError(f"{path}: not a bank's description ({error}); remove its folder and run again.") from error
-    plain = json.loads(json.dumps(key))
-    other = sorted(name for name in {*found, *plain} if found.get(name) != plain.get(name))
-    if other:
-        raise InputError(
-            f"{path}: the bank has another {other[0]} than its name says; remove its folder and run again."
+def _description(key: Mapping[str, Any]) -> bytes:
+    return json.dumps(key, indent=1, sort_keys=True).encode()
+
+
+def _is_described(folder: Path, key: Mapping[str, Any]) -> bool:
+    path = folder / DESCRIPTION
+    return path.is_file() and path.read_bytes() == _description(key)
+
+
+def _describe(folder: Path, key: Mapping[str, Any]) -> None:
+    """Writes what a bank is made of; files of a bank that was described otherwise are removed."""
+    if (folder / DESCRIPTION).is_file():
+        say(
+            f"{folder / DESCRIPTION} is damaged, or of another bank than its folder's name says; the bank is made again."
         )
+        for other in folder.glob("*.npy"):
+            other.unlink()
+    with replacing(folder / DESCRIPTION) as temporary:
+        temporary.write_bytes(_description(key))
 
 
 def missing_bytes(
@@ -154,19 +193,20 @@ def missing_bytes(
 ) -> int:
     """Bytes that `feature_bank` would still write to the disk."""
     folder, _, shapes, stored = _layout(dataset, backbone, start, view, Path(parent), dtype)
-    missing = [shape for split, shape in shapes.items() if not _path(folder, split).is_file()]
-    return sum(int(np.prod(shape, dtype=np.int64)) for shape in missing) * stored.itemsize
+    return sum(_bytes(shape, stored) for split, shape in shapes.items() if not _path(folder, split).is_file())
+
+
+def _bytes(shape: tuple[int, ...], stored: np.dtype[Any]) -> int:
+    return int(np.prod(shape, dtype=np.int64)) * stored.itemsize
 
 
 def check_room(folder: Path, needed: int) -> None:
     """Raises InputError unless the disk has room for so many bytes of banks."""
-    folder.mkdir(parents=True, exist_ok=True)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise InputError(
-            f"{folder}: the feature banks take {needed / 2**30:.1f} GiB and the disk has {free / 2**30:.1f} GiB free; "
-            "choose another --banks, fewer fidelity.crops, bank_dtype bfloat16, or strategies with a later cut."
-        )
+    advice = (
+        "make room there, choose another --banks, --set=bank_dtype=bfloat16, fewer crops, as in --set=fidelity.crops=1, or "
+        "strategies with a later cut"
+    )
+    files.check_room(folder, needed, "the feature banks take", advice)
 
 
 def _pixels(dataset: Dataset, split: str) -> Iterator[np.ndarray]:
@@ -202,18 +242,32 @@ def _look(view: View, pixels: jax.Array, convention: jax.Array, rows: jax.Array,
 def _write(
     path: Path, blocks: Iterator[np.ndarray], shape: tuple[int, ...], dtype: np.dtype, label: str, samples: int
 ) -> None:
-    with replacing(path) as temporary:
-        out = np.lib.format.open_memmap(temporary, mode="w+", dtype=dtype, shape=shape)
-        first = 0
-        for block in bar(blocks, label, "batch", -(-samples // BATCH_SIZE)):
-            bits = block.astype(ml_dtypes.bfloat16).view(np.uint16) if dtype == np.uint16 else block
-            out[first : first + len(block)] = bits
-            first += len(block)
-        out.flush()
-        del out
+    """Writes a bank's file whole or not at all, in order: a mapped file kills the process where the disk gets full."""
+    header = {"descr": np.lib.format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    try:
+        with sealing(path) as temporary, temporary.open("wb") as file:
+            np.lib.format.write_array_header_1_0(file, header)
+            file.flush()
+            # Taken before the work, so that of two processes which found the same room free one is told at once.
+            reserve(file, file.tell() + _bytes(shape, dtype))
+            rows = 0
+            for block in bar(blocks, label, "batch", -(-samples // BATCH_SIZE)):
+                bits = block.astype(ml_dtypes.bfloat16).view(np.uint16) if dtype == np.uint16 else block
+                file.write(np.ascontiguousarray(bits, dtype).data)
+                rows += len(block)
+            if rows != shape[0]:
+                raise ValueError(f"{path}: {rows} of {shape[0]} rows were written")
+    except OSError as error:
+        if not disk_is_full(error):
+            raise
+        raise InputError(
+            f"{path}: the disk got full ({_bytes(shape, dtype) / 2**30:.2f} GiB were wanted); make room there or choose another "
+            "--banks; the same command goes on from what is finished."
+        ) from error
 
 
 def _open(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    check_seal(path, "the same command makes it again")
     try:
         array: np.ndarray = np.load(path, mmap_mode="r")
     except (ValueError, OSError) as error:

@@ -9,11 +9,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 
 from nbjax import __version__
 from nbjax.config import PartitionStudyConfig
-from nbjax.errors import InputError
 from nbjax.partition import (
     SPLITS,
     measure_quality,
@@ -30,7 +28,7 @@ from nbjax.training.level_scores import level_scores
 from nbjax.training.partitions import Outcome, fill_up, run_partitions
 from nbjax.training.program import Program, Samples
 from nbjax.training.sessions import grid
-from nbjax.training.store import write_table
+from nbjax.training.store import is_whole, read_table, write_table
 from nbjax.training.strategy import head_of, parse_strategy
 
 # Sessions that run at once: on two cores more are slower, since what a step of all of them collects leaves the cache.
@@ -224,22 +222,15 @@ def run_arrangements(
             for one in arrangements[start : start + each]:
                 digest.update(json.dumps(one.about).encode() + one.split.astype(np.int8).tobytes())
             path = folder / f"{digest.hexdigest()[:24]}.parquet"
-            if not path.is_file():
+            if not is_whole(path):
                 splits = [jax.tree.map(lambda values, some=some: values[some], one) for one in (train, validation)]
                 outcome = run_partitions(program, config.epochs, hypers, cohort.bank, *splits)
                 outcome = jax.tree.map(np.asarray, outcome)
                 here = slice(start, start + each)
                 write_table(_table(cohort, arrangements[here], rows[here], outcome, hypers.seed), path)
-            tables.append(_read(path))
+            tables.append(read_table(path))
             done(len(arrangements[start : start + each]) * seeds)
     return pa.concat_tables(tables)
-
-
-def _read(path: Path) -> pa.Table:
-    try:
-        return pyarrow.parquet.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path}: damaged ({error}); remove it to have these sessions run again.") from error
 
 
 def _table(

@@ -378,6 +378,6 @@ def default_limit() -> int:
     if found and "bytes_limit" in found:
         return int(0.9 * found["bytes_limit"])
     limit = Path("/sys/fs/cgroup/memory.max")
-    allowed = limit.read_text().strip() if limit.is_file() else "max"
+    allowed = limit.read_text(encoding="utf-8").strip() if limit.is_file() else "max"
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     return int(SHARE * (machine if allowed == "max" else min(machine, int(allowed))))

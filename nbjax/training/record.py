@@ -14,7 +14,7 @@ import jax
 
 from nbjax import __version__
 from nbjax.config import StudyConfig, to_dict
-from nbjax.files import replacing
+from nbjax.files import sealing
 from nbjax.models import Backbone
 from nbjax.samples.reading import Dataset
 from nbjax.training.bank import fingerprint
@@ -70,7 +70,7 @@ def write_record(
         "hardware": hardware(),
         "seconds": dict(seconds),
     }
-    with replacing(Path(folder) / RECORD) as temporary:
+    with sealing(Path(folder) / RECORD) as temporary:
         temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 
@@ -99,7 +99,9 @@ def hardware() -> dict[str, Any]:
     info = Path("/proc/cpuinfo")
     if info.is_file():
         names = [
-            line.split(":", 1)[1].strip() for line in info.read_text().splitlines() if line.startswith("model name")
+            line.split(":", 1)[1].strip()
+            for line in info.read_text(encoding="utf-8").splitlines()
+            if line.startswith("model name")
         ]
         cpu = names[0] if names else cpu
     devices = jax.devices()

@@ -1,9 +1,7 @@
 """A study's folder: what is finished, what is in flight, and who writes."""
 
 import contextlib
-import fcntl
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,56 +13,75 @@ import orbax.checkpoint
 import pyarrow as pa
 import pyarrow.parquet
 
-from nbjax.errors import InputError
-from nbjax.files import replacing
+from nbjax import locks
+from nbjax.errors import InputError, first_line
+from nbjax.files import check_folder, check_seal, clear_leftovers, damage, sealing
+from nbjax.progress import say
 
 PROGRAMS = "programs"
 DESCRIPTION = "program.json"
 HISTORY = "history.parquet"
 LOGITS = "logits.npz"
 BEST = "best"
+DESCRIPTION = "program.json"
 IN_FLIGHT = "in_flight"
-LOCK = "lock"
 
 
 @contextlib.contextmanager
 def locked(folder: Path) -> Iterator[None]:
-    """Keeps other processes out of a study's folder; the system lets go of the lock when the process ends, however it ends.
+    """Keeps other processes out of a study's folder, and first clears what killed ones left there.
+
+    A finished program with a damaged file is said and counts as unfinished, so that it runs again.
 
     Raises:
-        InputError: another process is at work there.
+        InputError: another process is at work there, or nothing can be written there.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / LOCK).open("a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            file.seek(0)
-            owner = file.read().strip() or "unknown"
-            raise InputError(
-                f"{folder}: another process ({owner}) is at work on this study; wait for it or choose another --out."
-            ) from error
-        file.truncate(0)
-        file.write(f"process {os.getpid()}")
-        file.flush()
-        try:
-            yield
-        finally:
-            # Bad input leaves nothing behind.
-            if [path.name for path in folder.iterdir()] == [LOCK]:
-                (folder / LOCK).unlink()
-                folder.rmdir()
+    check_folder(folder)
+    with locks.locked(folder, "this study"):
+        clear_leftovers(folder)
+        for history in sorted(folder.glob(f"{PROGRAMS}/*/{HISTORY}")):
+            _look_through(history.parent)
+        yield
+
+
+def _look_through(folder: Path) -> None:
+    """Drops a finished program's checkpoint, and its claim to be finished where one of its files is damaged."""
+    for name in (HISTORY, LOGITS, BEST, DESCRIPTION):
+        found = damage(folder / name)
+        if found is not None:
+            say(f"{folder / name} {found}; this program runs again.")
+            (folder / HISTORY).unlink()
+            return
+    shutil.rmtree(folder / IN_FLIGHT, ignore_errors=True)
 
 
 def write_table(table: pa.Table, path: Path) -> None:
-    """Writes Parquet, whole or not at all."""
-    with replacing(path) as temporary:
+    """Writes Parquet, whole or not at all, with its seal."""
+    with sealing(path) as temporary:
         pyarrow.parquet.write_table(table, temporary)
+
+
+def read_table(path: Path) -> pa.Table:
+    """A table as `write_table` wrote it.
+
+    Raises:
+        InputError: it is damaged.
+    """
+    check_seal(path, f"remove {path}, and the same command makes it again")
+    return pyarrow.parquet.read_table(path)
+
+
+def is_whole(path: Path) -> bool:
+    """Whether a sealed file is there as it was written; says so where it is there and damaged."""
+    found = damage(path)
+    if found is not None and path.exists():
+        say(f"{path} {found}; it is made again.")
+    return found is None
 
 
 def finish(folder: Path, history: pa.Table, logits: dict[str, np.ndarray], best: Any) -> None:
     """Stores a finished program, the history last, and drops its checkpoint."""
-    with replacing(folder / LOGITS) as temporary, temporary.open("wb") as file:
+    with sealing(folder / LOGITS) as temporary, temporary.open("wb") as file:
         arrays: dict[str, Any] = dict(logits)
         np.savez(file, **arrays)
     _save(folder / BEST, _plain(best))
@@ -83,11 +100,8 @@ def read_history(folder: Path) -> pa.Table:
     Raises:
         InputError: its file is damaged.
     """
-    path = folder / HISTORY
-    try:
-        return pyarrow.parquet.read_table(path)
-    except (OSError, pa.ArrowException) as error:
-        raise InputError(f"{path}: damaged ({error}); remove {folder} to have this program run again.") from error
+    check_seal(folder / HISTORY, _again(folder))
+    return pyarrow.parquet.read_table(folder / HISTORY)
 
 
 def read_logits(folder: Path) -> dict[str, np.ndarray]:
@@ -96,12 +110,13 @@ def read_logits(folder: Path) -> dict[str, np.ndarray]:
     Raises:
         InputError: its file is missing or damaged.
     """
-    path = folder / LOGITS
-    try:
-        with path.open("rb") as opened, np.load(opened) as file:
-            return dict(file)
-    except Exception as error:  # zipfile, zlib and NumPy each have their own
-        raise InputError(f"{path}: damaged ({error}); remove {folder} to have this program run again.") from error
+    check_seal(folder / LOGITS, _again(folder))
+    with (folder / LOGITS).open("rb") as opened, np.load(opened) as file:
+        return dict(file)
+
+
+def _again(folder: Path) -> str:
+    return f"remove {folder}, and the same command runs this program again"
 
 
 def checkpoint(folder: Path, epoch: int, states: Any, metrics: Any) -> None:
@@ -117,7 +132,8 @@ def checkpoint(folder: Path, epoch: int, states: Any, metrics: Any) -> None:
 def restore(folder: Path, states: Any, metrics: Any) -> tuple[int, Any, Any] | None:
     """Epoch, states and metrics of a program's last checkpoint; None where there is none.
 
-    What a killed process left half-written is removed.
+    A damaged checkpoint is said and removed, so that the program goes on from an earlier one or starts anew. What a killed
+    process left half-written is removed.
 
     Args:
         folder: the program's.
@@ -125,15 +141,20 @@ def restore(folder: Path, states: Any, metrics: Any) -> tuple[int, Any, Any] | N
         metrics: one epoch's metrics, to tell their names.
 
     Raises:
-        InputError: the checkpoint is damaged or of another program.
+        InputError: the checkpoint is of another program.
     """
     parent = folder / IN_FLIGHT
-    for left in (*folder.glob(".*.tmp"), *parent.glob(".*.tmp")):
-        shutil.rmtree(left) if left.is_dir() else left.unlink()
-    epochs = [int(path.name) for path in parent.glob("*")]
-    if not epochs:
-        return None
-    path = parent / str(max(epochs))
+    clear_leftovers(folder)
+    for path in sorted(parent.glob("[0-9]*"), key=lambda path: int(path.name), reverse=True):
+        found = damage(path)
+        if found is None:
+            return _restored(path, states, metrics)
+        say(f"{path} {found}; it is removed, and this program runs its epochs again.")
+        shutil.rmtree(path)
+    return None
+
+
+def _restored(path: Path, states: Any, metrics: Any) -> tuple[int, Any, Any]:
     try:
         with orbax.checkpoint.StandardCheckpointer() as checkpointer:
             found = checkpointer.restore((path / "tree").absolute())
@@ -144,9 +165,8 @@ def restore(folder: Path, states: Any, metrics: Any) -> tuple[int, Any, Any] | N
         rebuilt = jax.tree.unflatten(jax.tree.structure(states), leaves)
         return int(found["epoch"]), rebuilt, jax.tree.unflatten(jax.tree.structure(metrics), kept)
     except Exception as error:  # Orbax and TensorStore each have their own
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
-            f"{path}: a damaged checkpoint ({reason}); remove {path} to start this program anew."
+            f"{path}: a checkpoint of another program ({first_line(error)}); remove {path} to start this program anew."
         ) from error
 
 
@@ -167,13 +187,16 @@ def _plain(tree: Any) -> Any:
 
 
 def _save(path: Path, tree: dict[str, Any]) -> None:
-    with replacing(path) as temporary:
+    with sealing(path) as temporary:
         temporary.mkdir()
-        with orbax.checkpoint.StandardCheckpointer() as checkpointer:
-            checkpointer.save((temporary / "tree").absolute(), tree)
+        try:
+            with orbax.checkpoint.StandardCheckpointer() as checkpointer:
+                checkpointer.save((temporary / "tree").absolute(), tree)
+        except Exception as error:  # Orbax and TensorStore each have their own
+            raise OSError(f"{path}: could not be written ({first_line(error)})") from error
 
 
 def describe(folder: Path, description: dict[str, Any]) -> None:
     """Writes what a program is, beside its results."""
-    with replacing(folder / DESCRIPTION) as temporary:
-        temporary.write_text(json.dumps(description, indent=1))
+    with sealing(folder / DESCRIPTION) as temporary:
+        temporary.write_text(json.dumps(description, indent=1), encoding="utf-8")

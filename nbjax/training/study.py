@@ -13,16 +13,20 @@ import pyarrow as pa
 
 from nbjax.analysis.selection import choose_cell, median_epoch, select_epochs, summarise_cells
 from nbjax.config import StudyConfig
-from nbjax.models import Backbone
+from nbjax.files import remove_sealed
+from nbjax.models import Backbone, load_headless
 from nbjax.progress import Meter, meter
 from nbjax.samples.reading import Dataset
 from nbjax.training import store
-from nbjax.training.bank import Bank, check_room, feature_bank, fingerprint, missing_bytes
+from nbjax.training.bank import DTYPES, Bank, check_room, feature_bank, fingerprint, missing_bytes, row_of
 from nbjax.training.crossvalidation import cross_validations
+from nbjax.training.cut import find_cut
+from nbjax.training.inputs import view_of
 from nbjax.training.plan import Task, frozen_part, plan_backbone
 from nbjax.training.program import Frozen, Samples
 from nbjax.training.session import Metrics, State
 from nbjax.training.sessions import advance, best_logits, grid, scores, start
+from nbjax.training.strategy import parse_strategy
 from nbjax.training.tables import history_table, prediction_table
 
 PREDICTED = ("validation", "test")
@@ -79,6 +83,21 @@ def plan_study(study: Study) -> dict[str, list[Task]]:
         if not store.is_finished(program_folder(study, task)):
             store.describe(program_folder(study, task), task.description)
     return tasks
+
+
+def bank_bytes(config: StudyConfig, samples: int) -> int:
+    """Bytes of all feature banks of a study whose dataset has so many samples."""
+    edge, total = config.dataset.tiling.patch_size, 0
+    for name in config.backbones:
+        backbone = load_headless(name, config.weights, config.input_size)
+        view = view_of(edge, config.input_size or backbone.network.input_size, config.fidelity)
+        strategies = [parse_strategy(word) for word in config.strategies]
+        cuts = {find_cut(backbone.network, one, config.fidelity, view.crop == "random").start for one in strategies}
+        for cut in cuts:
+            values = int(np.prod(row_of(backbone, cut, view)))
+            each = 1 if cut is None else view.crops * DTYPES[config.bank_dtype].itemsize
+            total += samples * values * each
+    return total
 
 
 def run_study(study: Study, tasks: dict[str, list[Task]], seconds: dict[str, float]) -> None:
@@ -249,7 +268,7 @@ def conclude(study: Study, tasks: dict[str, list[Task]]) -> dict[str, Any]:
     epochs = median_epoch([session for session in sessions if session.cell == tuple(chosen.values())])
     program = of_cell[0].program
     for name in FOLDS:
-        (study.folder / name).unlink(missing_ok=True)
+        remove_sealed(study.folder / name)
     # Where nothing was learned there is no number of epochs to train for, and nothing to hold out.
     if program.head_only and config.folds and epochs:
         hypers = grid([chosen["learning_rate"]], range(config.seeds))

@@ -1,5 +1,8 @@
 """Feature banks against the backbone run by hand on the samples they are of."""
 
+import resource
+import shutil
+
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -115,15 +118,58 @@ def test_other_weights_views_and_cuts_have_banks_of_their_own(dataset, backbone,
     ]
     assert len(set(folders)) == 4
     assert feature_bank(dataset, backbone, "fc", view, tmp_path).folder == folders[0]
-    # A bank under another's name is not taken.
-    (folders[0] / "bank.json").write_text((folders[1] / "bank.json").read_text())
-    with pytest.raises(InputError, match=r"bank\.json: the bank has another weights than its name says"):
-        feature_bank(dataset, backbone, "fc", view, tmp_path)
+
+
+def damages(path):
+    """Each way of damaging a file, by name."""
+    content = path.read_bytes()
+    flipped = bytearray(content)
+    flipped[len(content) * 2 // 3] ^= 16
+    return {
+        "flipped": bytes(flipped),
+        "cut": content[: len(content) // 2],
+        "zeros": bytes(len(content)),
+        "emptied": b"",
+    }
+
+
+@pytest.mark.parametrize("name", ["validation.npy", "validation.npy.sha256", "bank.json"])
+def test_a_damaged_bank_is_said_and_made_again_to_the_same_bytes(name, dataset, backbone, tmp_path, capsys):
+    arguments = (dataset, backbone, "fc", view_of(250, 64, FAST), tmp_path)
+    folder = feature_bank(*arguments).folder
+    whole = {path.name: path.read_bytes() for path in folder.iterdir()}
+    for how, content in {**damages(folder / name), "removed": None}.items():
+        capsys.readouterr()
+        (folder / name).unlink()
+        if content is not None:
+            (folder / name).write_bytes(content)
+        feature_bank(*arguments)
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == whole
+        said = [line for line in capsys.readouterr().err.splitlines() if line.endswith("made again.")]
+        assert len(said) == (0 if how == "removed" and not name.endswith("sha256") else 1)
+
+
+def test_a_disk_that_fills_while_a_bank_is_written_is_one_sentence(tmp_path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    def blocks():
+        yield np.ones((10, 100), np.float32)
+
+    resource.setrlimit(resource.RLIMIT_FSIZE, (3000, hard))
+    try:
+        with pytest.raises(InputError, match=r"train\.npy: the disk got full .*; make room there or choose") as caught:
+            banks._write(tmp_path / "train.npy", blocks(), (10, 100), np.dtype(np.float32), "bank", 10)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_bank_that_does_not_fit_the_disk_is_refused_before_it_is_made(dataset, backbone, tmp_path, monkeypatch):
-    free = banks.shutil.disk_usage(tmp_path)._replace(free=1000)
-    monkeypatch.setattr(banks.shutil, "disk_usage", lambda _: free)
-    with pytest.raises(InputError, match=r"the feature banks take .* GiB and the disk has 0\.0 GiB free; choose"):
+    free = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: free)
+    with pytest.raises(
+        InputError, match=r"the feature banks take .* and the disk has 0\.0 MiB free; make room there, choose another"
+    ):
         feature_bank(dataset, backbone, "fc", view_of(250, 64, FAST), tmp_path)
     assert not list(tmp_path.rglob("*.npy"))

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 
@@ -43,20 +44,35 @@ def test_no_checkpoint_is_none(tmp_path):
     assert store.restore(tmp_path, states, metrics) is None
 
 
-@pytest.mark.parametrize("damage", ["cut", "emptied", "other"])
-def test_a_damaged_checkpoint_is_named(damage, tmp_path):
+@pytest.mark.parametrize("damage", ["cut", "emptied", "flipped", "removed", "unsealed"])
+def test_a_damaged_checkpoint_is_said_and_the_program_goes_on_from_an_earlier_one(damage, tmp_path, capsys):
     states, metrics = begun()
-    store.checkpoint(tmp_path, 5, states, jax.tree.map(lambda values: values[None], metrics))
+    stacked = jax.tree.map(lambda values: values[None], metrics)
+    store.checkpoint(tmp_path, 4, states, stacked)
+    shutil.copytree(tmp_path / store.IN_FLIGHT / "4", tmp_path / "4")
+    store.checkpoint(tmp_path, 5, states, stacked)
+    (tmp_path / "4").rename(tmp_path / store.IN_FLIGHT / "4")
     path = tmp_path / store.IN_FLIGHT / "5"
     files = sorted((file for file in path.rglob("*") if file.is_file()), key=lambda file: file.stat().st_size)
-    if damage == "cut":
-        files[-1].write_bytes(files[-1].read_bytes()[:100])
-    elif damage == "emptied":
-        for file in files:
-            file.write_bytes(b"")
-    expected = begun(4)[0] if damage == "other" else states
-    with pytest.raises(InputError, match="in_flight/5: a damaged checkpoint") as caught:
-        store.restore(tmp_path, expected, metrics)
+    content = bytearray(files[-1].read_bytes())
+    if damage == "removed":
+        files[-1].unlink()
+    elif damage == "unsealed":
+        (path / "SHA256SUMS").unlink()
+    else:
+        content[len(content) // 2] ^= 4
+        files[-1].write_bytes({"cut": content[:100], "emptied": b"", "flipped": content}[damage])
+    epoch, *_ = store.restore(tmp_path, jax.eval_shape(lambda: states), metrics)
+    assert epoch == 4
+    assert "in_flight/5" in capsys.readouterr().err
+    assert [left.name for left in (tmp_path / store.IN_FLIGHT).iterdir()] == ["4"]
+
+
+def test_a_checkpoint_of_another_program_is_named(tmp_path):
+    states, metrics = begun()
+    store.checkpoint(tmp_path, 5, states, jax.tree.map(lambda values: values[None], metrics))
+    with pytest.raises(InputError, match="in_flight/5: a checkpoint of another program") as caught:
+        store.restore(tmp_path, begun(4)[0], metrics)
     assert "\n" not in str(caught.value)
 
 
@@ -86,9 +102,36 @@ def test_a_damaged_result_is_named(name, read, kept, tmp_path):
     finished(tmp_path)
     path = tmp_path / name
     path.write_bytes(path.read_bytes()[:kept])
-    with pytest.raises(InputError, match=rf"{name}: damaged .*; remove .* to have this program run again") as caught:
+    with pytest.raises(InputError, match=rf"{name} is damaged: .*; remove .* the same command runs this program again"):
         read(tmp_path)
-    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [store.HISTORY, store.LOGITS, store.DESCRIPTION, f"{store.BEST}/tree/_METADATA"])
+@pytest.mark.parametrize("seal", [False, True])
+def test_a_program_with_damage_counts_as_unfinished_when_the_study_is_opened_and_others_do_not(
+    name, seal, tmp_path, capsys
+):
+    programs = [tmp_path / store.PROGRAMS / letter for letter in "ab"]
+    for folder in programs:
+        store.describe(folder, {"a": 1})
+        finished(folder)
+        # A process that died before it dropped its checkpoint.
+        (folder / store.IN_FLIGHT / "3").mkdir(parents=True)
+    victim = programs[1] / name
+    if seal:
+        seals = [programs[1] / store.BEST / "SHA256SUMS", victim.with_name(f"{victim.name}.sha256")]
+        next(path for path in reversed(seals) if path.is_file()).unlink()
+    else:
+        content = bytearray(victim.read_bytes())
+        content[len(content) // 2] ^= 1
+        victim.write_bytes(content)
+    with store.locked(tmp_path):
+        assert [store.is_finished(folder) for folder in programs] == [True, False]
+    said = capsys.readouterr().err.splitlines()
+    assert len(said) == 1
+    assert str(programs[1] / name.split("/")[0]) in said[0]
+    assert said[0].endswith("this program runs again.")
+    assert not (programs[0] / store.IN_FLIGHT).exists()
 
 
 def test_a_second_process_is_refused_and_a_dead_one_is_not(tmp_path):
