@@ -85,8 +85,8 @@ def weights_of(backbone: str, path: Path | None) -> str:
     published = weight_sets(backbone)
     if not published:
         raise InputError(
-            f"{backbone} has no published weights to be stored; a study takes a file of its own as it is, as in "
-            f"--set=backbones={backbone} --set=weights={path or 'FILE'}."
+            f"{backbone} has no published weights to be stored; a study takes a file of its own as it is: "
+            f"python -m experiments.study --set=backbones={backbone} --set=weights={path or 'FILE'}."
         )
     if len(published) != 1:
         raise InputError(

@@ -93,7 +93,7 @@ def test_flags_exist(text, path):
     named = re.findall(r"\bexperiments\.(\w+)", text)
     own = path.parent.name == "experiments" and path.stem != "cli"
     scripts = [*named, path.stem] if own else FLAGS
-    known = set().union(*(FLAGS[script] for script in scripts), {"help"})
+    known = set().union(*(FLAGS[script] for script in scripts), {"help", "verbosity"})
     for program, foreign in FOREIGN.items():
         known |= foreign if program in text else set()
     found = set(re.findall(r"(?<![\w-])--([a-z]\w*)", text))

@@ -191,7 +191,7 @@ def _load(
     if not pretrained and weights is None:
         warnings.warn(
             f"{name} has random weights, as neither a state dict nor weights were given; ask for them by "
-            f'weights="random", or give weights="imagenet".',
+            f'load_backbone("{name}", weights="random"), or for trained ones by load_backbone("{name}", weights="imagenet").',
             RandomWeightsWarning,
             stacklevel=3,
         )

@@ -18,7 +18,7 @@ def make_config(**changes):
         "name": "small",
         "dataset": FIXED,
         "backbones": ("resnet18",),
-        "weights": None,
+        "weights": "random",
         "input_size": 64,
         "learning_rates": (1e-2,),
         "epochs": 2,

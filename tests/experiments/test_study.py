@@ -22,7 +22,7 @@ SMALL = {
     "epochs": 3,
     "seeds": 3,
     "backbones": ("resnet18",),
-    "weights": None,
+    "weights": "random",
     "input_size": 64,
 }
 

@@ -32,7 +32,7 @@ from nbjax.training.study import Study, conclude, plan_study, run_study
 ROOT = Path(__file__).parents[2]
 GRID = {
     "backbones": ("small_cnn",),
-    "weights": None,
+    "weights": "random",
     "input_size": 48,
     "strategies": ("straightforward", "extension-1"),
     "batch_sizes": (16,),
