@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.convert_weights import convert_weights
+from experiments.convert_weights import convert_weights, suggestion, weights_of
 from nbjax.errors import InputError
 from nbjax.models import build_network, load_backbone
 from nbjax.models.convert import name_table
@@ -79,6 +79,25 @@ def test_a_file_goes_into_the_store_and_is_used_from_there(checkpoint, state_dic
     listed = run("--list")
     assert listed.returncode == 0
     assert listed.stdout.startswith(f"resnet18-IMAGENET1K_V1: file resnet18.pth, sha256 {digest}")
+
+
+def test_without_a_backbone_the_network_that_a_file_fits_is_named(checkpoint, state_dict, tmp_path) -> None:
+    assert suggestion(checkpoint) == f"{checkpoint} fits resnet18: give --backbone=resnet18."
+    np.savez(tmp_path / "other.npz", w=np.ones(3, np.float32))
+    assert "fits none of the networks" in suggestion(tmp_path / "other.npz")
+    with pytest.raises(
+        InputError, match=r"it fits resnet18: name that backbone .*--backbone=resnet18 of convert_weights"
+    ):
+        convert_weights("vgg11", "IMAGENET1K_V1", checkpoint)
+    with pytest.raises(InputError, match="--set=backbones=small_cnn --set=weights="):
+        weights_of("small_cnn", checkpoint)
+
+
+def test_what_was_understood_is_printed(state_dict, tmp_path, home, capsys) -> None:
+    np.savez(tmp_path / "net.npz", **{f"net.{name}": array for name, array in state_dict.items()})
+    convert_weights("resnet18", None, tmp_path / "net.npz")
+    assert "names taken without their prefix 'net.'" in capsys.readouterr().out
+    assert "names taken without their prefix 'net.'" in load_backbone("resnet18", weights="imagenet").provenance
 
 
 @pytest.fixture
