@@ -32,7 +32,7 @@ def get_config(size: str = "paper") -> StudyConfig:
     paper = StudyConfig(
         name="leakage",
         phantom=PAPER,
-        dataset=DatasetConfig(tiling=Tiling(allow_small_slides=True)),
+        dataset=DatasetConfig(standardisation="per_split", tiling=Tiling(allow_small_slides=True)),
         backbones=("small_cnn",),
         weights="random",
         strategies=("scratch",),
@@ -50,7 +50,7 @@ def get_config(size: str = "paper") -> StudyConfig:
         paper,
         name="leakage-small",
         phantom=SMALL,
-        dataset=DatasetConfig(transforms=0),
+        dataset=DatasetConfig(standardisation="per_split", transforms=0),
         fidelity=dataclasses.replace(AS_PUBLISHED, crop="centre"),
         input_size=80,
         learning_rates=(3e-3,),

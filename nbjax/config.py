@@ -45,7 +45,7 @@ class DatasetConfig:
             nevertheless; its card then lists them.
         seed: of what a method or a leak draws.
         transforms: available for balancing and augmenting, 0 to 7 (paper III.E).
-        standardisation: `per_split`, `train`, `imagenet` or `none`, see `nbjax.samples.standardise`.
+        standardisation: `imagenet`, `per_split` (the paper's), `train` or `none`, see `nbjax.samples.standardise`.
     """
 
     tiling: Tiling = dataclasses.field(default_factory=Tiling)
@@ -57,7 +57,7 @@ class DatasetConfig:
     accept: tuple[str, ...] = ()
     seed: int = 0
     transforms: int = 7
-    standardisation: str = "per_split"
+    standardisation: str = "imagenet"
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -113,7 +113,7 @@ class StudyConfig:
     strategies: tuple[str, ...] = ("straightforward",)
     fidelity: Fidelity = FAST
     input_size: int | None = None
-    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
     batch_sizes: tuple[int, ...] = (32,)
     epochs: int = 25
     seeds: int = 10
@@ -164,8 +164,8 @@ class PartitionStudyConfig(StudyConfig):
     """One cell of a study under many partitions of the same families, and under leaks.
 
     Attributes:
-        dataset: as in `StudyConfig`; standardised by constants, so that features do not depend on a partition.
-        learning_rates: one.
+        dataset: as in `StudyConfig`; standardised by constants (the default), so that features do not depend on a partition.
+        learning_rates: one, the middle one of `StudyConfig`.
         partitions: resampled near-optimal ones; iterative filing's own comes on top.
         partition_seed: of the resampling and of the leaks.
         tolerance: discrepancy above filing's that still counts as near-optimal.
@@ -174,8 +174,7 @@ class PartitionStudyConfig(StudyConfig):
         leak_seeds: sessions of each point and draw.
     """
 
-    dataset: DatasetConfig = dataclasses.field(default_factory=lambda: DatasetConfig(standardisation="imagenet"))
-    learning_rates: tuple[float, ...] = (1e-4,)
+    learning_rates: tuple[float, ...] = (1e-3,)
     partitions: int = 200
     partition_seed: int = 0
     tolerance: float = 0.01

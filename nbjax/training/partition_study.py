@@ -31,7 +31,7 @@ from nbjax.training.partitions import Outcome, fill_up, run_partitions
 from nbjax.training.program import Program, Samples
 from nbjax.training.sessions import grid
 from nbjax.training.store import write_table
-from nbjax.training.strategy import parse_strategy
+from nbjax.training.strategy import head_of, parse_strategy
 
 # Sessions that run at once: on two cores more are slower, since what a step of all of them collects leaves the cache.
 SESSIONS = 20
@@ -173,14 +173,18 @@ def sample_rows(cohort: Cohort, split: np.ndarray, config: PartitionStudyConfig)
 
 def program_of(cohort: Cohort, config: PartitionStudyConfig) -> Program:
     """What every session of the study is compiled for."""
+    strategy = parse_strategy(config.strategies[0])
+    head_input, weight_decay = head_of(strategy, config.fidelity)
     return Program(
         features=cohort.bank.inputs.shape[1],
         outputs=1 if len(cohort.labels) == 2 else len(cohort.labels),
-        nonlinearities=parse_strategy(config.strategies[0]).nonlinearities,
+        nonlinearities=strategy.nonlinearities,
         batch_size=config.batch_sizes[0],
         optimiser=config.optimiser,
         momentum=config.momentum,
         criterion=config.criterion,
+        head_input=head_input,
+        weight_decay=weight_decay,
     )
 
 

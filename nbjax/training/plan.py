@@ -28,7 +28,7 @@ from nbjax.training.inputs import View, view_of
 from nbjax.training.program import NOTHING, Frozen, Hyper, Program, Samples
 from nbjax.training.sessions import Batching, advance, chunks, grid, start
 from nbjax.training.store import DESCRIPTION, IN_FLIGHT, is_finished
-from nbjax.training.strategy import Strategy, parse_strategy
+from nbjax.training.strategy import Strategy, head_of, parse_strategy
 
 # Of the machine's memory, for one program.
 SHARE = 0.6
@@ -201,6 +201,7 @@ def _common(
         "dataset": dataset.card["sha256"],
         "dataset_config": dataset.card["config"],
         "fidelity": [config.fidelity.batch_norm, config.fidelity.dropout],
+        "head": list(head_of(strategy, config.fidelity)),
         "view": list(view),
         "bank_dtype": config.bank_dtype,
         "optimiser": config.optimiser,
@@ -241,6 +242,7 @@ def _program(
 ) -> Program:
     head_only = start == network.stages[-1].name
     classes = len(dataset.card["classes"])
+    head_input, weight_decay = head_of(strategy, config.fidelity)
     return Program(
         features=network.feature_size,
         outputs=1 if classes == 2 else classes,
@@ -258,6 +260,8 @@ def _program(
         crops=view.crops,
         batch_norm=config.fidelity.batch_norm if not head_only else "frozen",
         dropout=not head_only and (config.fidelity.dropout == "on" or strategy.scratch),
+        head_input=head_input,
+        weight_decay=weight_decay,
     )
 
 

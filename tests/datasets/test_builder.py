@@ -22,9 +22,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def build(slides, out, storage="samples", **changes):
-    """The dataset of a folder of slides."""
+    """The dataset of a folder of slides, each split with moments of its own."""
+    config = DatasetConfig(**{"standardisation": "per_split", **changes})
     write_manifest(tile_folder(slides, Tiling())[0], out / "manifest.parquet")
-    return open_dataset(build_from_manifest(slides, out / "manifest.parquet", DatasetConfig(**changes), out, storage))
+    return open_dataset(build_from_manifest(slides, out / "manifest.parquet", config, out, storage))
 
 
 @pytest.fixture(scope="module")

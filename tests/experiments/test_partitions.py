@@ -78,7 +78,10 @@ def test_the_same_command_again_uses_what_is_finished(finished, slides):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dataset": DatasetConfig()}, r"dataset\.standardisation: found 'per_split'; expected imagenet or none"),
+        (
+            {"dataset": DatasetConfig(standardisation="train")},
+            r"dataset\.standardisation: found 'train'; expected imagenet or none",
+        ),
         (
             {"dataset": DatasetConfig(standardisation="imagenet", method="sequential")},
             "dataset.method: found 'sequential'",

@@ -1,17 +1,20 @@
 """Every figure and table is made, or named with the reason; one that fails takes no other with it."""
 
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pytest
 
-from experiments import figures
 from nbjax.report import paper
 from nbjax.report.studies import pool, read_study
 from tests.report.conftest import random_history
 
+ROOT = Path(__file__).parents[2]
 PLAIN = ("resnet18", "straightforward", 0, 0, 0.1, 8)
 DEEP = ("resnet18", "extension", 1, 0, 0.1, 8)
 EVERYTHING = {*paper.FIGURES, *paper.TABLES, *paper.OVERVIEW}
@@ -71,31 +74,44 @@ def test_figure_20_reaches_as_far_from_chance_for_three_classes(make_study, tmp_
     assert sum(counts["epochs"].to_pylist()) == len(history)
 
 
+FAILING = """
+import sys
+from experiments import cli, figures
+from nbjax.report import paper
+
 def fails(pooled):
     raise ValueError("Invalid vmin or vmax")
 
-
-def fails_to_be_drawn(pooled):
-    found = paper.FIGURES["figure_18"](pooled)
-    found.figure.axes[0].set_title("$\\frac{$")
+def fails_to_be_drawn(pooled, drawn=paper.FIGURES["figure_18"]):
+    found = drawn(pooled)
+    found.figure.axes[0].set_title("$\\\\frac{$")
     return found
 
+paper.FIGURES |= {"figure_11": fails, "figure_19": fails_to_be_drawn}
+paper.TABLES |= {"table_3": fails}
+cli.run(figures.main)
+"""
 
-def test_one_that_fails_is_named_and_the_others_are_made(make_study, tmp_path, monkeypatch, capsys):
+
+def test_one_that_fails_is_named_and_the_others_are_made(make_study, tmp_path):
     folder, out = make_study(lambda record: record.update(config={"epochs": 5})), tmp_path / "out"
-    monkeypatch.setattr(figures, "STUDIES", type("Flag", (), {"value": [str(folder)]}))
-    monkeypatch.setattr(figures, "OUT", type("Flag", (), {"value": str(out)}))
-    figures.main()
+    flags = [f"--studies={folder}", f"--out={out}"]
+
+    def run(*script):
+        # Scripts share names of flags, so that each has a process of its own.
+        return subprocess.run([sys.executable, *script, *flags], cwd=ROOT, capture_output=True, text=True)
+
+    assert run("-m", "experiments.figures").returncode == 0
     before = {path.name for path in out.iterdir()}
     (out / "mine.txt").write_text("")
     assert {"figure_11.png", "figure_19.png", "figure_20.csv"} <= before
-    for name, one in (("figure_11", fails), ("figure_19", fails_to_be_drawn), ("table_3", fails)):
-        monkeypatch.setitem(paper.TABLES if "table" in name else paper.FIGURES, name, one)
-    with pytest.raises(SystemExit, match=r"^error: .*failed by a defect of nbjax") as caught:
-        figures.main()
-    names = str(caught.value).removeprefix("error: ").split(": failed")[0].split(", ")
+    ended = run("-c", FAILING)
+    assert ended.returncode == 1
+    said = ended.stderr.strip().splitlines()[-1]
+    assert re.match(r"error: .*failed by a defect of nbjax", said)
+    names = said.removeprefix("error: ").split(": failed")[0].split(", ")
     assert sorted(names) == ["figure_11", "figure_19", "table_3"]
-    assert "figure_11: not made, a defect of nbjax (ValueError: Invalid vmin or vmax)" in capsys.readouterr().out
+    assert "figure_11: not made, a defect of nbjax (ValueError: Invalid vmin or vmax)" in ended.stdout
     # What lies there is of this call, and what is not its own stays.
     after = {path.name for path in out.iterdir()}
     assert after == {name for name in before if name.split(".")[0] not in names} | {"mine.txt"}

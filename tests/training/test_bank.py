@@ -24,7 +24,8 @@ from nbjax.training.strategy import FAST, Fidelity
 def dataset(slides, tmp_path_factory):
     out = tmp_path_factory.mktemp("dataset")
     write_manifest(tile_folder(slides, Tiling())[0], out / "m.parquet")
-    return open_dataset(build_from_manifest(slides, out / "m.parquet", DatasetConfig(), out))
+    config = DatasetConfig(standardisation="per_split")
+    return open_dataset(build_from_manifest(slides, out / "m.parquet", config, out))
 
 
 @pytest.fixture(scope="module")

@@ -126,6 +126,24 @@ def test_every_sample_is_predicted_once_a_seed_by_sessions_without_its_family(ba
     assert 0.2 < hits.mean() < 0.7
 
 
+def test_what_is_held_out_does_not_standardise_itself(bank):
+    """Another family of the same fold may look like anything: nothing of it reaches the head or its moments."""
+    program = Program(features=20, batch_size=16, head_input="standardised", weight_decay=0.3)
+    held_out = held_out_folds(pooled_columns(bank.columns), 2)
+    one = cross_validate(program, grid([0.01], [0]), 2, bank, held_out)
+    fold, family = one["fold"].to_numpy(), np.asarray(one["family"].to_pylist())
+    odd = family[fold == 0][0]
+    inputs = {
+        split: np.where((bank.columns[split]["family"] == odd)[:, None], 1e3 * values, values)
+        for split, values in bank.inputs.items()
+    }
+    other = cross_validate(program, grid([0.01], [0]), 2, bank._replace(inputs=inputs), held_out)
+    same = (fold == 0) & (family != odd)
+    found, again = one["probability"].to_numpy(), other["probability"].to_numpy()
+    np.testing.assert_array_equal(found[same], again[same])
+    assert np.abs(found[fold == 1] - again[fold == 1]).max() > 1e-3
+
+
 def test_a_random_split_flatters_where_features_name_the_family(bank, capsys):
     tables = cross_validations(PROGRAM, grid([0.1], range(2)), 20, bank, 5)
     assert list(tables) == ["fold", "random_fold"]

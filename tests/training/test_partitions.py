@@ -30,8 +30,9 @@ def take(rows):
         Program(features=FEATURES, batch_size=8),
         Program(features=FEATURES, batch_size=16, nonlinearities=2, criterion="validation_loss"),
         Program(features=FEATURES, batch_size=8, optimiser="adam", outputs=3),
+        Program(features=FEATURES, batch_size=8, head_input="standardised", weight_decay=0.3),
     ],
-    ids=["straightforward", "extension", "adam, three outputs"],
+    ids=["straightforward", "extension", "adam, three outputs", "standardised with decay"],
 )
 def test_sessions_of_many_partitions_equal_those_of_each_alone(program):
     hypers = jax.tree.map(jnp.asarray, HYPERS)
