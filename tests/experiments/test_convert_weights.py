@@ -137,7 +137,10 @@ def test_without_a_file_it_is_downloaded(served, state_dict, home, capsys) -> No
     assert (home / "downloads" / served.file_name).is_file()
     backbone = load_backbone("resnet18", weights="imagenet")
     assert same_weights(backbone, state_dict)
-    assert "(torchvision's IMAGENET1K_V1 of resnet18, random numbers), converted 20" in backbone.provenance
+    assert (
+        "(torchvision's IMAGENET1K_V1 of resnet18, random numbers), read from its key 'state_dict', converted 20"
+        in backbone.provenance
+    )
 
 
 def test_a_published_file_is_known_by_its_content(served, checkpoint, home, monkeypatch) -> None:
@@ -173,7 +176,10 @@ def test_what_was_put_there_by_hand_is_checked(home) -> None:
     [
         ([], "--backbone is missing"),
         (["--backbone=resnet19"], "there is no backbone 'resnet19'; did you mean 'resnet18'?"),
-        (["--backbone=resnet50"], "resnet50 has the weights IMAGENET1K_V1 and IMAGENET1K_V2; name one with --weights"),
+        (
+            ["--backbone=resnet50"],
+            "resnet50 has the weights IMAGENET1K_V1 and IMAGENET1K_V2; name one, as in --weights=IMAGENET1K_V1",
+        ),
         (["--backbone=vgg16", "--weights=IMAGENET1K_V2"], "vgg16 has IMAGENET1K_V1"),
         (["--backbone=vgg16", "--file=nowhere.pth"], "nowhere.pth: there is no such file"),
     ],
@@ -191,7 +197,7 @@ def test_a_file_of_something_else_is_told_apart_on_both_sides(shared, home) -> N
     done = run("--backbone=resnet18", f"--file={shared / 'weights/good/zip.pth'}")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "zip.pth: its 13 tensors are not the 102 expected: 102 missing (fc.bias (1000,)" in done.stderr
+    assert "zip.pth: its 13 tensors are not the 102 expected: 102 missing (bn1.bias (64,)" in done.stderr
     assert "; 13 unexpected (conv.weight (4, 3, 3, 3)" in done.stderr
     assert not (home / "weights").exists()
 
