@@ -43,11 +43,11 @@ def main() -> None:
         return
     path = None if FILE.value is None else Path(FILE.value)
     if BACKBONE.value is None:
-        raise InputError(f"--backbone is missing; {_suggestion(path)}")
+        raise InputError(f"--backbone is missing; {suggestion(path)}")
     convert_weights(BACKBONE.value, WEIGHTS.value, path)
 
 
-def _suggestion(path: Path | None) -> str:
+def suggestion(path: Path | None) -> str:
     """What to give as --backbone, in words."""
     if path is None:
         return "give the name of a network, `python -m experiments.models` lists them."
@@ -65,12 +65,14 @@ def convert_weights(backbone: str, weights: str | None, path: Path | None) -> Pa
     # These import Flax and Orbax; missing flags are found before.
     from nbjax.models import build_network
     from nbjax.models.stored import store_weights
+    from nbjax.weights.store import read_provenance
 
     network = build_network(backbone)
     weights = weights_of(backbone, path) if weights is None else weights
     path = published_file(backbone, weights) if path is None else path
     folder = store_weights(network, weights, path)
-    print(f"weights: {weights} of {backbone}, {describe(path.name, sha256(path))}")
+    note = read_provenance(folder.name)["note"]
+    print(f"weights: {weights} of {backbone}, {describe(path.name, sha256(path))}{note}")
     print(f"use: python -m experiments.study --set=backbones={backbone} --set=weights={weights}")
     print(f'     nbjax.models.load_backbone("{backbone}", weights="{weights}")')
     print(f"\nstored: {folder}")
@@ -112,7 +114,7 @@ def print_stored() -> None:
     for name in names:
         provenance: dict[str, Any] = read_provenance(name)
         words = describe(provenance["source"], provenance["source_sha256"])
-        print(f"{name}: {words}, converted {provenance['date'][:10]}")
+        print(f"{name}: {words}{provenance['note']}, converted {provenance['date'][:10]}")
     if not names:
         print("nothing is stored")
 

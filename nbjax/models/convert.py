@@ -22,6 +22,8 @@ LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "runnin
 AXES = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
 # torchvision's published DenseNet files still have the names of torchvision 0.2: `denselayer1.norm.1.weight`.
 OLD_DENSE = re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.([12])\.")
+# Names what is no file in errors.
+STATE_DICT = "state dict"
 
 
 class Entry(NamedTuple):
@@ -107,7 +109,7 @@ def _used_tensors(network: Network, named: Mapping[str, tuple[int, ...]]) -> int
 def convert(
     network: Network,
     state_dict: Mapping[str, np.ndarray],
-    source: str = "state dict",
+    source: str = STATE_DICT,
     partial: str | Sequence[str] | None = None,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """The trees that `fit` gives."""
@@ -117,7 +119,7 @@ def convert(
 def fit(
     network: Network,
     state_dict: Mapping[str, np.ndarray],
-    source: str = "state dict",
+    source: str = STATE_DICT,
     partial: str | Sequence[str] | None = None,
     headless: bool = False,
 ) -> Fitted:
@@ -152,7 +154,7 @@ def fit(
     try:
         arrays = match_keys(expected, given, source, partial)
     except InputError as error:
-        raise InputError(f"{error}; {_advice(network, state_dict)}") from None
+        raise InputError(f"{error}; {_advice(network, state_dict, source)}") from None
     arrays = {name: np.asarray(array) for name, array in arrays.items()}
     note = f", names taken without their prefix {prefix!r}" if prefix else ""
     left = sum(not is_counter(name) for name in state_dict) - len(arrays)
@@ -179,17 +181,23 @@ def _fitting_stages(network: Network, given: Mapping[str, np.ndarray]) -> dict[s
     return found
 
 
-def _advice(network: Network, state_dict: Mapping[str, np.ndarray]) -> str:
+def _advice(network: Network, state_dict: Mapping[str, np.ndarray], source: str) -> str:
     names = fitting_networks(state_dict)
     if names and names[0] != network.name:
         return (
             f"it fits {names[0]}: name that backbone (--set=backbones={names[0]} of a study, --backbone={names[0]} of "
             f"convert_weights)"
         )
-    if names:
+    if names and source != STATE_DICT:
         return (
-            f"all before the last layer fits {network.name}, which is enough for a study (--set=weights=FILE) and for "
-            f"nbjax.models.load_headless"
+            f"all before the last layer fits {network.name}, which is enough for a study (--set=backbones={network.name} "
+            f"--set=weights={source}) and for nbjax.models.load_headless"
+        )
+    if names:
+        last = torch_prefix(network.stages[-1])
+        return (
+            f"all before the last layer fits {network.name}: leave the names that begin with {last} out and give "
+            f'partial="{last}*"'
         )
     return f"it fits none of the backbones; give a checkpoint of {network.name}"
 

@@ -169,7 +169,7 @@ def _load(network: Network, weights: str) -> tuple[Trees, str]:
             f"the stored weights {name} do not fit the layers of {network.name}; run {_command(network, weights)} again."
         )
     words = describe(provenance["source"], provenance["source_sha256"])
-    return trees, f"{weights} from {words}{provenance.get('note', '')}, converted {provenance['date'][:10]}"
+    return trees, f"{weights} from {words}{provenance['note']}, converted {provenance['date'][:10]}"
 
 
 def _shapes(trees: Any) -> dict[str, tuple[int, ...]]:

@@ -9,6 +9,7 @@ import errno
 import importlib.metadata
 import json
 import logging
+import os
 import re
 import shutil
 from pathlib import Path
@@ -25,6 +26,8 @@ Tree: TypeAlias = dict[str, Union[np.ndarray, "Tree"]]
 
 _PACKAGES = ("nbjax", "numpy", "jax", "orbax-checkpoint")
 _ROOM = 2**20
+# What TensorStore says in the system's words, within many of its own.
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES)
 _ADVICE = "the stored weights are damaged: remove this folder and convert the checkpoint again"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
@@ -97,14 +100,16 @@ def _write(folder: Path, tree: Tree) -> None:
         with orbax.checkpoint.StandardCheckpointer() as checkpointer:
             checkpointer.save(folder.absolute(), tree)
     except ValueError as error:
-        # TensorStore's refusals, the system's words within.
-        raise OSError(errno.EIO, str(error).split(" [")[0][-200:]) from None
+        # Threads of Orbax's that end later have their say too.
+        logging.getLogger("concurrent.futures").disabled = True
+        known = next((code for code in _REFUSALS if os.strerror(code) in str(error)), errno.EIO)
+        raise OSError(known, os.strerror(known)) from None
     finally:
         logging.disable(level)
 
 
 def load_tree(name: str) -> tuple[Tree, dict[str, Any]]:
-    """A stored tree and its provenance: `source`, `source_sha256`, `date`, `versions` and `files`.
+    """A stored tree and its provenance: `source`, `source_sha256`, `note`, `date`, `versions` and `files`.
 
     Raises:
         InputError: there is none of that name, or its files are not those that were stored.
@@ -134,7 +139,9 @@ def read_provenance(name: str) -> dict[str, Any]:
     try:
         provenance = json.loads((folder / "provenance.json").read_text(encoding="utf-8"))
         provenance["files"] = dict(provenance["files"])
-        texts = [provenance[key] for key in ("source", "source_sha256", "date")]
+        # Weights stored by earlier versions have no note.
+        provenance.setdefault("note", "")
+        texts = [provenance[key] for key in ("source", "source_sha256", "date", "note")]
     except (OSError, ValueError, KeyError, TypeError):
         texts = [None]
     if not all(isinstance(text, str) for text in texts):

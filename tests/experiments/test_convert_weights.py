@@ -14,7 +14,7 @@ import jax
 import numpy as np
 import pytest
 
-from experiments.convert_weights import convert_weights
+from experiments.convert_weights import convert_weights, suggestion, weights_of
 from nbjax.errors import InputError
 from nbjax.models import build_network, load_backbone
 from nbjax.models.convert import name_table
@@ -81,6 +81,25 @@ def test_a_file_goes_into_the_store_and_is_used_from_there(checkpoint, state_dic
     assert listed.stdout.startswith(f"resnet18-IMAGENET1K_V1: file resnet18.pth, sha256 {digest}")
 
 
+def test_without_a_backbone_the_network_that_a_file_fits_is_named(checkpoint, state_dict, tmp_path) -> None:
+    assert suggestion(checkpoint) == f"{checkpoint} fits resnet18: give --backbone=resnet18."
+    np.savez(tmp_path / "other.npz", w=np.ones(3, np.float32))
+    assert "fits none of the networks" in suggestion(tmp_path / "other.npz")
+    with pytest.raises(
+        InputError, match=r"it fits resnet18: name that backbone .*--backbone=resnet18 of convert_weights"
+    ):
+        convert_weights("vgg11", "IMAGENET1K_V1", checkpoint)
+    with pytest.raises(InputError, match="--set=backbones=small_cnn --set=weights="):
+        weights_of("small_cnn", checkpoint)
+
+
+def test_what_was_understood_is_printed(state_dict, tmp_path, home, capsys) -> None:
+    np.savez(tmp_path / "net.npz", **{f"net.{name}": array for name, array in state_dict.items()})
+    convert_weights("resnet18", None, tmp_path / "net.npz")
+    assert "names taken without their prefix 'net.'" in capsys.readouterr().out
+    assert "names taken without their prefix 'net.'" in load_backbone("resnet18", weights="imagenet").provenance
+
+
 @pytest.fixture
 def served(checkpoint, tmp_path, monkeypatch) -> Iterator[Source]:
     """The file on a server of this machine, published under a name with its digits."""
@@ -118,7 +137,10 @@ def test_without_a_file_it_is_downloaded(served, state_dict, home, capsys) -> No
     assert (home / "downloads" / served.file_name).is_file()
     backbone = load_backbone("resnet18", weights="imagenet")
     assert same_weights(backbone, state_dict)
-    assert "(torchvision's IMAGENET1K_V1 of resnet18, random numbers), converted 20" in backbone.provenance
+    assert (
+        "(torchvision's IMAGENET1K_V1 of resnet18, random numbers), read from its key 'state_dict', converted 20"
+        in backbone.provenance
+    )
 
 
 def test_a_published_file_is_known_by_its_content(served, checkpoint, home, monkeypatch) -> None:
@@ -154,7 +176,10 @@ def test_what_was_put_there_by_hand_is_checked(home) -> None:
     [
         ([], "--backbone is missing"),
         (["--backbone=resnet19"], "there is no backbone 'resnet19'; did you mean 'resnet18'?"),
-        (["--backbone=resnet50"], "resnet50 has the weights IMAGENET1K_V1 and IMAGENET1K_V2; name one with --weights"),
+        (
+            ["--backbone=resnet50"],
+            "resnet50 has the weights IMAGENET1K_V1 and IMAGENET1K_V2; name one, as in --weights=IMAGENET1K_V1",
+        ),
         (["--backbone=vgg16", "--weights=IMAGENET1K_V2"], "vgg16 has IMAGENET1K_V1"),
         (["--backbone=vgg16", "--file=nowhere.pth"], "nowhere.pth: there is no such file"),
     ],
@@ -172,7 +197,7 @@ def test_a_file_of_something_else_is_told_apart_on_both_sides(shared, home) -> N
     done = run("--backbone=resnet18", f"--file={shared / 'weights/good/zip.pth'}")
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
-    assert "zip.pth: its 13 tensors are not the 102 expected: 102 missing (fc.bias (1000,)" in done.stderr
+    assert "zip.pth: its 13 tensors are not the 102 expected: 102 missing (bn1.bias (64,)" in done.stderr
     assert "; 13 unexpected (conv.weight (4, 3, 3, 3)" in done.stderr
     assert not (home / "weights").exists()
 

@@ -74,8 +74,10 @@ def test_a_file_of_another_network_is_named(tmp_path) -> None:
     path = saved(tmp_path, {f"net.{name}": array for name, array in body().items()})
     with pytest.raises(InputError, match=r"it fits resnet18: name that backbone \(--set=backbones=resnet18"):
         load_headless("resnet50", path)
-    with pytest.raises(InputError, match="all before the last layer fits resnet18, which is enough for a study"):
+    with pytest.raises(InputError, match=rf"--set=backbones=resnet18 --set=weights={path}\)"):
         load_backbone("resnet18", weights=path)
+    with pytest.raises(InputError, match=r'begin with fc. out and give partial="fc.\*"'):
+        load_backbone("resnet18", state_dict=body() | OWN_HEADS["two classes"])
 
 
 @pytest.mark.parametrize("name", ["vgg11", "resnet18", "small_cnn"])

@@ -38,25 +38,26 @@ def example(edge: int, channels: int, kernel: tuple[int, int], *, depthwise: boo
     return [jnp.asarray(rng.standard_normal(shape, np.float32)) for shape in ((3, edge, edge, channels), of_kernel)]
 
 
-@pytest.mark.parametrize("vmapped", [False, True])
 @pytest.mark.parametrize(
-    ("edge", "channels", "kernel", "stride", "padding", "depthwise"),
-    [(*case, False) for case in CASES] + [(*case, True) for case in DEPTHWISE],
+    ("edge", "channels", "kernel", "stride", "padding", "depthwise", "vmapped"),
+    [(*case, False, False) for case in CASES]
+    + [(*case, True, False) for case in DEPTHWISE]
+    + [(*CASES[6], False, True), (*CASES[9], False, True), (*DEPTHWISE[1], True, True)],
 )
 def test_values_and_gradients_are_xlas(edge, channels, kernel, stride, padding, depthwise, vmapped):
     x, weights = example(edge, channels, kernel, depthwise=depthwise)
-
-    def of(function):
-        return lambda x, weights: function(x, weights, stride, padding)
+    given = [jnp.stack([a, 2 * a]) for a in (x, weights)] if vmapped else [x, weights]
 
     def both(function):
-        run = jax.vmap(of(function)) if vmapped else of(function)
-        return jax.vjp(run, *((jnp.stack([a, 2 * a]) for a in (x, weights)) if vmapped else (x, weights)))
+        def run(x, weights):
+            return function(x, weights, stride, padding)
 
-    (found, back), (expected, expected_back) = both(convolve), both(layers._forward)
-    np.testing.assert_allclose(found, expected, atol=1e-4)
-    gradient = jnp.asarray(np.random.default_rng(1).standard_normal(found.shape, np.float32))
-    for one, other in zip(back(gradient), expected_back(gradient), strict=True):
+        run = jax.vmap(run) if vmapped else run
+        values = run(*given)
+        factors = jnp.asarray(np.random.default_rng(1).standard_normal(values.shape, np.float32))
+        return values, *jax.jit(jax.grad(lambda *of: jnp.sum(run(*of) * factors), argnums=(0, 1)))(*given)
+
+    for one, other in zip(both(convolve), both(layers._forward), strict=True):
         np.testing.assert_allclose(one, other, atol=1e-4)
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -113,6 +114,23 @@ def test_an_added_file_is_damage(source: Path) -> None:
     (folder / "tree" / "more").write_text("")
     with pytest.raises(InputError, match=r"1 files changed since \(first more\)"):
         load_tree("net")
+
+
+def test_no_room_and_no_folder_end_in_one_sentence_and_leave_nothing(source: Path, home: Path, monkeypatch) -> None:
+    usage = shutil.disk_usage(source)._replace(free=2**20)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda path: usage)
+        with pytest.raises(InputError, match=r"no room for them\); free 8 MiB there, or name .*, as in NBJAX_HOME=/"):
+            save_tree("net", {"w": np.ones(2**20)}, source)
+    assert list((home / "weights").iterdir()) == []
+    monkeypatch.setenv("NBJAX_HOME", str(source))
+    with pytest.raises(InputError, match=r"cannot be stored there \(Not a directory\)"):
+        save_tree("net", {"w": np.ones(2)}, source)
+
+
+def test_what_had_to_be_understood_is_kept(source: Path) -> None:
+    save_tree("net", {"w": np.ones(2)}, source, ", read from its key 'model'")
+    assert read_provenance("net")["note"] == ", read from its key 'model'"
 
 
 def test_absent_weights_are_a_clear_error(home: Path) -> None:
