@@ -21,7 +21,7 @@ import tempfile
 import time
 import traceback
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 MODULES = (
     "jax",
@@ -102,7 +102,12 @@ def work(request: dict[str, Any], events: int) -> int:
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
     """One request in a child."""
-    out, err = tempfile.TemporaryFile("w+", encoding="utf-8"), tempfile.TemporaryFile("w+", encoding="utf-8")
+    with contextlib.ExitStack() as stack:
+        out, err = (stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")) for _ in range(2))
+        return _run(request, out, err)
+
+
+def _run(request: dict[str, Any], out: IO[str], err: IO[str]) -> dict[str, Any]:
     reading, writing = os.pipe()
     begin = time.monotonic()
     child = os.fork()
@@ -130,7 +135,6 @@ def run(request: dict[str, Any]) -> dict[str, Any]:
     for file in (out, err):
         file.seek(0)
         texts.append(file.read())
-        file.close()
     status = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
     return {"status": status, "out": texts[0], "err": texts[1], "seconds": seconds, "events": events}
 
