@@ -17,9 +17,11 @@ SIZE ?= small
 paper: $(VENV)/.dev
 	$(BIN)/python -m experiments.paper --size=$(SIZE)
 
-# Longer tests carry the mark `slow`: `make slow` runs those alone.
+# Longer tests carry the mark `slow`: `make slow` runs those alone. Workers share the tests file by file;
+# `make test WORKERS=0` runs them in one process, as plain pytest does.
+WORKERS ?= 2
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n $(WORKERS) --dist loadfile
 
 slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow

@@ -1,5 +1,7 @@
 """Strict settings for every test, and the folder of shared material."""
 
+import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,11 +14,19 @@ import pytest
 jax.config.update("jax_platforms", "cpu")
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 
-# What a test says must not hang on how busy the machine is.
-hypothesis.settings.register_profile("untimed", deadline=None)
-hypothesis.settings.load_profile("untimed")
+# What a test says must not hang on how busy the machine is, on the order of tests, or on what an earlier run found.
+hypothesis.settings.register_profile(
+    "alike", deadline=None, derandomize=True, database=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("alike")
 
 SHARED = Path(__file__).parents[1] / "shared"
+
+# Nor on what the user's cache folder holds, or on which batching a stopwatch prefers: `NBJAX_CHOICE=map-16 make test` and
+# the like try the others.
+_home = tempfile.TemporaryDirectory(prefix="nbjax-tests-", ignore_cleanup_errors=True)
+os.environ["NBJAX_HOME"] = _home.name
+os.environ.setdefault("NBJAX_CHOICE", "vmap-1")
 
 
 # A compiled program takes some memory maps, of which Linux gives a process 65,530; XLA aborts where they run out.

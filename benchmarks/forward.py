@@ -59,7 +59,7 @@ def seconds(run: Callable[[], Any]) -> float:
 
 def ours(name: str, images: np.ndarray) -> dict[str, Callable[[], Any]]:
     """The ways to run one of our networks on these images, features only."""
-    backbone = load_backbone(name)
+    backbone = load_backbone(name, weights="random")
     network, last = backbone.network, backbone.network.stages[-1].name
 
     def plain(trees: Any, x: Any) -> Any:
@@ -105,7 +105,7 @@ def theirs(name: str, images: np.ndarray) -> dict[str, Callable[[], Any]]:
 
 def measure(name: str) -> str:
     """One row of the table; the ways take turns."""
-    size = load_backbone(name).input_size
+    size = load_backbone(name, weights="random").input_size
     images = np.random.default_rng(0).standard_normal((IMAGES.value, size, size, 3)).astype(np.float32)
     ways = ours(name, images) | theirs(name, images)
     for run in ways.values():

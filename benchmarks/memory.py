@@ -53,7 +53,7 @@ def shaped(index: int) -> tuple[Program, Frozen, tuple[int, ...], Any]:
     if name.endswith("features"):
         width = int(name.split()[0])
         return program._replace(features=width), NOTHING, (width,), jnp.float32
-    backbone = load_backbone(name)
+    backbone = load_backbone(name, weights="random")
     network, view = backbone.network, View(224, 250, fidelity.crop, 1)
     cut = find_cut(network, strategy, fidelity)
     program = program._replace(

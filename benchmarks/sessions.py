@@ -177,7 +177,7 @@ def whole_grid(name: str = "resnet18", samples: int = SAMPLES, sessions: int = 1
     """The straightforward grid of one backbone against the authors' loop, feature extraction included."""
     rates, batch_sizes = 4, (8, 16, 32, 64)
     loop = {size: theirs(name, size) for size in batch_sizes}
-    backbone = load_backbone(name)
+    backbone = load_backbone(name, weights="random")
     images = np.random.default_rng(0).standard_normal((16, 224, 224, 3)).astype(np.float32)
     features = seconds(lambda: backbone.features(images).block_until_ready()) * samples / 16
     spent = 0.0
@@ -218,7 +218,7 @@ def ten_backbones() -> list[str]:
     ]
     total = 0.0
     for name in config.backbones:
-        backbone = load_backbone(name)
+        backbone = load_backbone(name, weights="random")
         edge = backbone.input_size
         images = np.random.default_rng(0).standard_normal((16, edge, edge, 3)).astype(np.float32)
         features = seconds(lambda: backbone.features(images).block_until_ready()) * SAMPLES / 16  # noqa: B023

@@ -30,7 +30,7 @@ REPEATS = 5
 
 def measure(name: str) -> list[str]:
     """Rows of one backbone."""
-    backbone = load_backbone(name)
+    backbone = load_backbone(name, weights="random")
     network, stages = backbone.network, backbone.network.stages[:-1]
     trees = jax.device_put(fold(network, backbone.params, backbone.batch_stats, jax.default_backend() == "cpu"))
     run = jax.jit(run_folded, static_argnums=(0, 4))

@@ -17,6 +17,7 @@ mean, and on the test split 0.320 and 88.43 %, without a spread.
 from nbjax.config import DatasetConfig, StudyConfig
 from nbjax.slides.phantom import PAPER, SMALL
 from nbjax.slides.tile import Tiling
+from nbjax.training.strategy import PLAIN
 
 
 def get_config(size: str = "paper") -> StudyConfig:
@@ -25,6 +26,8 @@ def get_config(size: str = "paper") -> StudyConfig:
         return StudyConfig(
             name="best-small",
             phantom=SMALL,
+            dataset=DatasetConfig(standardisation="per_split"),
+            fidelity=PLAIN,
             strategies=("extension-4",),
             learning_rates=(1e-3,),
             batch_sizes=(8,),
@@ -35,7 +38,8 @@ def get_config(size: str = "paper") -> StudyConfig:
         name="best",
         phantom=PAPER,
         # The paper's smallest slide holds no whole patch, and neither does the phantom's.
-        dataset=DatasetConfig(tiling=Tiling(allow_small_slides=True)),
+        dataset=DatasetConfig(standardisation="per_split", tiling=Tiling(allow_small_slides=True)),
+        fidelity=PLAIN,
         backbones=("inception_v3",),
         weights="IMAGENET1K_V1",
         strategies=("extension-4",),

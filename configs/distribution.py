@@ -17,6 +17,7 @@ split (standard deviation over starts; the paper has 0.705 ± 0.042), an accurac
 from nbjax.config import DatasetConfig, StudyConfig
 from nbjax.slides.phantom import PAPER, SMALL
 from nbjax.slides.tile import Tiling
+from nbjax.training.strategy import PLAIN
 
 
 def get_config(size: str = "paper") -> StudyConfig:
@@ -26,7 +27,8 @@ def get_config(size: str = "paper") -> StudyConfig:
         name="distribution-small" if small else "distribution",
         phantom=SMALL if small else PAPER,
         # The paper's smallest slide holds no whole patch, and neither does the phantom's.
-        dataset=DatasetConfig() if small else DatasetConfig(tiling=Tiling(allow_small_slides=True)),
+        dataset=DatasetConfig(standardisation="per_split", tiling=Tiling(allow_small_slides=not small)),
+        fidelity=PLAIN,
         # The small size has none of the small straightforward study, whose sessions are longer: cells are not mixed.
         learning_rates=(2e-5, 2e-4, 2e-3) if small else (3e-5, 3e-4, 3e-3),
         batch_sizes=(32,),

@@ -17,6 +17,7 @@ Paper: four backbones, seven k, 16 cells of ten sessions each: 4,480 sessions, t
 from nbjax.config import DatasetConfig, StudyConfig
 from nbjax.slides.phantom import PAPER, SMALL
 from nbjax.slides.tile import Tiling
+from nbjax.training.strategy import PLAIN
 
 BACKBONES = ("inception_v3", "resnet18", "resnet152", "vgg19")
 STRATEGIES = ("straightforward", *(f"extension-{k}" for k in range(1, 7)))
@@ -28,6 +29,8 @@ def get_config(size: str = "paper") -> StudyConfig:
         return StudyConfig(
             name="extension-small",
             phantom=SMALL,
+            dataset=DatasetConfig(standardisation="per_split"),
+            fidelity=PLAIN,
             strategies=STRATEGIES[::2],
             learning_rates=(1e-3, 1e-2),
             batch_sizes=(16,),
@@ -38,7 +41,8 @@ def get_config(size: str = "paper") -> StudyConfig:
         name="extension",
         phantom=PAPER,
         # The paper's smallest slide holds no whole patch, and neither does the phantom's.
-        dataset=DatasetConfig(tiling=Tiling(allow_small_slides=True)),
+        dataset=DatasetConfig(standardisation="per_split", tiling=Tiling(allow_small_slides=True)),
+        fidelity=PLAIN,
         backbones=BACKBONES,
         weights="IMAGENET1K_V1",
         strategies=STRATEGIES,

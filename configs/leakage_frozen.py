@@ -21,6 +21,7 @@ import dataclasses
 from nbjax.config import DatasetConfig, StudyConfig
 from nbjax.slides.phantom import PAPER, SMALL
 from nbjax.slides.tile import Tiling
+from nbjax.training.strategy import PLAIN
 
 
 def get_config(size: str = "paper") -> StudyConfig:
@@ -28,7 +29,8 @@ def get_config(size: str = "paper") -> StudyConfig:
     paper = StudyConfig(
         name="leakage_frozen",
         phantom=PAPER,
-        dataset=DatasetConfig(tiling=Tiling(allow_small_slides=True)),
+        dataset=DatasetConfig(standardisation="per_split", tiling=Tiling(allow_small_slides=True)),
+        fidelity=PLAIN,
         learning_rates=(1e-3,),
         batch_sizes=(32,),
         epochs=100,
@@ -38,4 +40,5 @@ def get_config(size: str = "paper") -> StudyConfig:
     )
     if size == "paper":
         return paper
-    return dataclasses.replace(paper, name="leakage_frozen-small", phantom=SMALL, dataset=DatasetConfig(transforms=0))
+    small = DatasetConfig(standardisation="per_split", transforms=0)
+    return dataclasses.replace(paper, name="leakage_frozen-small", phantom=SMALL, dataset=small)

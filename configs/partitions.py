@@ -14,9 +14,6 @@ from nbjax.config import DatasetConfig, PartitionStudyConfig
 from nbjax.slides.phantom import PAPER, SMALL
 from nbjax.slides.tile import Tiling
 
-# Constants, so that a patch has the same features whatever split it is in.
-FIXED = "imagenet"
-
 
 def get_config(size: str = "paper") -> PartitionStudyConfig:
     """2,010 sessions for the variance and 600 for the leak curve; `small`: 126 and 120."""
@@ -24,8 +21,6 @@ def get_config(size: str = "paper") -> PartitionStudyConfig:
         return PartitionStudyConfig(
             name="partitions-small",
             phantom=SMALL,
-            dataset=DatasetConfig(standardisation=FIXED),
-            learning_rates=(1e-4,),
             epochs=15,
             seeds=6,
             partitions=20,
@@ -36,9 +31,7 @@ def get_config(size: str = "paper") -> PartitionStudyConfig:
     return PartitionStudyConfig(
         name="partitions",
         phantom=PAPER,
-        dataset=DatasetConfig(standardisation=FIXED, tiling=Tiling(allow_small_slides=True)),
-        learning_rates=(1e-4,),
-        epochs=25,
+        dataset=DatasetConfig(tiling=Tiling(allow_small_slides=True)),
         seeds=10,
         partitions=200,
     )

@@ -17,6 +17,7 @@ v3) to 0.585 (VGG-11), without a spread.
 from nbjax.config import DatasetConfig, StudyConfig
 from nbjax.slides.phantom import PAPER, SMALL
 from nbjax.slides.tile import Tiling
+from nbjax.training.strategy import PLAIN
 
 BACKBONES = (
     "inception_v3",
@@ -38,6 +39,8 @@ def get_config(size: str = "paper") -> StudyConfig:
         return StudyConfig(
             name="straightforward-small",
             phantom=SMALL,
+            dataset=DatasetConfig(standardisation="per_split"),
+            fidelity=PLAIN,
             learning_rates=(3e-4, 1e-3, 3e-3, 1e-2),
             batch_sizes=(8, 16, 32, 64),
             epochs=25,
@@ -47,7 +50,8 @@ def get_config(size: str = "paper") -> StudyConfig:
         name="straightforward",
         phantom=PAPER,
         # The paper's smallest slide holds no whole patch, and neither does the phantom's.
-        dataset=DatasetConfig(tiling=Tiling(allow_small_slides=True)),
+        dataset=DatasetConfig(standardisation="per_split", tiling=Tiling(allow_small_slides=True)),
+        fidelity=PLAIN,
         backbones=BACKBONES,
         weights="IMAGENET1K_V1",
         learning_rates=(1e-5, 3e-5, 1e-4, 5e-4),

@@ -17,6 +17,7 @@ Paper: four backbones, eleven k, 16 cells of ten sessions each: 7,040 sessions, 
 from nbjax.config import DatasetConfig, StudyConfig
 from nbjax.slides.phantom import PAPER, SMALL
 from nbjax.slides.tile import Tiling
+from nbjax.training.strategy import PLAIN
 
 BACKBONES = ("inception_v3", "resnet18", "resnet152", "vgg19")
 
@@ -32,6 +33,8 @@ def get_config(size: str = "paper") -> StudyConfig:
         return StudyConfig(
             name="unfreezing-small",
             phantom=SMALL,
+            dataset=DatasetConfig(standardisation="per_split"),
+            fidelity=PLAIN,
             strategies=strategies(3),
             learning_rates=(1e-3,),
             batch_sizes=(16,),
@@ -42,7 +45,8 @@ def get_config(size: str = "paper") -> StudyConfig:
         name="unfreezing",
         phantom=PAPER,
         # The paper's smallest slide holds no whole patch, and neither does the phantom's.
-        dataset=DatasetConfig(tiling=Tiling(allow_small_slides=True)),
+        dataset=DatasetConfig(standardisation="per_split", tiling=Tiling(allow_small_slides=True)),
+        fidelity=PLAIN,
         backbones=BACKBONES,
         weights="IMAGENET1K_V1",
         strategies=strategies(10),

@@ -3,8 +3,10 @@
     python -m experiments.audit --dataset=data/neuroblastoma/phantom/1.0.0
     python -m experiments.audit --table=patches.csv --slides=slides
 
-A table (CSV or Parquet) has a row a patch and the columns slide, family, label, x, y and split (train, validation or
-test). Without `--slides` the pixels are not looked at. Exit status 1 where something is found.
+A table (CSV or Parquet, gzipped or not) has a row a patch and the columns slide, family, label, x, y and split (train,
+validation or test). Names are text: 7, 07 and 19.10 are themselves. The table is checked before anything is looked at:
+what is not a patch inside its slide ends in one sentence. Without `--slides` the pixels are not looked at. Exit status 1
+where something is found.
 """
 
 import json
@@ -15,14 +17,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet
 from absl import flags
 
 from experiments.cli import run
 from nbjax.errors import InputError
 from nbjax.files import check_file, replacing
 from nbjax.partition import SPLITS, Fingerprints, Violation, audit_patches, fingerprint_patches
+from nbjax.partition.patch_table import COLUMNS, check_places, read_patch_table, shared_slides
 from nbjax.progress import bar
 from nbjax.slides.tile import PATCH_SIZE, read_patches
 
@@ -32,29 +33,33 @@ SLIDES = flags.DEFINE_string("slides", None, "with --table: the folder of slides
 SIZE = flags.DEFINE_integer("patch_size", PATCH_SIZE, "with --table: pixels of a patch's edge")
 OUT = flags.DEFINE_string("out", "audit.json", "where all findings go")
 
-COLUMNS = ("slide", "family", "label", "x", "y", "split")
 SHOWN = 5
 
 
 def main() -> None:
     """Audits what the flags name."""
     if (DATASET.value is None) == (TABLE.value is None):
-        raise InputError("say what to audit: either --dataset or --table.")
+        raise InputError("say what to audit: either --dataset=FOLDER or --table=FILE.")
+    if SIZE.value < 1:
+        raise InputError(f"--patch_size={SIZE.value}: expected the pixels of a patch's edge, at least 1.")
     check_file(OUT.value)
-    found, patches = _audit_dataset() if DATASET.value else _audit_table()
+    found, patches, notes = _audit_dataset() if DATASET.value else _audit_table()
     kinds = {kind: [one.message for one in found if one.kind == kind] for kind in dict.fromkeys(v.kind for v in found)}
     with replacing(Path(OUT.value)) as temporary:
-        temporary.write_text(json.dumps({"patches": patches, "findings": kinds}, indent=1) + "\n", encoding="utf-8")
+        content = {"patches": patches, "findings": kinds, "notes": notes}
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     for kind, messages in kinds.items():
         print(f"{kind}: {len(messages)}")
         for message in messages[:SHOWN]:
             print(f"  {message}")
+    for note in notes:
+        print(note)
     print(f"\n{patches} patches, {len(found)} findings: {OUT.value}")
     if found:
         sys.exit(1)
 
 
-def _audit_dataset() -> tuple[list[Violation], int]:
+def _audit_dataset() -> tuple[list[Violation], int, list[str]]:
     """Every patch of every split once, whatever transforms its samples have."""
     from nbjax.samples.reading import columns, open_dataset, picture
 
@@ -71,32 +76,33 @@ def _audit_dataset() -> tuple[list[Violation], int]:
     merged: dict[str, Any] = {name: np.concatenate([table[name] for table in tables]) for name in COLUMNS}
     merged["label"] = np.asarray(dataset.card["classes"])[merged["label"]]
     prints = fingerprint_patches(picture(dataset, *job) for job in bar(jobs, "audit", "patch", len(jobs)))
-    return audit_patches(**merged, patch_size=dataset.card["patch_size"], fingerprints=prints), len(jobs)
+    found = audit_patches(**merged, patch_size=dataset.card["patch_size"], fingerprints=prints)
+    return found, len(jobs), _featureless(prints)
 
 
-def _audit_table() -> tuple[list[Violation], int]:
-    table = _read_table(Path(TABLE.value))
+def _audit_table() -> tuple[list[Violation], int, list[str]]:
+    """Every row of a table, after a look at all of it."""
+    table = read_patch_table(TABLE.value)
+    if SLIDES.value is not None:
+        check_places(table, SLIDES.value, SIZE.value)
     columns: dict[str, Any] = {name: np.asarray(table[name].to_pylist()) for name in COLUMNS}
-    unknown = sorted(set(columns["split"].tolist()) - set(SPLITS))
-    if unknown:
-        raise InputError(f"{TABLE.value}: the column split holds {unknown[0]!r}; expected {', '.join(SPLITS)}.")
     columns["split"] = np.asarray([SPLITS.index(split) for split in columns["split"]])
     prints = None if SLIDES.value is None else _fingerprints(table)
-    return audit_patches(**columns, patch_size=SIZE.value, fingerprints=prints), len(table)
+    notes = ["The pixels were not compared, only the table; --slides=FOLDER compares them too."]
+    if prints is not None:
+        notes = _featureless(prints)
+    shared = shared_slides(table)
+    if shared:
+        notes.append(
+            f"{len(shared)} slides have patches of several families, the first is {shared[0]}: right where a slide holds "
+            "several patients, else the column family is wrong."
+        )
+    return audit_patches(**columns, patch_size=SIZE.value, fingerprints=prints), len(table), notes
 
 
-def _read_table(path: Path) -> pa.Table:
-    if not path.is_file():
-        raise InputError(f"{path}: there is no such table; give a CSV or Parquet file with a row a patch.")
-    try:
-        table = pyarrow.parquet.read_table(path) if path.suffix == ".parquet" else pyarrow.csv.read_csv(path)
-    except (pa.ArrowException, OSError) as error:
-        raise InputError(f"{path}: not a CSV or Parquet table ({error}).") from error
-    missing = [name for name in COLUMNS if name not in table.column_names]
-    if missing:
-        raise InputError(f"{path}: has no column {', '.join(missing)}; expected {', '.join(COLUMNS)}.")
-    # By slide, the order in which pixels are read.
-    return table.sort_by("slide")
+def _featureless(prints: Fingerprints) -> list[str]:
+    count = int((~prints.has_features).sum())
+    return [f"{count} patches are black, blank or almost even and were not compared with others."] if count else []
 
 
 def _fingerprints(table: pa.Table) -> Fingerprints:

@@ -1,27 +1,42 @@
 """What every script shares: how it starts and how bad input ends it."""
 
+import contextlib
+import io
 import os
 import sys
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Collection, Sequence
 
 from absl import app, flags, logging
 
+from nbjax.errors import InputError
 from nbjax.memory import keep_freed_memory
 from nbjax.weights.folders import home
 
+HELP = {"help", "helpshort", "helpfull", "h", "?"}
 
-def run(main: Callable[[], None]) -> None:
+
+def run(main: Callable[[], None], refused: Collection[str] = ()) -> None:
     """Parses flags and runs `main`; bad input prints one sentence and exits with status 1.
+
+    `--help` prints what the script does and the flags it takes, with their defaults, and exits with status 0; `refused`
+    names flags of scripts it is built on that it does not take.
 
     Only `InputError` and the operating system's own refusals are bad input: anything else is a defect and keeps its
     traceback.
     """
     keep_freed_memory()
-    # Compiled programs are kept from one run to the next.
-    os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(home() / "compiled"))
+    # A terminal that lacks a letter shows a question mark; files are UTF-8 whatever the terminal is.
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")
+    # What Pillow warns of, odd remarks in a picture's header, changes no pixel.
+    warnings.filterwarnings("ignore", module=r"PIL\.")
+    # Compiled programs are kept from one run to the next; a script that needs the folder itself says where it is missing.
+    with contextlib.suppress(InputError):
+        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(home() / "compiled"))
 
     def guarded(arguments: list[str]) -> None:
-        from nbjax.errors import InputError, disk_is_full, memory_ran_out
+        from nbjax.errors import disk_is_full, memory_ran_out
 
         if not flags.FLAGS["verbosity"].present:
             logging.set_verbosity(logging.ERROR)
@@ -40,7 +55,34 @@ def run(main: Callable[[], None]) -> None:
                 sys.exit(f"error: {_exhausted(error)}")
             raise
 
-    app.run(guarded)
+    def parse(arguments: Sequence[str]) -> list[str]:
+        if any(word.startswith("-") and word.lstrip("-").split("=")[0] in HELP for word in arguments[1:]):
+            print(_help(refused))
+            sys.exit(0)
+        try:
+            return flags.FLAGS(arguments)
+        except flags.Error as error:
+            sys.exit(f"error: {' '.join(str(error).split()).removesuffix('.')}; see --help.")
+
+    app.run(guarded, flags_parser=parse)
+
+
+def _help(refused: Collection[str]) -> str:
+    """What the script says of itself, and its flags."""
+    lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "Flags:"]
+    of_scripts = {
+        name: flag
+        for module, found in flags.FLAGS.flags_by_module_dict().items()
+        if module == sys.argv[0] or module.startswith("experiments.")
+        for flag in found
+        if (name := flag.name) not in refused
+    }
+    for name, flag in sorted(of_scripts.items()):
+        text = ",".join(map(str, flag.value)) if isinstance(flag.value, list) else flag.value
+        default = f" (default: {text})" if text not in (None, "", False) else ""
+        typed = f"--[no]{name}" if flag.boolean else f"--{name}=…"
+        lines.append(f"  {typed:<28} {' '.join(flag.help.split())}{default}")
+    return "\n".join(lines)
 
 
 def _exhausted(error: BaseException) -> str:

@@ -3,6 +3,7 @@
     python -m experiments.convert_weights --backbone=resnet18
     python -m experiments.convert_weights --backbone=resnet50 --weights=IMAGENET1K_V2
     python -m experiments.convert_weights --backbone=resnet18 --file=resnet18-f37072fd.pth
+    python -m experiments.convert_weights --file=net.pth      # says which network this file fits
     python -m experiments.convert_weights --list
 
 An interrupted download goes on where it stopped when the same command is run again. Without a network, put the file that
@@ -40,11 +41,23 @@ def main() -> None:
     if LIST.value:
         print_stored()
         return
+    path = None if FILE.value is None else Path(FILE.value)
     if BACKBONE.value is None:
-        raise InputError(
-            "--backbone is missing; give the name of a network, `python -m experiments.models` lists them."
-        )
-    convert_weights(BACKBONE.value, WEIGHTS.value, None if FILE.value is None else Path(FILE.value))
+        raise InputError(f"--backbone is missing; {_suggestion(path)}")
+    convert_weights(BACKBONE.value, WEIGHTS.value, path)
+
+
+def _suggestion(path: Path | None) -> str:
+    """What to give as --backbone, in words."""
+    if path is None:
+        return "give the name of a network, `python -m experiments.models` lists them."
+    from nbjax.models.convert import fitting_networks
+    from nbjax.weights import read_checkpoint
+
+    names = fitting_networks(read_checkpoint(path))
+    if not names:
+        return f"{path} fits none of the networks that `python -m experiments.models` lists."
+    return f"{path} fits {names[0]}: give --backbone={names[0]}."
 
 
 def convert_weights(backbone: str, weights: str | None, path: Path | None) -> Path:
@@ -70,8 +83,15 @@ def weights_of(backbone: str, path: Path | None) -> str:
     if known is not None and known.backbone == backbone:
         return known.weights
     published = weight_sets(backbone)
+    if not published:
+        raise InputError(
+            f"{backbone} has no published weights to be stored; a study takes a file of its own as it is, as in "
+            f"--set=backbones={backbone} --set=weights={path or 'FILE'}."
+        )
     if len(published) != 1:
-        raise InputError(f"{backbone} has the weights {' and '.join(published)}; name one with --weights.")
+        raise InputError(
+            f"{backbone} has the weights {' and '.join(published)}; name one, as in --weights={published[0]}."
+        )
     return published[0]
 
 

@@ -3,12 +3,14 @@
     python -m experiments.figures --studies=results/straightforward-small,results/extension-small --out=results/figures
 
 Studies on one dataset are put together: where several have a cell's session of one seed, the first one's counts. Figures
-are PNG with their numbers as CSV beside them; tables are Markdown, CSV and LaTeX.
+are PNG with their numbers as CSV beside them; tables are Markdown, CSV and LaTeX. What the studies have no data for is named
+with the reason. One that fails is named too, and the others are made; the status then is 1.
 """
 
+import sys
 from pathlib import Path
 
-from absl import flags
+from absl import flags, logging
 
 from experiments.cli import run
 from nbjax.errors import InputError
@@ -45,6 +47,11 @@ def main() -> None:
     for name, reason in made.missing.items():
         print(f"{name}: not made, {reason}")
     print(f"\nfigures and tables: {out}")
+    for name, error in made.failed.items():
+        logging.info("%s", name, exc_info=error)
+    if made.failed:
+        names = ", ".join(made.failed)
+        sys.exit(f"error: {names}: failed by a defect of nbjax, the others are made; --verbosity=0 shows where.")
 
 
 if __name__ == "__main__":

@@ -10,12 +10,10 @@ manifest. The test split shares nothing with the others in any of them; its loss
 """
 
 import dataclasses
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
+import pyarrow.parquet
 from absl import flags
 
 from experiments import study as studies
@@ -23,6 +21,7 @@ from experiments.cli import run
 from nbjax.config import LEAKS, PartitionStudyConfig, StudyConfig, load_config
 from nbjax.errors import InputError
 from nbjax.files import check_folder, make_folder, replacing
+from nbjax.spreadsheet import write_csv
 
 WHICH = flags.DEFINE_list("leaks", ["none", "exchange", "random_samples"], "which experiments, in their order")
 flags.adopt_module_key_flags(studies)
@@ -72,12 +71,12 @@ def leakage(config: StudyConfig, slides: str | None, out: Path, banks: Path, lea
     rows = [
         {"leak": leak, "measure": name, **one._asdict()} for leak, of in summary.items() for name, one in of.items()
     ]
-    _write_csv(rows, out / "summary.csv")
-    _write_csv(
+    write_csv(rows, out / "summary.csv")
+    write_csv(
         [{"measure": "gap", "leak": a, "less": b, **one._asdict()} for (a, b), one in gaps.items()],
         out / "comparisons.csv",
     )
-    _write_csv(loss_numbers(curves).to_pylist(), out / "figures/figure8.csv")
+    write_csv(loss_numbers(curves), out / "figures/figure8.csv")
     with replacing(out / "figures/figure8.png") as temporary:
         title = f"{config.backbones[0]}, {config.strategies[0]}"
         loss_curves(curves, title).savefig(temporary, format="png", facecolor="white")
@@ -96,11 +95,6 @@ def _check(config: StudyConfig) -> None:
     ):
         if not holds:
             raise InputError(f"config field {field}: found {found}; a leakage experiment needs {expected}.")
-
-
-def _write_csv(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    with replacing(path) as temporary:
-        pyarrow.csv.write_csv(pa.Table.from_pylist(list(rows)), temporary)
 
 
 if __name__ == "__main__":

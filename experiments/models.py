@@ -7,15 +7,14 @@ Everything but the accuracy is counted on the networks themselves. The accuracy 
 for torchvision's IMAGENET1K_V1 weights; nothing here measures it.
 """
 
-import csv
 from pathlib import Path
 
 from absl import flags
 
 from experiments.cli import run
 from nbjax.errors import InputError
-from nbjax.files import replacing
 from nbjax.report import published
+from nbjax.spreadsheet import write_csv
 
 # A line of the table by column; None where the paper gives no accuracy.
 Row = dict[str, str | int | float | None]
@@ -91,14 +90,6 @@ def _cell(column: str, value: str | int | float | None) -> str:
     if column.startswith("accuracy"):
         return f"{value:.2f}%"
     return str(value) if isinstance(value, str) else f"{value:,}"
-
-
-def write_csv(table: list[Row], path: Path) -> None:
-    """Writes the table with one row a backbone."""
-    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        writer.writerows(table)
 
 
 if __name__ == "__main__":

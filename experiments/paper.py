@@ -25,6 +25,8 @@ from nbjax.errors import InputError
 from nbjax.files import replacing
 
 flags.adopt_module_key_flags(studies)
+# Flags of a study that have no place here: every job has a config and banks of its own.
+REFUSED = ("config", "set", "banks")
 JOBS = flags.DEFINE_list("jobs", None, "some of the experiments, in this order; else all")
 # For the proof that a partition is the best there is.
 EXACT_SECONDS = 60.0
@@ -66,7 +68,7 @@ def main() -> None:
 
 def _check_flags() -> None:
     """Raises InputError where a flag is given that would change nothing, or has a value that nothing has."""
-    for name in ("config", "set", "banks"):
+    for name in REFUSED:
         if flags.FLAGS[name].present:
             raise InputError(
                 f"--{name}: every job has a config and banks of its own; run its own script to change them."
@@ -108,7 +110,7 @@ def _jobs(out: Path, slides: str | None, size: str) -> dict[str, Callable[[], li
     def one_partition() -> list[str]:
         wanted = config("straightforward")
         manifest = studies.tile(wanted, Path(folder()), out)
-        cohort = partition_methods.families_of(manifest)
+        cohort = partition_methods.read_cohort(manifest)
         partition_methods.compare(cohort, wanted.dataset, out / "partition", EXACT_SECONDS)
         return []
 
@@ -133,4 +135,4 @@ def _keep(path: Path, lines: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    run(main)
+    run(main, REFUSED)

@@ -6,7 +6,8 @@
 The slides are tiled and the dataset is built once; its card has the audit. One feature bank holds every patch under all
 transforms (`dataset.transforms` and identity), standardised by constants, so that a patch has the same features in every
 split. Then the head is trained anew from each seed under each of many resampled near-optimal partitions (classes are
-resampled one by one), and under iterative filing's own. Each partition is balanced as a dataset built with it would be:
+resampled one by one, or together where families have several), and under iterative filing's own, or exact's with
+`--set=dataset.method=exact`, which families of two labels need. Each partition is balanced as a dataset built with it would be:
 its splits take the first transforms of each class that `nbjax.samples.transforms_per_class` gives for their numbers of
 patches. Training and validation families choose a session's epoch; its test families are scored once.
 
@@ -23,15 +24,13 @@ are stored in chunks: the same command goes on from them.
 
 import hashlib
 import json
-import shlex
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
+import pyarrow.parquet
 from absl import flags
 
 from experiments import study as studies
@@ -40,8 +39,7 @@ from nbjax import __version__
 from nbjax.config import PartitionStudyConfig, load_config, to_dict
 from nbjax.errors import InputError
 from nbjax.files import replacing
-
-flags.adopt_module_key_flags(studies)
+from nbjax.spreadsheet import write_csv
 
 OWN_CONFIG = "configs/partitions.py"
 # The paper's one test score (III, of another dataset); context, never a target.
@@ -51,7 +49,7 @@ LEVELS = {"sample": "samples (as in the paper)", "patch": "patches", "family": "
 
 def main() -> None:
     """Runs the study that the flags describe."""
-    path = studies.CONFIG.value if flags.FLAGS["config"].present else OWN_CONFIG
+    path = studies.CONFIG.value
     config = load_config(path, studies.SET.value, studies.SIZE.value)
     if not isinstance(config, PartitionStudyConfig):
         raise InputError(f"{path}: get_config() returned a {type(config).__name__}; expected a PartitionStudyConfig.")
@@ -169,6 +167,8 @@ def _conclude(config: PartitionStudyConfig, tables: dict[str, pa.Table], out: Pa
     components = {LEVELS[level]: variance_components(found[1:]) for level, found in scores.items()}
     filing, resampled = scores["sample"][0], scores["sample"][1:]
     placed = _placed(resampled, float(filing.mean()), PAPER_ACCURACY)
+    # Whose partition number 0 is: exact's where filing does not apply.
+    method = tables["partitions"]["method"][0].as_py()
     content = {name: _plain(one) for name, one in components.items()} | {"placed": placed}
     with replacing(out / "variance.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
@@ -176,11 +176,17 @@ def _conclude(config: PartitionStudyConfig, tables: dict[str, pa.Table], out: Pa
     figures = {
         "variance": (variance_figure(components, "Where the test accuracy's variance comes from"), _rows(components)),
         "distribution": (
-            score_distribution(resampled, filing, PAPER_ACCURACY, title),
+            score_distribution(
+                resampled,
+                filing,
+                PAPER_ACCURACY,
+                title,
+                method="iterative filing" if method == "filing" else "the exact method",
+            ),
             [{"partition": number, "mean": float(row.mean())} for number, row in enumerate(scores["sample"])],
         ),
     }
-    lines += _answer(components[LEVELS["sample"]], placed)
+    lines += _answer(components[LEVELS["sample"]], placed, method)
     if config.leak_fractions:
         regression = tables["regression"]
         fractions, accuracies = (regression[name].to_numpy() for name in ("fraction", "accuracy"))
@@ -205,8 +211,7 @@ def _conclude(config: PartitionStudyConfig, tables: dict[str, pa.Table], out: Pa
     for name, (figure, rows) in figures.items():
         with replacing(out / "figures" / f"{name}.png") as temporary:
             figure.savefig(temporary, format="png")
-        with replacing(out / "figures" / f"{name}.csv") as temporary:
-            pyarrow.csv.write_csv(pa.Table.from_pylist(rows), temporary)
+        write_csv(rows, out / "figures" / f"{name}.csv")
     return [*lines, *notes]
 
 
@@ -237,7 +242,7 @@ def _rows(components: dict[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
-def _answer(found: Any, placed: dict[str, Any]) -> list[str]:
+def _answer(found: Any, placed: dict[str, Any], method: str) -> list[str]:
     def share(part: Any) -> str:
         return f"{part.share:.0%} ({part.share_low:.0%} to {part.share_high:.0%})"
 
@@ -258,7 +263,7 @@ def _answer(found: Any, placed: dict[str, Any]) -> list[str]:
         ),
         f"Nearly equally good partitions of the same families give mean test accuracies from {least} to {most} (median {middle}, "
         f"95 % of them in {low} to {high}).",
-        f"Iterative filing's own partition gives {placed['filing']:.1%}: {placed['filing_percentile']:.0%} of the resampled "
+        f"{'Iterative filing' if method == 'filing' else 'The exact method'}'s own partition gives {placed['filing']:.1%}: {placed['filing_percentile']:.0%} of the resampled "
         f"ones give less. The paper's {placed['paper']:.2%}, of one session on one partition of another dataset, would be above "
         f"{placed['paper_percentile']:.0%} of the sessions.",
     ]
@@ -305,12 +310,12 @@ def _points(draws: np.ndarray) -> str:
 
 
 def _record(config: PartitionStudyConfig, slides: str | None, out: Path, key: dict[str, Any], seconds: Any) -> None:
-    from nbjax.training.record import hardware, module
+    from nbjax.training.record import command, hardware
 
     record = {
         "name": config.name,
         "config": to_dict(config),
-        "command": f"python -m {module()} {shlex.join(sys.argv[1:])}".strip(),
+        "command": command(),
         "source": "phantom drawn by nbjax" if key["phantom"] else str(slides),
         "features": key,
         "hardware": hardware(),
@@ -322,4 +327,5 @@ def _record(config: PartitionStudyConfig, slides: str | None, out: Path, key: di
 
 
 if __name__ == "__main__":
+    flags.set_default(studies.CONFIG, OWN_CONFIG)
     run(main)

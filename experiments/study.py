@@ -9,6 +9,7 @@ A finished dataset and feature bank are kept and used again by the same command.
 import functools
 import json
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,10 @@ from nbjax.config import PartitionStudyConfig, StudyConfig, load_config, to_dict
 from nbjax.errors import InputError
 from nbjax.files import damage
 from nbjax.progress import bar, say
-from nbjax.samples.plan import plan_samples
-from nbjax.slides.manifest import read_manifest, write_manifest
+from nbjax.samples.plan import plan_samples, replaced_methods
+from nbjax.slides.folder import left_out_sentences
+from nbjax.slides.manifest import read_manifest, remarks
+from nbjax.slides.nuclei import compare_magnifications
 from nbjax.slides.phantom import write_phantom
 from nbjax.slides.tile import tile_folder
 
@@ -57,10 +60,10 @@ def study(
     with locked(out):
         seconds: dict[str, float] = {}
         earlier = _earlier_seconds(config, out)
-        # Bad flags, slides and weights are found before anything is built.
+        # Bad flags, names, weights and slides are found before anything is built; names before a slide is opened.
+        backbones = _timed(seconds, "backbones", check_backbones, config)
         folder = _timed(seconds, "slides", slides_folder, config, slides, out)
         manifest = manifest or _timed(seconds, "tiling", tile, config, folder, out)
-        backbones = check_backbones(config)
         dataset = _timed(seconds, "dataset", build, config, folder, manifest, out, banks)
         return _learn(config, folder, dataset, backbones, out, banks or out / "banks", seconds, earlier)
 
@@ -110,14 +113,34 @@ def slides_folder(config: StudyConfig, slides: str | None, out: Path) -> Path:
 
 
 def tile(config: StudyConfig, folder: Path, out: Path) -> Path:
-    """Writes the patch manifest, once it is known that the dataset can be planned from it, and returns its path."""
-    manifest, ignored = tile_folder(folder, config.dataset.tiling, lambda files: bar(files, "tiling", "slide"))
-    plan_samples(manifest, config.dataset)
-    if ignored:
-        print(f"left out, not slides: {', '.join(ignored[:5])}{f' and {len(ignored) - 5} more' if ignored[5:] else ''}")
+    """Writes the patch manifest, reusing what lies there, checks that the dataset can be planned, and returns its path."""
+    path = out / "manifest.parquet"
+    manifest, left_out = tile_folder(folder, config.dataset.tiling, lambda files: bar(files, "tiling", "slide"), path)
+    for sentence in (*left_out_sentences(left_out), *remarks(manifest)):
+        print(sentence)
+    for sentence in replaced_methods(plan_samples(manifest, config.dataset)):
+        print(sentence)
+    _check_positive(config, sorted(set(manifest.table["label"].to_pylist())))
     print(f"patches: {manifest.kept().num_rows} kept of {manifest.table.num_rows}, {len(manifest.slides)} slides")
-    write_manifest(manifest, out / "manifest.parquet")
-    return out / "manifest.parquet"
+    if not config.dataset.tiling.allow_mixed_resolution:
+        flag = "--set=dataset.tiling.allow_mixed_resolution=True"
+        if warning := compare_magnifications(folder, manifest, flag):
+            print(f"caution: {warning}")
+    return path
+
+
+def _check_positive(config: StudyConfig, labels: Sequence[str]) -> None:
+    """Raises InputError where the label that is to be positive is none of two."""
+    if config.positive is not None and (len(labels) != 2 or config.positive not in labels):
+        raise InputError(
+            f"config field positive: found {config.positive!r}, and the slides' labels are {', '.join(labels)}; "
+            + (
+                "name one of them, as in --set=positive=" + labels[-1]
+                if len(labels) == 2
+                else "only of two labels one is positive: leave --set=positive out"
+            )
+            + "."
+        )
 
 
 def build(config: StudyConfig, folder: Path, manifest: Path, out: Path, banks: Path | None = None) -> Any:

@@ -8,7 +8,7 @@ import json
 import runpy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, get_origin, get_type_hints
+from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
 
 from nbjax.errors import InputError
 from nbjax.fields import check, check_types
@@ -45,7 +45,7 @@ class DatasetConfig:
             nevertheless; its card then lists them.
         seed: of what a method or a leak draws.
         transforms: available for balancing and augmenting, 0 to 7 (paper III.E).
-        standardisation: `per_split`, `train`, `imagenet` or `none`, see `nbjax.samples.standardise`.
+        standardisation: `imagenet`, `per_split` (the paper's), `train` or `none`, see `nbjax.samples.standardise`.
     """
 
     tiling: Tiling = dataclasses.field(default_factory=Tiling)
@@ -57,7 +57,7 @@ class DatasetConfig:
     accept: tuple[str, ...] = ()
     seed: int = 0
     transforms: int = 7
-    standardisation: str = "per_split"
+    standardisation: str = "imagenet"
 
     def __post_init__(self) -> None:
         check_types(self)
@@ -78,8 +78,8 @@ class StudyConfig:
         phantom: the phantom to make where no slides are given; None where slides must be given.
         dataset: from slides to samples.
         backbones: names that `nbjax.models.load_backbone` knows.
-        weights: of all of them: `imagenet`, a published set by its name (`IMAGENET1K_V1`, `IMAGENET1K_V2`) or a checkpoint
-            file; None is random weights, and the report says so.
+        weights: of all of them: `imagenet`, a published set by its name (`IMAGENET1K_V1`, `IMAGENET1K_V2`), a checkpoint
+            file, or `random`, and the report says so.
         strategies: each as `nbjax.training.strategy.parse_strategy` reads it: `straightforward`, `extension-4`,
             `unfreezing-2`, `extension-2+unfreezing-1`, `scratch` and so on.
         fidelity: how close sessions stay to the authors' loop; `--set=fidelity=paper` takes a preset by its name.
@@ -99,17 +99,21 @@ class StudyConfig:
         checkpoint_seconds: least time between two checkpoints of a program in flight.
         folds: with every family held out once, the chosen cell is trained again on so many folds; 0 leaves it out. Only
             where nothing but the head is trained.
+        test_curve: store the test split's loss and accuracy of every epoch too; they choose nothing (the leakage
+            experiments show them).
+        positive: of two labels the one whose presence is asked for: sensitivity, precision and the curves are about it.
+            None is the last by alphabet, and the report says so. It changes nothing that is trained.
     """
 
     name: str
     phantom: PhantomConfig | None = None
     dataset: DatasetConfig = dataclasses.field(default_factory=DatasetConfig)
     backbones: tuple[str, ...] = ("efficientnet_lite0",)
-    weights: str | None = "imagenet"
+    weights: str = "imagenet"
     strategies: tuple[str, ...] = ("straightforward",)
     fidelity: Fidelity = FAST
     input_size: int | None = None
-    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    learning_rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
     batch_sizes: tuple[int, ...] = (32,)
     epochs: int = 25
     seeds: int = 10
@@ -122,8 +126,11 @@ class StudyConfig:
     checkpoint_seconds: float = 30.0
     folds: int = 5
     test_curve: bool = False
+    positive: str | None = None
 
     def __post_init__(self) -> None:
+        named = "imagenet, the name of a published set, a checkpoint file, or random (--set=weights=random)"
+        check(self.weights not in (None, "None"), "weights", self.weights, named)
         check_types(self)
         for field in ("backbones", "strategies", "learning_rates", "batch_sizes"):
             values = getattr(self, field)
@@ -157,8 +164,8 @@ class PartitionStudyConfig(StudyConfig):
     """One cell of a study under many partitions of the same families, and under leaks.
 
     Attributes:
-        dataset: as in `StudyConfig`; standardised by constants, so that features do not depend on a partition.
-        learning_rates: one.
+        dataset: as in `StudyConfig`; standardised by constants (the default), so that features do not depend on a partition.
+        learning_rates: one, the middle one of `StudyConfig`.
         partitions: resampled near-optimal ones; iterative filing's own comes on top.
         partition_seed: of the resampling and of the leaks.
         tolerance: discrepancy above filing's that still counts as near-optimal.
@@ -167,8 +174,7 @@ class PartitionStudyConfig(StudyConfig):
         leak_seeds: sessions of each point and draw.
     """
 
-    dataset: DatasetConfig = dataclasses.field(default_factory=lambda: DatasetConfig(standardisation="imagenet"))
-    learning_rates: tuple[float, ...] = (1e-4,)
+    learning_rates: tuple[float, ...] = (1e-3,)
     partitions: int = 200
     partition_seed: int = 0
     tolerance: float = 0.01
@@ -201,7 +207,13 @@ class PartitionStudyConfig(StudyConfig):
         fixed, leak = ("imagenet", "none"), self.dataset.leak
         mode = self.dataset.standardisation
         check(mode in fixed, "dataset.standardisation", mode, "imagenet or none, which do not depend on a partition")
-        check(self.dataset.method == "filing", "dataset.method", self.dataset.method, "filing")
+        method = self.dataset.method
+        check(
+            method in ("filing", "exact"),
+            "dataset.method",
+            method,
+            "filing, or exact, which takes families of two labels",
+        )
         check(leak == "none", "dataset.leak", leak, "none; leak_fractions are this study's")
 
 
@@ -233,9 +245,7 @@ def load_config(path: str | Path, settings: Sequence[str] = (), size: str | None
         raise InputError(f"{path}: {_explain(error)}") from error
     if not isinstance(config, StudyConfig):
         raise InputError(f"{path}: get_config() returned a {type(config).__name__}; expected a StudyConfig.")
-    for setting in settings:
-        config = _set(config, setting)
-    return config
+    return _replaced(config, [_parsed(setting) for setting in settings])
 
 
 def _explain(error: TypeError) -> str:
@@ -253,24 +263,54 @@ def _explain(error: TypeError) -> str:
 
 def _unknown_field(field: str, kind: type) -> str:
     known = [f.name for f in dataclasses.fields(kind)]
+    inner = [
+        f"{f.name}.{field}"
+        for f in dataclasses.fields(kind)
+        for option in (get_type_hints(kind)[f.name],)
+        if dataclasses.is_dataclass(option) and field in {g.name for g in dataclasses.fields(option)}
+    ]
+    if inner:
+        return f"{kind.__name__} has no field {field!r}; did you mean {inner[0]!r}, as in --set={inner[0]}=…?"
     close = difflib.get_close_matches(field, known, n=1)
     hint = f"did you mean {close[0]!r}?" if close else f"the fields are {', '.join(known)}."
     return f"{kind.__name__} has no field {field!r}; {hint}"
 
 
-def _set(config: Any, setting: str) -> Any:
+class Setting(NamedTuple):
+    """One `--set`: the path of a field, its value as text, and how it was typed."""
+
+    path: tuple[str, ...]
+    text: str
+    typed: str
+
+
+def _parsed(setting: str) -> Setting:
     name, equals, text = setting.partition("=")
     if not equals:
         raise InputError(f"--set={setting}: expected field=value.")
-    field, _, rest = name.strip().partition(".")
-    if field not in {f.name for f in dataclasses.fields(config)}:
-        raise InputError(f"--set={setting}: {_unknown_field(field, type(config))}")
-    if rest:
-        inner = getattr(config, field)
+    return Setting(tuple(name.strip().split(".")), text.strip(), setting)
+
+
+def _replaced(config: Any, settings: Sequence[Setting]) -> Any:
+    """The config with all settings applied at once, so that it is checked as a whole and their order does not count.
+
+    Of two settings of one field the later holds; fields of a field are set after the field itself.
+    """
+    values: dict[str, Any] = {}
+    kinds = get_type_hints(type(config))
+    for setting in settings:
+        if setting.path[0] not in {f.name for f in dataclasses.fields(config)}:
+            raise InputError(f"--set={setting.typed}: {_unknown_field(setting.path[0], type(config))}")
+        if len(setting.path) == 1:
+            values[setting.path[0]] = _literal(setting.text, kinds[setting.path[0]])
+    deeper = [setting for setting in settings if len(setting.path) > 1]
+    for field in dict.fromkeys(setting.path[0] for setting in deeper):
+        of_field = [setting for setting in deeper if setting.path[0] == field]
+        inner = values.get(field, getattr(config, field))
         if not dataclasses.is_dataclass(inner):
-            raise InputError(f"--set={setting}: field {field!r} has no fields of its own.")
-        return dataclasses.replace(config, **{field: _set(inner, f"{rest}={text}")})
-    return dataclasses.replace(config, **{field: _literal(text.strip(), get_type_hints(type(config))[field])})
+            raise InputError(f"--set={of_field[0].typed}: field {field!r} has no fields of its own.")
+        values[field] = _replaced(inner, [setting._replace(path=setting.path[1:]) for setting in of_field])
+    return dataclasses.replace(config, **values)
 
 
 def _literal(text: str, kind: Any) -> Any:
@@ -281,12 +321,19 @@ def _literal(text: str, kind: Any) -> Any:
                 f"--set=fidelity={text}: expected {' or '.join(PRESETS)}, or a field as in fidelity.crop=bank."
             )
         return PRESETS[text]
-    several = get_origin(kind) is tuple
+    several, options = get_origin(kind) is tuple, get_args(kind) or (kind,)
+    if str in options and not several:
+        # A label or a path may look like a number.
+        return None if text == "None" and type(None) in options else _unquoted(text)
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return tuple(word.strip() for word in text.split(",")) if several else text
     return (value,) if several and not isinstance(value, tuple) else value
+
+
+def _unquoted(text: str) -> str:
+    return text[1:-1] if len(text) > 1 and text[0] == text[-1] and text[0] in "'\"" else text
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -124,6 +124,14 @@ def sha256(path: str | Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def printable(path: str | Path) -> str:
+    """A path as it can be printed and stored anywhere: what is no letter, as bytes that are not UTF-8, is escaped."""
+    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    return "".join(
+        letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
+    )
+
+
 def make_folder(folder: str | Path) -> None:
     """Makes a folder and those above it, on the disk too."""
     folder = Path(folder)

@@ -2,8 +2,8 @@
 
 import contextlib
 import sys
-from collections.abc import Callable, Iterable, Iterator
-from typing import TypeVar
+from collections.abc import Iterable, Iterator
+from typing import Protocol, TypeVar
 
 import tqdm
 
@@ -15,14 +15,23 @@ def bar(items: Iterable[T], label: str, unit: str, total: int | None = None) -> 
     yield from tqdm.tqdm(items, desc=label, unit=unit, total=total, mininterval=0.5 if sys.stderr.isatty() else 30)
 
 
-Meter = Callable[[int], None]
+class Meter(Protocol):
+    """Told how much more is done; what an earlier run did counts, and is left out of the rate."""
+
+    def __call__(self, more: int, *, earlier: bool = False) -> None:
+        """Moves the bar on by `more`."""
 
 
 @contextlib.contextmanager
 def meter(total: int, label: str, unit: str) -> Iterator[Meter]:
     """A bar that is told how much more is done; drawn as `bar` draws."""
     with tqdm.tqdm(desc=label, unit=unit, total=total, mininterval=0.5 if sys.stderr.isatty() else 30) as drawn:
-        yield lambda more: drawn.update(more) and None
+
+        def move(more: int, *, earlier: bool = False) -> None:
+            drawn.initial += more if earlier else 0
+            drawn.update(more)
+
+        yield move
 
 
 def say(text: str) -> None:

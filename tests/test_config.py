@@ -1,10 +1,11 @@
 """Configs: what a field takes, what `--set` understands, and the one sentence for all else."""
 
+import math
 from pathlib import Path
 
 import pytest
 
-from nbjax.config import SIZES, StudyConfig, load_config
+from nbjax.config import SIZES, PartitionStudyConfig, StudyConfig, load_config
 from nbjax.errors import InputError
 from nbjax.training.strategy import FAST, PAPER, Fidelity
 
@@ -19,7 +20,7 @@ CONFIG = CONFIGS / "quickstart.py"
         ("batch_sizes=8", "batch_sizes", (8,)),
         ("backbones=resnet18,vgg16", "backbones", ("resnet18", "vgg16")),
         ("strategies=extension-2+unfreezing-1", "strategies", ("extension-2+unfreezing-1",)),
-        ("weights=None", "weights", None),
+        ("weights=random", "weights", "random"),
         ("weights=IMAGENET1K_V1", "weights", "IMAGENET1K_V1"),
         ("fidelity=paper", "fidelity", PAPER),
         ("fidelity=fast", "fidelity", FAST),
@@ -37,13 +38,14 @@ def test_settings(setting, field, value):
 @pytest.mark.parametrize(
     ("setting", "expected"),
     [
+        ("weights=None", r"config field weights: found 'None'; expected .* or random \(--set=weights=random\)"),
         ("learning_rates=0.0,0.1", "config field learning_rates: found .*; expected numbers above 0"),
         ("learning_rates=-1e-3", "config field learning_rates: .* above 0"),
         ("learning_rates=1e-3,1e-3", "config field learning_rates: .* each once"),
         ("strategies=extension-0", "strategy 'extension-0'"),
         ("strategies=freeze", "'freeze' is none; expected straightforward, extension-K"),
         ("batch_sizes=0", "config field batch_sizes: .* 1 or more"),
-        ("fidelity=exact", "expected fast or paper"),
+        ("fidelity=exact", "expected fast or plain or paper"),
         ("fidelity.crop=left", "config field fidelity.crop: found 'left'; expected centre or bank or random"),
         ("fidelity.crops=0", "config field fidelity.crops: found 0; expected at least 1"),
         ("fidelity.norm=batch", "Fidelity has no field 'norm'"),
@@ -91,13 +93,45 @@ def test_a_study_needs_no_field_but_its_name():
     assert StudyConfig(name="x").fidelity == FAST
 
 
-@pytest.mark.parametrize("name", ["straightforward", "extension", "unfreezing", "distribution", "best"])
+PAPERS = ("straightforward", "extension", "unfreezing", "distribution", "best")
+
+
+@pytest.mark.parametrize("name", PAPERS)
 def test_both_sizes_of_the_papers_studies(name):
     paper, small = (load_config(CONFIGS / f"{name}.py", size=size) for size in SIZES)
     assert load_config(CONFIGS / f"{name}.py") == paper
     # Each has a folder of its own, and the small one needs no weights that nbjax does not bring.
     assert paper.name != small.name
     assert (small.backbones, small.weights) == (("efficientnet_lite0",), "imagenet")
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("name", [*PAPERS, "leakage", "leakage_frozen"])
+def test_the_papers_studies_keep_the_papers_head_and_pixels(name, size):
+    config = load_config(CONFIGS / f"{name}.py", size=size)
+    assert config.dataset.standardisation == "per_split"
+    assert (config.fidelity.head_input, config.fidelity.weight_decay) == ("features", 0.0)
+    assert (config.optimiser, config.momentum) == ("sgd", 0.9)
+
+
+def test_one_set_of_defaults_serves_studies_and_studies_over_partitions():
+    study, partitions = StudyConfig(name="x"), PartitionStudyConfig(name="y")
+    assert study.dataset == partitions.dataset
+    assert study.dataset.standardisation == "imagenet"
+    for field in ("fidelity", "epochs", "batch_sizes", "optimiser", "momentum", "criterion"):
+        assert getattr(study, field) == getattr(partitions, field)
+    assert set(partitions.learning_rates) < set(study.learning_rates)
+    assert load_config(CONFIG).learning_rates == study.learning_rates
+    for size in SIZES:
+        assert load_config(CONFIGS / "partitions.py", size=size).learning_rates == partitions.learning_rates
+
+
+@pytest.mark.parametrize(
+    ("field", "found"), [("weight_decay", -0.1), ("weight_decay", math.nan), ("head_input", "raw")]
+)
+def test_a_head_is_described_in_known_words(field, found):
+    with pytest.raises(InputError, match=f"fidelity.{field}: found {found!r}"):
+        Fidelity(**{field: found})
 
 
 def test_sizes_leave_settings_their_say():

@@ -4,7 +4,8 @@ By question:
 
 - which epoch, which cell: `selection`; what its sessions reached: `cells`; is it better than another: `comparison`; how much of
   its lead is luck: `winner`
-- how good on the test split: `metrics` (the report's numbers), `scores` (every score at every level), `curves`, `calibration`
+- how good on families that no session saw: `scores` (every score at every level), `curves`, `calibration`
+- which patches, which families are wrong: `mistakes`
 - how sure: `uncertainty` (intervals that respect families), `resampling`
 - what shape have the sessions: `distribution`
 """
@@ -14,8 +15,8 @@ from nbjax.analysis.cells import cells_table, describe_cells
 from nbjax.analysis.comparison import compare_cells, paired_improvement, probability_of_improvement
 from nbjax.analysis.curves import confusion_matrices, precision_recall_curves, roc_curves
 from nbjax.analysis.distribution import dip_test, summarise
-from nbjax.analysis.metrics import TestResult, score_test
-from nbjax.analysis.scores import score_levels, scores_table
+from nbjax.analysis.mistakes import family_table, misclassified_table
+from nbjax.analysis.scores import Tested, score_levels, score_predictions, scores_table
 from nbjax.analysis.selection import choose_cell, select_epochs, summarise_cells
 from nbjax.analysis.uncertainty import Interval, family_interval, jackknife_interval, naive_interval
 from nbjax.analysis.units import units_at
@@ -23,7 +24,7 @@ from nbjax.analysis.winner import expected_best, nested_choice
 
 __all__ = [
     "Interval",
-    "TestResult",
+    "Tested",
     "cells_table",
     "choose_cell",
     "compare_cells",
@@ -32,8 +33,10 @@ __all__ = [
     "dip_test",
     "expected_best",
     "family_interval",
+    "family_table",
     "fit_temperature",
     "jackknife_interval",
+    "misclassified_table",
     "naive_interval",
     "nested_choice",
     "paired_improvement",
@@ -43,7 +46,7 @@ __all__ = [
     "roc_curves",
     "scale_temperatures",
     "score_levels",
-    "score_test",
+    "score_predictions",
     "scores_table",
     "select_epochs",
     "summarise",

@@ -66,14 +66,14 @@ def leak_points(table: pa.Table, column: str) -> dict[float, Point]:
 
 
 def leaking_folds(label: np.ndarray, family: np.ndarray, fraction: float, folds: int, seed: int) -> np.ndarray:
-    """The fold of each patch, int `[patches]`: a share of the families of each label is dealt patch by patch.
+    """The fold of each patch, int `[patches]`: a share of the families is dealt patch by patch.
 
-    The other families stay whole. With fraction 0 these are the folds of scikit-learn's `StratifiedGroupKFold`, with
+    Families are drawn label by label, one of several labels with its first. The others stay whole. With fraction 0 these are the folds of scikit-learn's `StratifiedGroupKFold`, with
     fraction 1 those of its `StratifiedKFold`, both shuffled with this seed.
 
     Args:
         label: of each patch.
-        family: of each patch, a name or a number, on whose order the folds depend; a family has one label.
+        family: of each patch, a name or a number, on whose order the folds depend.
         fraction: of the families, in [0, 1]; their number is rounded. A larger one deals the same families and more.
         folds: how many.
         seed: of all draws.
@@ -84,9 +84,11 @@ def leaking_folds(label: np.ndarray, family: np.ndarray, fraction: float, folds:
     )
     rng = np.random.default_rng(seed)
     leaking: list[int] = []
+    seen: list[int] = []
     for one in np.unique(label):
-        order = rng.permutation(np.unique(family[label == one]))
+        order = rng.permutation(np.setdiff1d(family[label == one], seen))
         leaking += order[: round(fraction * len(order))].tolist()
+        seen += order.tolist()
     return np.where(np.isin(family, leaking), dealt, whole)
 
 

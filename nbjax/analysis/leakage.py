@@ -94,7 +94,7 @@ def read_curves(history: pa.Table) -> Curves:
         raise InputError(f"found {len(table)} rows of {sessions} seeds and {epochs} epochs; run the study again.")
     curves = [table[f"{split}_loss"].to_numpy().reshape(sessions, epochs).astype(np.float64) for split in SPLITS]
     if not np.isfinite(curves).all():
-        raise InputError("a session diverged; choose a smaller learning rate.")
+        raise InputError("a session diverged; choose a smaller rate, as in --set=learning_rates=1e-4.")
     return Curves(*curves)
 
 

@@ -1,24 +1,30 @@
-"""Families (or whatever is the independent unit) drawn again within each label, as weights."""
+"""Families (or whatever is the independent unit) drawn again, as weights."""
 
 import numpy as np
 
-from nbjax.analysis.uncertainty import LEVEL
+from nbjax.analysis.uncertainty import LEVEL, strata_of
 
 
-def drawn_weights(rng: np.random.Generator, labels: np.ndarray, resamples: int) -> np.ndarray:
+def drawn_weights(rng: np.random.Generator, sizes: np.ndarray, resamples: int) -> np.ndarray:
     """How often a stratified bootstrap draws each cluster: float64 `[resamples, clusters]`.
 
-    Within each label as many are drawn, with replacement, as there are, so that every label stays present.
+    Within each label as many are drawn, with replacement, as there are. Labels that share clusters are drawn from
+    together, and what lacks one of them is drawn again, so that every label stays present.
 
     Args:
         rng: source of the draws.
-        labels: of the clusters `[clusters]`.
+        sizes: number of units of each cluster by label `[clusters, labels]`.
         resamples: how many.
     """
-    weights = np.zeros((resamples, len(labels)))
-    for label in np.unique(labels):
-        members = np.flatnonzero(labels == label)
-        weights[:, members] = rng.multinomial(len(members), np.full(len(members), 1 / len(members)), size=resamples)
+    strata, present = strata_of(sizes), sizes > 0
+    weights = np.zeros((resamples, len(sizes)))
+    lacking = np.ones(resamples, bool)
+    while lacking.any():
+        for stratum in np.unique(strata):
+            members = np.flatnonzero(strata == stratum)
+            even = np.full(len(members), 1 / len(members))
+            weights[np.ix_(lacking, members)] = rng.multinomial(len(members), even, size=int(lacking.sum()))
+        lacking = (weights @ present == 0).any(axis=1)
     return weights
 
 
@@ -27,15 +33,15 @@ def left_out_weights(clusters: int) -> np.ndarray:
     return np.ones((clusters, clusters)) - np.eye(clusters)
 
 
-def percentile_interval(values: np.ndarray, labels: np.ndarray, level: float = LEVEL) -> tuple[float, float] | None:
+def percentile_interval(values: np.ndarray, sizes: np.ndarray, level: float = LEVEL) -> tuple[float, float] | None:
     """Percentiles of a bootstrap's values, as `scipy.stats.bootstrap` has them; None where a label has one cluster.
 
     Args:
         values: of the resamples `[resamples]`.
-        labels: of the clusters that were drawn `[clusters]`.
+        sizes: number of units of each cluster that was drawn, by label `[clusters, labels]`.
         level: of confidence, in (0, 1).
     """
-    if np.unique(labels, return_counts=True)[1].min() < 2:
+    if (sizes > 0).sum(axis=0).min() < 2:
         return None
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)

@@ -143,6 +143,11 @@ def summarise_cells(history: pa.Table, criterion: str) -> list[Cell]:
     return [_summarise(values, sessions) for values, sessions in sessions_by_cell(history, criterion).items()]
 
 
+def median_epoch(sessions: Sequence[Session]) -> int:
+    """Median of the kept epochs, rounded down; a session without a finite epoch learned nothing and counts as 0."""
+    return int(np.median([session.epoch or 0 for session in sessions]))
+
+
 def _summarise(values: tuple[Any, ...], sessions: Sequence[Session]) -> Cell:
     losses = np.asarray([session.loss for session in sessions])
     accuracies = np.asarray([session.validation_accuracy for session in sessions])
@@ -169,5 +174,7 @@ def choose_cell(cells: Sequence[Cell]) -> Cell:
     """
     best = min(cells, key=lambda cell: cell.mean)
     if not np.isfinite(best.mean):
-        raise InputError("every cell has a session without any finite loss; choose smaller learning rates.")
+        raise InputError(
+            "every cell has a session without any finite loss; choose smaller rates, as in --set=learning_rates=1e-4,3e-4."
+        )
     return best

@@ -64,7 +64,9 @@ def units_at(table: pa.Table, level: str, classes: int) -> Units:
     """Predictions averaged up to one level.
 
     A test split may hold a patch under several transforms. A patch's probability is the mean over its samples, so that
-    every patch counts once; a slide's and a family's is the mean over their patches. The order of rows changes nothing.
+    every patch counts once; a slide's and a family's is the mean over their patches. A unit has one true label: a slide or
+    family with patches of two labels is two units, one for each, which `families` names alike. What is independent is the
+    family: intervals (`nbjax.analysis.uncertainty`) count it once. The order of rows changes nothing.
 
     Args:
         table: a row a seed and sample: seed, sample, family, label, loss, probability (of class 1) or probabilities (of
@@ -74,6 +76,14 @@ def units_at(table: pa.Table, level: str, classes: int) -> Units:
 
     Raises:
         InputError: unknown level, a column is missing, or the seeds did not predict the same samples.
+    """
+    return placed_units_at(table, level, classes)[0]
+
+
+def placed_units_at(table: pa.Table, level: str, classes: int) -> tuple[Units, dict[str, np.ndarray]]:
+    """`units_at`, and where each unit is: label and family, above samples slide, x and y too, by name, each `[units]`.
+
+    Of a unit of several patches, slide, x and y are those of one of them.
     """
     if level not in LEVELS:
         raise InputError(f"level: found {level!r}; expected one of {', '.join(LEVELS)}.")
@@ -99,7 +109,8 @@ def units_at(table: pa.Table, level: str, classes: int) -> Units:
         if level != "sample":
             columns, values = _means(columns, values, step)
     losses = -np.log(np.maximum(values[..., classes], LEAST))
-    return Units(level, seeds, columns["label"], columns["family"], values[..., :classes], losses)
+    units = Units(level, seeds, columns["label"], columns["family"], values[..., :classes], losses)
+    return units, columns
 
 
 NOT_KEYS = ("seed", "loss", "probability", "probabilities")

@@ -96,7 +96,9 @@ def variance_components(scores: np.ndarray, resamples: int = 2000, seed: int = 0
     if scores.ndim != 2 or min(scores.shape) < 2:
         raise InputError(f"scores: found shape {scores.shape}, expected two or more partitions and two or more seeds.")
     if not np.isfinite(scores).all():
-        raise InputError("scores: some are not finite, so that their variance has no meaning; lower the learning rate.")
+        raise InputError(
+            "scores: some are not finite, so that their variance has no meaning; choose a smaller rate, as in --set=learning_rates=1e-4."
+        )
     rng = np.random.default_rng(seed)
     raw = estimate_components(scores)
     drawn = np.array([_draw(scores, rng) for _ in range(resamples)])

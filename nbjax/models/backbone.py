@@ -1,11 +1,10 @@
 """A backbone: a network with weights, ready to run frozen."""
 
 import dataclasses
-import difflib
 import functools
 import hashlib
+import warnings
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -13,37 +12,21 @@ import jax.numpy as jnp
 import numpy as np
 
 from nbjax.errors import InputError
-from nbjax.models.convert import convert, name_table
-from nbjax.models.densenet import densenet121
-from nbjax.models.efficientnet import efficientnet_b0
-from nbjax.models.efficientnet_lite import efficientnet_lite0
+from nbjax.models.convert import fit, name_table
 from nbjax.models.fold import fold, run_folded
-from nbjax.models.googlenet import googlenet
-from nbjax.models.inception import inception_v3
 from nbjax.models.network import IMAGENET_DEVIATION, IMAGENET_MEAN, Network, forward, initialise
-from nbjax.models.resnet import DEPTHS as RESNETS
-from nbjax.models.resnet import resnet
-from nbjax.models.small_cnn import small_cnn
-from nbjax.models.stored import find_weights
-from nbjax.models.vgg import DEPTHS as VGGS
-from nbjax.models.vgg import vgg, vgg_gap
+from nbjax.models.networks import build_network
+from nbjax.models.stored import RANDOM, check_weights, find_weights
 
-NETWORKS = {
-    **dict.fromkeys(VGGS, vgg),
-    **dict.fromkeys(RESNETS, resnet),
-    "inception_v3": inception_v3,
-    "googlenet": googlenet,
-    "densenet121": densenet121,
-    "efficientnet_b0": efficientnet_b0,
-    "efficientnet_lite0": efficientnet_lite0,
-    "vgg16_gap": vgg_gap,
-    "small_cnn": small_cnn,
-}
 # Networks whose dense layers are as wide as their input is large, and the least input that passes through them.
 SIZED = {"small_cnn": 46}
 
 
-@dataclasses.dataclass(frozen=True)
+class RandomWeightsWarning(UserWarning):
+    """Weights are random without having been asked for."""
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
 class Backbone:
     """A network with weights.
 
@@ -60,6 +43,10 @@ class Backbone:
     batch_stats: Mapping[str, Any]
     pretrained: bool
     provenance: str
+
+    def __repr__(self) -> str:
+        count = sum(leaf.size for leaf in jax.tree.leaves(self.params))
+        return f"Backbone({self.network.name}, {count:,} parameters, weights: {self.provenance})"
 
     @property
     def feature_size(self) -> int:
@@ -85,14 +72,13 @@ class Backbone:
 
     def prefix(self, images: np.ndarray | jax.Array, stop: str) -> jax.Array:
         """Evaluation-mode inputs of stage `stop`, float32 `[N, …]`, of images as `logits` takes them."""
-        run = run_folded if jax.default_backend() == "cpu" else _run_prefix
+        run = run_folded if _on_cpu() else _run_prefix
         return run(self.network, *self._folded, _checked(images), stop)
 
     @functools.cached_property
     def _folded(self) -> tuple[Any, Any]:
         """What `prefix` runs; made once."""
-        on_cpu = jax.default_backend() == "cpu"
-        folded: tuple[Any, Any] = jax.device_put(fold(self.network, self.params, self.batch_stats, on_cpu))
+        folded: tuple[Any, Any] = jax.device_put(fold(self.network, self.params, self.batch_stats, _on_cpu()))
         return folded
 
     def from_standardised(self, images: np.ndarray) -> np.ndarray:
@@ -106,6 +92,10 @@ class Backbone:
         scale = np.divide(IMAGENET_DEVIATION, deviation)
         shift = np.divide(np.subtract(IMAGENET_MEAN, mean), deviation)
         return images * scale.astype(np.float32) + shift.astype(np.float32)
+
+
+def _on_cpu() -> bool:
+    return jax.default_backend() == "cpu"
 
 
 def _checked(images: np.ndarray | jax.Array) -> jax.Array:
@@ -131,41 +121,30 @@ def load_backbone(
 ) -> Backbone:
     """Builds a network and gives it weights.
 
+    Names of a state dict or a file may all have one prefix (`model.resnet.`); `provenance` then says so.
+
     Args:
         name: one of `NETWORKS`.
         state_dict: arrays by torchvision's names (EfficientNet-lite0: by those of its published file).
         weights: `IMAGENET1K_V1` or `IMAGENET1K_V2`, once `python -m experiments.convert_weights` has stored them;
-            `imagenet`, where that can mean one set only (EfficientNet-lite0: its package's, which need no storing); or
-            the path of a checkpoint file that `nbjax.weights.read_checkpoint` reads.
-        seed: of random weights, where neither is given; `provenance` then says that they are random.
+            `imagenet`, where that can mean one set only (EfficientNet-lite0: its package's, which need no storing);
+            `random`; or the path of a checkpoint file that `nbjax.weights.read_checkpoint` reads. With neither this nor a
+            state dict weights are random too, with a `RandomWeightsWarning`.
+        seed: of random weights; `provenance` then says that they are random.
         partial: pattern or patterns of published names that the state dict or the file may lack (`classifier.*`); the
             stages that need them cannot be run.
 
     Raises:
         InputError: an unknown name, both kinds of weights at once, weights that are not there, or that do not fit.
     """
-    network = build_network(name)
-    if state_dict is not None and weights is not None:
-        raise InputError(f"{name}: both a state dict and weights {weights!r} were given; give one of them.")
-    if state_dict is not None:
-        trees = convert(network, state_dict, partial=partial)
-        provenance = f"state dict given by the caller, sha256 of its tensors {_digest(state_dict)}"
-    elif weights is not None:
-        trees, provenance = find_weights(network, weights, partial)
-    elif partial is not None:
-        raise InputError(f"{name}: patterns of what may be absent go with a state dict or a file; none was given.")
-    else:
-        trees, provenance = initialise(network, seed), f"random (seed {seed})"
-    absent = 0 if partial is None else len(name_table(network)) - len(jax.tree.leaves(trees))
-    if absent:
-        provenance += f", without {absent} of the network's tensors"
-    pretrained = state_dict is not None or weights is not None
-    params, batch_stats = jax.device_put(trees)
-    return Backbone(network, params, batch_stats, pretrained, provenance)
+    return _load(build_network(name), state_dict, weights, seed, partial, headless=False)
 
 
 def load_headless(name: str, weights: str | None, input_size: int | None = None) -> Backbone:
-    """As `load_backbone`, but a checkpoint file may lack the last layer, in whose place a head comes.
+    """As `load_backbone`, but of a checkpoint file the last layer, in whose place a head comes, does not matter.
+
+    It may be absent, of other classes or other layers altogether, as may auxiliary classifiers and whatever else the file
+    holds beside the backbone's layers.
 
     A network without published weights whose dense layers depend on the input's size (`small_cnn`) is made for
     `input_size` pixels, where that is given.
@@ -173,15 +152,63 @@ def load_headless(name: str, weights: str | None, input_size: int | None = None)
     Raises:
         InputError: as there, or an input too small for such a network.
     """
-    is_file = weights is not None and Path(weights).is_file()
     network = build_network(name)
-    if name in SIZED and weights is None and input_size is not None:
+    if name in SIZED and weights in (None, RANDOM) and input_size is not None:
         if input_size < SIZED[name]:
             raise InputError(f"input_size: found {input_size}; {name} needs at least {SIZED[name]} pixels.")
         network = network._replace(input_size=input_size)
-        params, batch_stats = jax.device_put(initialise(network, 0))
-        return Backbone(network, params, batch_stats, False, "random (seed 0)")
-    return load_backbone(name, weights=weights, partial=f"{network.stages[-1].name}.*" if is_file else None)
+    return _load(network, None, weights, 0, None, headless=True)
+
+
+def check_names(backbones: Sequence[str], weights: str) -> None:
+    """Looks whether backbones of these names with these weights can be loaded, without reading any.
+
+    Args:
+        backbones: as `load_backbone` takes each.
+        weights: of all of them, as it takes them.
+
+    Raises:
+        InputError: an unknown name; weights that are not published for a backbone, are not stored, or are no file.
+    """
+    for name in backbones:
+        check_weights(build_network(name), weights)
+
+
+def _load(
+    network: Network,
+    state_dict: Mapping[str, np.ndarray] | None,
+    weights: str | None,
+    seed: int,
+    partial: str | Sequence[str] | None,
+    headless: bool,
+) -> Backbone:
+    name = network.name
+    if state_dict is not None and weights is not None:
+        raise InputError(f"{name}: both a state dict and weights {weights!r} were given; give one of them.")
+    pretrained = state_dict is not None or weights not in (None, RANDOM)
+    if not pretrained and partial is not None:
+        raise InputError(f"{name}: patterns of what may be absent go with a state dict or a file; none was given.")
+    if not pretrained and weights is None:
+        warnings.warn(
+            f"{name} has random weights, as neither a state dict nor weights were given; ask for them by "
+            f'weights="random", or give weights="imagenet".',
+            RandomWeightsWarning,
+            stacklevel=3,
+        )
+    if state_dict is not None:
+        fitted = fit(network, state_dict, partial=partial)
+        trees = fitted.trees
+        provenance = f"state dict given by the caller, sha256 of its tensors {_digest(state_dict)}{fitted.note}"
+    elif pretrained:
+        assert weights is not None
+        trees, provenance = find_weights(network, weights, partial, headless)
+    else:
+        trees, provenance = initialise(network, seed), f"random (seed {seed})"
+    absent = len(name_table(network)) - len(jax.tree.leaves(trees)) if partial is not None or headless else 0
+    if absent:
+        provenance += f", without {absent} of the network's tensors"
+    params, batch_stats = jax.device_put(trees)
+    return Backbone(network, params, batch_stats, pretrained, provenance)
 
 
 def _digest(state_dict: Mapping[str, np.ndarray]) -> str:
@@ -191,16 +218,3 @@ def _digest(state_dict: Mapping[str, np.ndarray]) -> str:
         digest.update(f"{name} {array.dtype} {array.shape}".encode())
         digest.update(np.ascontiguousarray(array).data)
     return digest.hexdigest()
-
-
-def build_network(name: str) -> Network:
-    """The architecture of that name.
-
-    Raises:
-        InputError: there is none.
-    """
-    if name not in NETWORKS:
-        close = difflib.get_close_matches(name, NETWORKS, n=1)
-        hint = f"did you mean {close[0]!r}?" if close else f"the backbones are {', '.join(NETWORKS)}."
-        raise InputError(f"there is no backbone {name!r}; {hint}")
-    return NETWORKS[name](name)

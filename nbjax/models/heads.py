@@ -72,6 +72,13 @@ def apply_head(params: HeadParams, features: jax.Array, dropout_key: jax.Array |
     return finish_head(params[1:], features @ params[0]["kernel"] + params[0]["bias"], dropout_key)
 
 
+def take_standardised(params: HeadParams, mean: jax.Array, deviation: jax.Array) -> HeadParams:
+    """The head on features as they are that does what this one does on `(features - mean) / deviation`, each `[d]`."""
+    first, *rest = params
+    kernel = first["kernel"] / deviation[:, None]
+    return ({"kernel": kernel, "bias": first["bias"] - mean @ kernel}, *rest)
+
+
 def finish_head(params: HeadParams, x: jax.Array, dropout_key: jax.Array | None) -> jax.Array:
     """Logits of what the first linear layer gave, by all layers after it."""
     for index, layer in enumerate(params):

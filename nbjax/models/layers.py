@@ -6,7 +6,8 @@ the arithmetic of batch norm are float32.
 
 import functools
 import operator
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
@@ -34,41 +35,80 @@ class Mode(NamedTuple):
 EVALUATION = Mode()
 
 
-def _convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
-    """XLA's convolution of `[N, H, W, C]` by `[h, w, C, K]`."""
-    layout = ("NHWC", "HWIO", "NHWC")
-    return jax.lax.conv_general_dilated(x, kernel, (stride, stride), padding, dimension_numbers=layout)
-
-
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2, 3))
-def _convolve_on_cpu(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
-    """The same, with its gradients as matrix products: XLA's own are many times slower on a CPU."""
-    return _convolve(x, kernel, stride, padding)
+def convolve(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+    """Convolution of `[N, H, W, C]` by `[h, w, C, K]`, or of each channel alone by `[h, w, 1, C]`.
+
+    On a CPU kernels of 1×1 are matrix products, filters of one channel sums of shifted products, and gradients matrix
+    products: XLA's own are many times slower there. Everywhere else all are XLA's, whose compiler for GPUs dies of a
+    strided slice that goes into a matrix product.
+    """
+    return _by_platform(_forward_on_cpu, _forward, x, kernel, stride=stride, padding=padding)
 
 
-def _forward(
-    x: jax.Array, kernel: jax.Array, stride: int, padding: Padding
-) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-    return _convolve(x, kernel, stride, padding), (x, kernel)
+def _by_platform(on_cpu: Callable[..., Any], elsewhere: Callable[..., Any], *arrays: jax.Array, **static: Any) -> Any:
+    """Chosen when a program is compiled and not when it is traced: what is traced once may run on several platforms."""
+    return jax.lax.platform_dependent(
+        *arrays, cpu=functools.partial(on_cpu, **static), default=functools.partial(elsewhere, **static)
+    )
+
+
+def _is_depthwise(x: jax.Array, kernel: jax.Array) -> bool:
+    return kernel.shape[2] != x.shape[3]
+
+
+def _forward(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+    layout, groups = ("NHWC", "HWIO", "NHWC"), x.shape[3] // kernel.shape[2]
+    return jax.lax.conv_general_dilated(
+        x, kernel, (stride, stride), padding, dimension_numbers=layout, feature_group_count=groups
+    )
+
+
+def _forward_on_cpu(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+    if _is_depthwise(x, kernel):
+        return _shifted_products(x, kernel, stride, padding)
+    if kernel.shape[:2] == (1, 1):
+        return _views(x, kernel, stride, padding)[0] @ kernel[0, 0]
+    return _forward(x, kernel, stride, padding)
+
+
+def _views(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> list[jax.Array]:
+    if any(map(any, padding)):
+        x = jnp.pad(x, ((0, 0), *padding, (0, 0)))
+    return taps(x, (kernel.shape[0], kernel.shape[1]), stride)
+
+
+def _shifted_products(x: jax.Array, kernel: jax.Array, stride: int, padding: Padding) -> jax.Array:
+    weights = kernel.reshape(-1, x.shape[3])
+    views = _views(x, kernel, stride, padding)
+    return functools.reduce(operator.add, [view * weight for view, weight in zip(views, weights, strict=True)])
 
 
 def _backward(
-    stride: int, padding: Padding, saved: tuple[jax.Array, jax.Array], gradient: jax.Array
+    x: jax.Array, kernel: jax.Array, gradient: jax.Array, stride: int, padding: Padding, forward: Any = _forward
 ) -> tuple[jax.Array, jax.Array]:
-    x, kernel = saved
+    of_x, of_kernel = jax.vjp(lambda x, kernel: forward(x, kernel, stride, padding), x, kernel)[1](gradient)
+    return of_x, of_kernel
 
-    def columns(x: jax.Array) -> jax.Array:
-        views = taps(jnp.pad(x, ((0, 0), *padding, (0, 0))), (kernel.shape[0], kernel.shape[1]), stride)
-        return jnp.concatenate(views, axis=-1)
 
-    found, back = jax.vjp(columns, x)
+def _backward_on_cpu(
+    x: jax.Array, kernel: jax.Array, gradient: jax.Array, stride: int, padding: Padding
+) -> tuple[jax.Array, jax.Array]:
+    if _is_depthwise(x, kernel):
+        return _backward(x, kernel, gradient, stride, padding, _shifted_products)
+    found, back = jax.vjp(lambda x: jnp.concatenate(_views(x, kernel, stride, padding), axis=-1), x)
     width = kernel.shape[3]
     flat, rows = gradient.reshape(-1, width), found.reshape(-1, found.shape[-1])
     (of_x,) = back((flat @ kernel.reshape(-1, width).T).reshape(found.shape))
     return of_x, (rows.T @ flat).reshape(kernel.shape)
 
 
-_convolve_on_cpu.defvjp(_forward, _backward)
+convolve.defvjp(
+    lambda x, kernel, stride, padding: (convolve(x, kernel, stride, padding), (x, kernel)),
+    lambda stride, padding, saved, gradient: _by_platform(
+        _backward_on_cpu, _backward, *saved, gradient, stride=stride, padding=padding
+    ),
+)
 
 
 class Conv(nn.Module):
@@ -84,12 +124,7 @@ class Conv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """Applies the layer."""
         kernel = self.param("kernel", HE, (*self.kernel, x.shape[-1], self.width), jnp.float32).astype(x.dtype)
-        if self.kernel == (1, 1):
-            # As a matrix product, which XLA runs about twice as fast on a CPU.
-            x = x[:, :: self.stride, :: self.stride] @ kernel[0, 0]
-        else:
-            convolve = _convolve_on_cpu if jax.default_backend() == "cpu" else _convolve
-            x = convolve(x, kernel, self.stride, self.padding)
+        x = convolve(x, kernel, self.stride, self.padding)
         if self.bias:
             x = x + self.param("bias", nn.initializers.zeros, (self.width,), jnp.float32).astype(x.dtype)
         return x
@@ -186,10 +221,7 @@ def taps(x: jax.Array, kernel: tuple[int, int], stride: int) -> list[jax.Array]:
 
 
 class DepthwiseConv(nn.Module):
-    """One k×k filter a channel, as a sum of k×k shifted products.
-
-    XLA's own depthwise convolution on a CPU is 20 to 40 times slower than this form, which it fuses into one loop.
-    """
+    """One k×k filter a channel."""
 
     kernel: int
     stride: int
@@ -199,9 +231,7 @@ class DepthwiseConv(nn.Module):
     def __call__(self, x: jax.Array) -> jax.Array:
         """`[N, H, W, C]` to `[N, H', W', C]`."""
         kernel = self.param("kernel", HE, (self.kernel, self.kernel, 1, x.shape[-1]), jnp.float32).astype(x.dtype)
-        views = windows(jnp.pad(x, ((0, 0), *self.padding, (0, 0))), self.kernel, self.stride)
-        weights = kernel.reshape(self.kernel**2, x.shape[-1])
-        return functools.reduce(operator.add, [view * weight for view, weight in zip(views, weights, strict=True)])
+        return convolve(x, kernel, self.stride, self.padding)
 
 
 def max_pool(x: jax.Array, kernel: int, stride: int, padding: int = 0, *, ceil: bool = False) -> jax.Array:

@@ -162,10 +162,8 @@ def _apply_module(
     return x, changed["batch_stats"]
 
 
-def shapes(network: Network) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Shape and type of every parameter and of every running statistic, each by stage, the auxiliary stages last."""
-    params: dict[str, Any] = {}
-    batch_stats: dict[str, Any] = {}
+def stage_shapes(network: Network) -> Iterator[tuple[Stage, dict[str, Any], dict[str, Any]]]:
+    """Of each stage, the auxiliary ones last: shape and type of every parameter and of every running statistic."""
     outputs: dict[str, jax.ShapeDtypeStruct] = {}
     x = jax.ShapeDtypeStruct((1, network.input_size, network.input_size, 3), jnp.float32)
     key = jax.random.key(0)
@@ -174,9 +172,14 @@ def shapes(network: Network) -> tuple[dict[str, Any], dict[str, Any]]:
         x, variables = jax.eval_shape(
             lambda x, key, module=stage.module: module.init_with_output(key, x, EVALUATION), source, key
         )
-        params[stage.name] = variables.get("params", {})
-        batch_stats[stage.name] = variables.get("batch_stats", {})
         outputs[stage.name] = x
+        yield stage, variables.get("params", {}), variables.get("batch_stats", {})
+
+
+def shapes(network: Network) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Shape and type of every parameter and of every running statistic, each by stage, the auxiliary stages last."""
+    found = {stage.name: trees for stage, *trees in stage_shapes(network)}
+    params, batch_stats = ({name: trees[index] for name, trees in found.items()} for index in (0, 1))
     return params, batch_stats
 
 

@@ -15,7 +15,13 @@ from nbjax.partition.partition import (
     stratified_group_folds,
 )
 from nbjax.partition.quality import Quality, measure_quality
-from nbjax.partition.resample import grouped_folds, resample_classes, resample_partitions
+from nbjax.partition.resample import (
+    grouped_folds,
+    joint_folds,
+    resample_classes,
+    resample_jointly,
+    resample_partitions,
+)
 
 __all__ = [
     "METHODS",
@@ -32,11 +38,13 @@ __all__ = [
     "exchange",
     "fingerprint_patches",
     "grouped_folds",
+    "joint_folds",
     "measure_quality",
     "partition_classes",
     "partition_families",
     "random",
     "resample_classes",
+    "resample_jointly",
     "resample_partitions",
     "spread_families",
     "stratified_group_folds",

@@ -7,6 +7,8 @@ Kinds of violation, by the names that a dataset's config may allow:
 - `overlap`: two patches of one slide share pixels and are in different splits;
 - `identical`: patches in different splits are equal byte for byte under one of the eight dihedral transforms;
 - `similar`: patches in different splits look alike under one of the eight transforms (see `similarity_bits`).
+
+Patches that show nothing, black or blank, take no part in the last two: they are all alike and tell nothing of a patient.
 """
 
 from collections.abc import Iterator, Sequence
@@ -84,7 +86,7 @@ def audit_patches(
     if fingerprints is not None:
         if len(fingerprints.digests) != len(split):
             raise InputError(f"fingerprints: found {len(fingerprints.digests)}, expected {len(split)}, one a patch.")
-        violations += _identical(fingerprints.digests, columns)
+        violations += _identical(fingerprints, columns)
         violations += _similar(fingerprints, columns)
     return violations
 
@@ -149,12 +151,12 @@ def _overlaps(columns: dict[str, np.ndarray], patch_size: int) -> Iterator[Viola
                 )
 
 
-def _identical(digests: list[bytes], columns: dict[str, np.ndarray]) -> Iterator[Violation]:
+def _identical(fingerprints: Fingerprints, columns: dict[str, np.ndarray]) -> Iterator[Violation]:
     """Sets of equal patches that lie in more than one split."""
     split = columns["split"]
     alike: dict[bytes, list[int]] = {}
-    for patch, digest in enumerate(digests):
-        alike.setdefault(digest, []).append(patch)
+    for patch in np.flatnonzero(fingerprints.has_features).tolist():
+        alike.setdefault(fingerprints.digests[patch], []).append(patch)
     for patches in alike.values():
         others = [patch for patch in patches if split[patch] != split[patches[0]]]
         if others:
@@ -168,7 +170,8 @@ def _identical(digests: list[bytes], columns: dict[str, np.ndarray]) -> Iterator
 
 def _similar(fingerprints: Fingerprints, columns: dict[str, np.ndarray]) -> Iterator[Violation]:
     """Pairs of patches in different splits that look alike but are not identical."""
-    split = columns["split"]
+    # What shows nothing is given no split.
+    split = np.where(fingerprints.has_features, columns["split"], -1)
     hashes = similarity_bits(fingerprints.frequencies)
     for first, second in combinations(range(len(SPLITS)), 2):
         larger, smaller = sorted((np.flatnonzero(split == one) for one in (first, second)), key=len, reverse=True)

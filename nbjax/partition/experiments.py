@@ -12,7 +12,7 @@ TRAIN, VALIDATION = 0, 1
 
 
 def exchange(family: np.ndarray, split: np.ndarray, label: np.ndarray, seed: int, patches: int = 1) -> np.ndarray:
-    """Experiment 2, low correlation: one patch a family changes place between train and validation.
+    """Experiment 2, low correlation: one patch a family changes place between train and validation, one of each of its classes.
 
     For each class, as many families of train as of validation take part (all of the side that has fewer; of the other,
     that many at random). Each gives one patch, drawn at random. With more patches a family, a side's families may not
@@ -82,9 +82,9 @@ def random(family: np.ndarray, split: np.ndarray, label: np.ndarray, seed: int) 
 def spread_families(family: np.ndarray, split: np.ndarray, label: np.ndarray, fraction: float, seed: int) -> np.ndarray:
     """Experiment 3 for a share of the families: their patches are dealt at random to train and validation.
 
-    Of each class, so many of the families in train or validation are drawn; their patches go to the two splits in the
-    class's own proportions, so that with fraction 1 the numbers of patches stay. One seed draws the families in one
-    order: a larger fraction spreads the same ones and more.
+    So many of the families in train or validation are drawn, a family of several classes with its first; of each class,
+    their patches go to the two splits in the class's own proportions, so that with fraction 1 the numbers of patches
+    stay. One seed draws the families in one order: a larger fraction spreads the same ones and more.
 
     Args:
         family: index of each patch's family, int `[patches]`.
@@ -104,12 +104,17 @@ def spread_families(family: np.ndarray, split: np.ndarray, label: np.ndarray, fr
         raise InputError(f"fraction: found {fraction}, expected a share of the families in [0, 1].")
     rng = np.random.default_rng(seed)
     result = split.copy()
+    leaking: list[int] = []
+    seen: list[int] = []
     for number in np.unique(label):
         here = (label == number) & (split <= VALIDATION)
-        order = rng.permutation(np.unique(family[here]))
+        # A family with patches of an earlier class was drawn, or not, with that class.
+        order = rng.permutation(np.setdiff1d(family[here], seen))
+        leaking += order[: round(fraction * len(order))].tolist()
+        seen += order.tolist()
         share = np.mean(split[here] == VALIDATION)
         shuffled = rng.permutation(np.flatnonzero(here))
-        patches = shuffled[np.isin(family[shuffled], order[: round(fraction * len(order))])]
+        patches = shuffled[np.isin(family[shuffled], leaking)]
         # Either split receives some.
         to_validation = min(max(round(share * len(patches)), 1), max(len(patches) - 1, 0))
         result[patches] = TRAIN

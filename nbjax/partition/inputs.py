@@ -39,12 +39,12 @@ def check_targets(
     _check_shares("diversities", diversities)
     first, second, third = (float(value) for value in proportions)
     if first <= 0.5:
-        raise InputError(f"proportions: train is {first:g}, expected more than 0.5; give train the largest share.")
+        raise InputError(f"proportions: train is {first:g}, expected more than 0.5, as in 0.7,0.15,0.15.")
     if third <= 0:
-        raise InputError(f"proportions: test is {third:g}, expected more than 0; give every split a share.")
+        raise InputError(f"proportions: test is {third:g}, expected more than 0, as in 0.7,0.15,0.15.")
     if second < third:
         raise InputError(
-            f"proportions: validation {second:g} is less than test {third:g}, expected validation >= test; swap them."
+            f"proportions: validation {second:g} is less than test {third:g}, expected validation >= test; write {first:g},{third:g},{second:g}."
         )
     if len(weights) != 2 or not all(math.isfinite(value) and value >= 0 for value in weights) or sum(weights) == 0:
         raise InputError(

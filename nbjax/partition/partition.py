@@ -8,7 +8,7 @@ import numpy as np
 from nbjax.errors import InputError
 from nbjax.partition.exact import solve
 from nbjax.partition.filing import Leaf, best_leaves, file_families
-from nbjax.partition.inputs import Targets, check_classes, check_families, check_targets
+from nbjax.partition.inputs import SPLITS, Targets, check_classes, check_families, check_targets
 from nbjax.partition.quality import measure_quality
 from nbjax.partition.rounds import Cohort, make_cohort
 from nbjax.partition.sequential import sequential_assignment
@@ -18,6 +18,10 @@ PROPORTIONS = (0.7, 0.15, 0.15)
 DIVERSITIES = (1 / 3, 1 / 3, 1 / 3)
 WEIGHTS = (1.0, 1.0)
 SECONDS = 60.0
+# So that there are fewer folds.
+LARGER_TEST = (
+    "--set=dataset.proportions=0.6,0.2,0.2 asks for fewer (python -m experiments.partition --proportions=0.6,0.2,0.2)."
+)
 
 
 @dataclass(frozen=True)
@@ -50,6 +54,7 @@ class Partition:
             then mu; `assignment` is the first's. Empty for other methods.
         lower_bound: no assignment has a smaller discrepancy; None unless the method is exact.
         gap: discrepancy less lower bound: 0 (up to the solver's 1e-8) when proven optimal; None unless exact.
+        reason: why `method` took the place of the one asked for, a sentence; empty where it did not.
     """
 
     assignment: np.ndarray
@@ -63,6 +68,7 @@ class Partition:
     optima: tuple[Region, ...] = ()
     lower_bound: float | None = None
     gap: float | None = None
+    reason: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,6 +101,7 @@ def partition_families(
     method: str = "filing",
     weights: Sequence[float] = WEIGHTS,
     seconds: float = SECONDS,
+    every_split: bool = False,
 ) -> Partition:
     """Assigns the families of one class to train, validation and test (paper, III.D).
 
@@ -109,16 +116,15 @@ def partition_families(
             discrepancy of any assignment, with a proven bound; "sequential": the authors' baseline.
         weights: factors of the two sums in equation (1), proportions first.
         seconds: time limit of "exact".
+        every_split: no split is left without a family. Filing may leave one so where there are three or four families, and the
+            least discrepancy may too; then the least one that fills every split takes its place, and `reason` says so.
 
     Raises:
-        InputError: see `check_targets` and `check_families`; an unknown method; a time limit that is not above 0.
+        InputError: see `check_targets` and `check_families`; an unknown method; a time limit that is not above 0; with
+            `every_split`, "sequential" left a split empty.
     """
-    targets = check_targets(proportions, diversities, weights)
     counts = check_families(patches_per_family)
-    _check_method(method)
-    if method != "exact":
-        return _separately(counts[:, None], targets, method).classes[0]
-    joint = _exact(counts[:, None], targets, seconds)
+    joint = partition_classes(counts[:, None], proportions, diversities, method, weights, seconds, every_split)
     return replace(joint.classes[0], lower_bound=joint.lower_bound, gap=joint.gap)
 
 
@@ -129,6 +135,7 @@ def partition_classes(
     method: str = "filing",
     weights: Sequence[float] = WEIGHTS,
     seconds: float = SECONDS,
+    every_split: bool = False,
 ) -> JointPartition:
     """Assigns the families of several classes, every class to the same targets.
 
@@ -142,21 +149,47 @@ def partition_classes(
         method: "filing", "exact" or "sequential".
         weights: as for `partition_families`.
         seconds: time limit of "exact", for all classes together.
+        every_split: as for `partition_families`; every split then has a family of every class.
 
     Raises:
         InputError: see `check_targets` and `check_classes`; an unknown method; a family with two classes where the
-            method is not "exact".
+            method is not "exact"; with `every_split`, "sequential" left a split empty, or no assignment fills them all.
     """
     targets = check_targets(proportions, diversities, weights)
     counts = check_classes(patches_per_family_and_class)
     _check_method(method)
+    joint = _assign(counts, targets, method, seconds)
+    if not every_split or fills_every_split(counts, joint.assignment):
+        return joint
+    if method == "sequential":
+        raise InputError(f'method: "{method}" leaves a split without a family of a class; "exact" fills every split.')
+    filled = _exact(counts, targets, seconds, every_split=True)
+    what = "iterative filing" if method == "filing" else "the least discrepancy of any assignment"
+    reason = (
+        f"{what} leaves a split without a family, so this is the partition of least discrepancy that fills every split"
+    )
+    return replace(filled, classes=tuple(replace(one, reason=reason) for one in filled.classes))
+
+
+def fills_every_split(patches_per_family_and_class: np.ndarray, assignment: np.ndarray) -> bool:
+    """Whether every split has a family of every class.
+
+    Args:
+        patches_per_family_and_class: int `[families, classes]`.
+        assignment: the split of each family, int `[families]`.
+    """
+    present = patches_per_family_and_class > 0
+    return all(len(set(assignment[of_class].tolist())) == len(SPLITS) for of_class in present.T)
+
+
+def _assign(counts: np.ndarray, targets: Targets, method: str, seconds: float) -> JointPartition:
     if method == "exact":
         return _exact(counts, targets, seconds)
     mixed = np.flatnonzero((counts > 0).sum(axis=1) > 1)
     if mixed.size:
         raise InputError(
             f"patches_per_family_and_class: family {mixed[0]} has patches of classes "
-            f'{np.flatnonzero(counts[mixed[0]]).tolist()}, expected one class with method="{method}"; use method="exact".'
+            f'{np.flatnonzero(counts[mixed[0]]).tolist()}, and the method "{method}" takes one; the method "exact" takes several.'
         )
     return _separately(counts, targets, method)
 
@@ -186,13 +219,13 @@ def stratified_group_folds(
     for_validation = round(targets.proportions[1] / targets.proportions[2])
     if len(counts) < folds:
         raise InputError(
-            f"patches_per_family_and_class: {len(counts)} families cannot fill {folds} folds; raise the test share."
+            f"patches_per_family_and_class: {len(counts)} families cannot fill {folds} folds; {LARGER_TEST}"
         )
     fewest = counts.sum(axis=0)
     if fewest.min() < folds:
         raise InputError(
             f"patches_per_family_and_class: class {fewest.argmin()} has {fewest.min()} patches, expected at least {folds}, "
-            "one a fold; raise the test share."
+            f"one a fold; {LARGER_TEST}"
         )
     # scikit-learn takes seconds to import; only who asks for it pays.
     from sklearn.model_selection import StratifiedGroupKFold
@@ -238,16 +271,20 @@ def _region(cohort: Cohort, leaf: Leaf) -> Region:
     return Region((leaf.initial.low, leaf.initial.high), ends)
 
 
-def _exact(counts: np.ndarray, targets: Targets, seconds: float) -> JointPartition:
+def _exact(counts: np.ndarray, targets: Targets, seconds: float, every_split: bool = False) -> JointPartition:
     """The solver's assignment, or filing's where filing applies and did better in the time given."""
-    solution = solve(counts, targets, seconds)
+    solution = solve(counts, targets, seconds, every_split)
     found = []
     if solution.assignment is not None:
         found.append(_together(counts, solution.assignment, targets, "exact"))
     if ((counts > 0).sum(axis=1) == 1).all():
         found.append(_separately(counts, targets, "filing"))
+    if every_split:
+        found = [one for one in found if fills_every_split(counts, one.assignment)]
     if not found:
-        raise InputError(f"seconds: no assignment was found in {seconds:g} s; allow more time.")
+        raise InputError(
+            f"seconds: no assignment was found in {seconds:g} s; python -m experiments.partition --seconds=600 allows more."
+        )
     # Rounded, so that of two equally good ones the solver's is kept.
     best = min(found, key=lambda partition: round(partition.discrepancy, 12))
     bound = min(solution.lower_bound, best.discrepancy)

@@ -7,6 +7,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from nbjax.analysis.scores import Score
 from nbjax.analysis.uncertainty import Interval
 from nbjax.report.figures import BLACK, BLUE, ORANGE, new_figure, plain
 
@@ -22,8 +23,8 @@ class Scored(NamedTuple):
     """
 
     text: str
-    test: Interval
-    folds: Interval | None
+    test: Interval | Score
+    folds: Interval | Score | None
     is_study: bool = False
 
 

@@ -1,6 +1,5 @@
 """Older kinds of methods on a study's own splits: what `experiments.baselines` runs and writes."""
 
-import csv
 import functools
 import time
 from collections.abc import Callable, Mapping
@@ -11,20 +10,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet
 
-from nbjax.analysis import TestResult, score_test
+from nbjax.analysis import Tested, score_predictions
 from nbjax.errors import InputError
 from nbjax.files import replacing
 from nbjax.models import load_headless
 from nbjax.progress import bar
 from nbjax.report.baseline_figures import Scored, baseline_accuracies
+from nbjax.report.grid import percent, span
 from nbjax.report.reading import read_predictions, read_record
-from nbjax.report.tables import percent
+from nbjax.report.score_tables import LEVELS, family_counts
 from nbjax.samples.reading import Dataset, columns, open_dataset
 from nbjax.samples.texture import check_installed
+from nbjax.spreadsheet import write_csv
 from nbjax.training import descriptors
 from nbjax.training.bank import Bank, feature_bank
 from nbjax.training.baselines import METHODS, Method, predict_folds, predict_test
-from nbjax.training.crossvalidation import SPLITS, family_folds
+from nbjax.training.crossvalidation import SPLITS, held_out_folds, pooled_columns
 from nbjax.training.descriptors import Descriptors
 from nbjax.training.inputs import view_of
 from nbjax.training.record import describe_backbone
@@ -38,7 +39,7 @@ class Row(NamedTuple):
     Attributes:
         name: in tables.
         text: for people.
-        test: its TestResult on the test split.
+        test: its scores on the test split.
         folds: likewise with every family held out once; None where that was not done.
         chosen: what validation data chose, in words.
         seconds: by step; none for the study's own line.
@@ -46,8 +47,8 @@ class Row(NamedTuple):
 
     name: str
     text: str
-    test: TestResult
-    folds: TestResult | None
+    test: Tested
+    folds: Tested | None
     chosen: str
     seconds: Mapping[str, float]
 
@@ -70,11 +71,10 @@ def write_baselines(folder: Path, banks: Path) -> None:
     study = read_record(folder / "study.json")
     dataset = open_dataset(folder / study["dataset"]["folder"])
     splits = {name: columns(dataset, name) for name in SPLITS}
-    table = {name: np.concatenate([splits[split][name] for split in SPLITS]) for name in splits["test"]}
+    table = pooled_columns(splits)
     table["split"] = np.repeat(SPLITS, [len(splits[split]["label"]) for split in SPLITS])
     wanted = study["config"]["folds"]
-    # With two folds a label of three families could leave one family to train on, and none to calibrate with.
-    fold = family_folds(table["family"], table["label"], max(3, wanted), 0) if wanted else None
+    fold = held_out_folds(table, wanted) if wanted else None
     describe = _describers(study, dataset, banks)
     rows, predictions = [], []
     for method in bar(METHODS, "baselines", "method"):
@@ -130,8 +130,8 @@ def _run(
         folds = prediction_table(seed, found[None], table, np.arange(len(found)))
         folds = folds.append_column("fold", pa.array(fold, pa.int32()))
     chosen = f"C = {fitted.penalty:g} (of {method.penalties[0]:g} to {method.penalties[-1]:g})"
-    held_out = None if folds is None else score_test(folds, classes)
-    return Row(method.name, method.text, score_test(test, classes), held_out, chosen, seconds), test, folds
+    held_out = None if folds is None else score_predictions(folds, classes)
+    return Row(method.name, method.text, score_predictions(test, classes), held_out, chosen, seconds), test, folds
 
 
 def _timed(seconds: dict[str, float], step: str, function: Any, *arguments: Any) -> Any:
@@ -142,11 +142,11 @@ def _timed(seconds: dict[str, float], step: str, function: Any, *arguments: Any)
 
 
 def _own_row(folder: Path, study: Mapping[str, Any]) -> list[Row]:
-    """The study's own line, from its predictions; none while it is unfinished."""
+    """The study's own line, from its predictions; none while it is unfinished, or where it learned nothing."""
     classes = len(study["dataset"]["classes"])
     tables = [read_predictions(folder / f"{name}_predictions.parquet", classes) for name in ("test", "fold")]
-    test, folds = (None if table is None else score_test(table, classes) for table in tables)
-    if test is None or study["chosen"] is None:
+    test, folds = (None if table is None else score_predictions(table, classes) for table in tables)
+    if test is None or study["chosen"] is None or study["chosen"].get("epochs") == 0:
         return []
     text = f"this study: {study['backbone']['name']}, {study['strategy']}"
     rate = f"learning rate {study['chosen']['learning_rate']:g}, batch size {study['chosen']['batch_size']}"
@@ -168,54 +168,50 @@ def _write_predictions(path: Path, names: list[str], tables: Any) -> None:
 def _write(folder: Path, study: Mapping[str, Any], rows: list[Row]) -> None:
     """Writes the two tables and the figure."""
     first = rows[0].test
-    families = " + ".join(map(str, first.accuracy.families))
-    with replacing(folder / "baselines.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        lines = [_numbers(row) for row in rows]
-        writer = csv.DictWriter(file, lines[0])
-        writer.writeheader()
-        writer.writerows(lines)
+    write_csv([_numbers(row) for row in rows], folder / "baselines.csv")
+    counted = (
+        f"{first.score('accuracy').units} test {LEVELS[first.units.level]} of {family_counts(first.score('accuracy'))} families; "
+        f"always answering the most frequent label: {percent(_chance(first))}"
+    )
     with replacing(folder / "baselines.md") as temporary:
-        temporary.write_text(
-            _markdown(
-                rows,
-                f"{first.samples} test samples of {families} families; always answering the most frequent label: {percent(_chance(first))}",
-            ),
-            encoding="utf-8",
-        )
+        temporary.write_text(_markdown(rows, counted), encoding="utf-8")
     scored = [
         Scored(
             row.text if row.test.sessions == 1 else f"{row.text}\n(mean of {row.test.sessions} sessions)",
-            row.test.accuracy,
-            row.folds and row.folds.accuracy,
+            row.test.score("accuracy"),
+            row.folds and row.folds.score("accuracy"),
             row.name == "study",
         )
         for row in rows
     ]
-    every = " + ".join(str(count) for count in study["dataset"]["families"].values())
-    title = f"{study['name']}: {families} families in the test split, {every} in all"
+    every = "" if rows[0].folds is None else f", {family_counts(rows[0].folds.score('accuracy'))} in all"
+    title = f"{study['name']}: {family_counts(first.score('accuracy'))} families in the test split{every}"
     figure = baseline_accuracies(scored, _chance(first), title)
     with replacing(folder / "figures" / "baselines.png") as temporary:
         figure.savefig(temporary, format="png", facecolor="white", metadata={"Software": None})
 
 
-def _chance(result: TestResult) -> float:
+def _chance(result: Tested) -> float:
     """Accuracy of always answering the most frequent label."""
-    return float(result.confusion.sum(axis=1).max() / result.confusion.sum())
+    return float(np.bincount(result.units.labels).max() / len(result.units.labels))
 
 
 def _numbers(row: Row) -> dict[str, Any]:
     """A line of the CSV file."""
-    line: dict[str, Any] = {"method": row.name, "text": row.text, "sessions": row.test.sessions}
+    level = row.test.units.level
+    line: dict[str, Any] = {"method": row.name, "text": row.text, "sessions": row.test.sessions, "level": level}
     for name, result in (("test", row.test), ("folds", row.folds)):
-        accuracy = result and result.accuracy
+        accuracy = result and result.score("accuracy")
         line |= {
             f"{name}_accuracy": accuracy and accuracy.estimate,
             f"{name}_low": accuracy and accuracy.low,
             f"{name}_high": accuracy and accuracy.high,
-            f"{name}_accuracy_std": result and result.accuracy_std,
-            f"{name}_roc_auc": result and result.roc_auc,
-            f"{name}_loss": result and result.loss.estimate,
+            f"{name}_accuracy_std": accuracy and accuracy.std,
+            f"{name}_roc_auc": result and result.score("roc_auc").estimate,
+            f"{name}_loss": result and result.score("loss").estimate,
+            f"{name}_units": accuracy and accuracy.units,
             f"{name}_families": accuracy and "+".join(map(str, accuracy.families)),
+            f"{name}_distinct_families": accuracy and accuracy.distinct_families,
         }
     steps = ("descriptors", "fit", "folds")
     return {**line, "chosen": row.chosen, **{f"seconds_{step}": row.seconds.get(step) for step in steps}}
@@ -223,9 +219,9 @@ def _numbers(row: Row) -> dict[str, Any]:
 
 def _markdown(rows: list[Row], counted: str) -> str:
     """The table for people."""
-    header = ["method", "sessions"]
+    header, level = ["method", "sessions"], rows[0].test.units.level
     for where in ("test split", "every family held out once"):
-        header += [f"accuracy by sample, {where}", "95 % interval, by family", "ROC-AUC"]
+        header += [f"accuracy by {level}, {where}", "95 % interval, by family", "ROC-AUC"]
     header += ["chosen by validation data", "seconds"]
     lines = [header, ["---"] * len(header)]
     for row in rows:
@@ -237,11 +233,11 @@ def _markdown(rows: list[Row], counted: str) -> str:
     return f"{table}\n\n{counted}. {caution}\n"
 
 
-def _scores(result: TestResult | None) -> list[str]:
+def _scores(result: Tested | None) -> list[str]:
     if result is None:
         return ["–"] * 3
-    accuracy = percent(result.accuracy.estimate)
-    accuracy += "" if result.accuracy_std is None else f" ± {percent(result.accuracy_std)}"
-    auc = "–" if result.roc_auc is None else f"{result.roc_auc:.3f}"
-    low, high = result.accuracy.low, result.accuracy.high
-    return [accuracy, "none" if low is None else f"{percent(low)} to {percent(high)}", auc]
+    accuracy, area = result.score("accuracy"), result.score("roc_auc").estimate
+    text = "–" if accuracy.estimate is None else percent(accuracy.estimate)
+    text += "" if accuracy.std is None else f" ± {percent(accuracy.std)}"
+    interval = span(accuracy.low, accuracy.high, percent) or "none"
+    return [text, interval, "–" if area is None else f"{area:.3f}"]

@@ -11,7 +11,8 @@ from matplotlib.figure import Figure
 from nbjax.analysis.curves import Curves, curves_table, precision_recall_curves, roc_curves
 from nbjax.analysis.selection import CELL
 from nbjax.errors import InputError
-from nbjax.report import figures, model_figures, words
+from nbjax.report import figures, model_figures
+from nbjax.report.answer import chance
 from nbjax.report.calibrating import Calibration
 from nbjax.report.findings import Tested
 from nbjax.report.grid import percent, span, three
@@ -56,8 +57,9 @@ def draw(
     if dataset.is_dir():
         opened = open_dataset(dataset)
         rows = {split: columns(opened, split) for split in opened.splits}
-        drawn["samples"] = Drawn(figures.sample_sheet(_sheet(opened, rows, classes)), None)
-        drawn["families"] = _families(rows, classes)
+        # Its labels are numbered as they were stored, whichever of them is positive.
+        drawn["samples"] = Drawn(figures.sample_sheet(_sheet(opened, rows, opened.card["classes"])), None)
+        drawn["families"] = _families(rows, opened.card["classes"])
     if study["chosen"] is not None:
         drawn |= _curves(history, study["chosen"])
     if test is not None:
@@ -195,5 +197,5 @@ def _accuracies(result: Tested, classes: Sequence[str]) -> Drawn:
         rows.append((classes[label], family, int(here.sum()), float(hits[here].mean())))
     names = ("label", "family", LEVELS[units.level], "accuracy")
     numbers = pa.Table.from_pylist([dict(zip(names, row, strict=True)) | {"sessions": result.sessions} for row in rows])
-    figure = figures.family_accuracies(rows, words.chance(units), LEVELS[units.level], result.sessions)
+    figure = figures.family_accuracies(rows, chance(units), LEVELS[units.level], result.sessions)
     return Drawn(figure, numbers, result.sessions)

@@ -6,12 +6,13 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute
 
 from nbjax.analysis.cells import CellScores, describe_cells
 from nbjax.analysis.comparison import Improvement, compare_cells
-from nbjax.analysis.scores import Score, score_units
+from nbjax.analysis.scores import Tested, score_predictions
 from nbjax.analysis.selection import CELL
-from nbjax.analysis.units import LEVELS, Units, units_at
+from nbjax.analysis.verdict import Verdict, judge
 from nbjax.analysis.winner import NestedChoice, expected_best, losses_by_cell, nested_choice
 from nbjax.errors import InputError
 from nbjax.report.calibrating import Calibration, calibrate
@@ -21,29 +22,6 @@ from nbjax.training.store import HISTORY, PROGRAMS
 
 # Enough for the three figures that are printed of an interval's end, and seconds for a report.
 RESAMPLES = 1000
-PLACES = ("slide", "x", "y")
-
-
-class Tested(NamedTuple):
-    """Predictions of the chosen cell on families that its sessions did not see.
-
-    Attributes:
-        table: a row a seed and sample.
-        units: at the level of the report's scores: patches, or samples where the table does not say which patch each is of.
-        scores: by level and metric.
-        sessions: that predicted.
-        folds: how many times they were trained anew; 1 for a test split.
-    """
-
-    table: pa.Table
-    units: Units
-    scores: dict[tuple[str, str], Score]
-    sessions: int
-    folds: int
-
-    def score(self, metric: str) -> Score:
-        """A metric at the level of the report."""
-        return self.scores[self.units.level, metric]
 
 
 class Winner(NamedTuple):
@@ -75,8 +53,11 @@ class Findings(NamedTuple):
         chosen: which of them is the chosen one; None while there is none.
         beats: by cell, how probably a session of the chosen cell beats one of it.
         winner: None while no cell is chosen.
-        test: on the test split; None before that was looked at.
+        verdict: whether the chosen cell learned anything; None while there is none.
+        test: on the test split; None before that was looked at, and where nothing was learned.
         folds: with every family held out once; None where that was not done.
+        random_folds: with patches held out at random, those of one family on both sides, as careless practice has it; None
+            where that was not done.
         calibration: None without validation predictions.
     """
 
@@ -89,8 +70,10 @@ class Findings(NamedTuple):
     chosen: int | None
     beats: dict[tuple[Any, ...], Improvement]
     winner: Winner | None
+    verdict: Verdict | None
     test: Tested | None
     folds: Tested | None
+    random_folds: Tested | None
     calibration: Calibration | None
 
     @property
@@ -100,7 +83,7 @@ class Findings(NamedTuple):
 
     @property
     def classes(self) -> list[str]:
-        """Names of the labels, in their order."""
+        """Names of the labels, in their order; of two the positive one is the last."""
         return list(self.study["dataset"]["classes"])
 
 
@@ -111,14 +94,19 @@ def find(folder: str | Path) -> Findings:
         InputError: a file of the study is missing or damaged.
     """
     folder = Path(folder)
-    study = read_record(folder / "study.json")
+    study, swapped = _positive_last(read_record(folder / "study.json"))
     history, progress = _history(folder, study)
     criterion, chosen = study["selection"]["criterion"], study["chosen"]
     cells = describe_cells(history, [criterion], resamples=RESAMPLES)
     losses, accuracies = ([cell for cell in cells if cell.quantity == name] for name in ("loss", "accuracy"))
     place = None if chosen is None else _place(folder, losses, chosen)
-    # What an unfinished study's folder holds of predictions is another's: of the one that was there before.
-    read = {name: None if chosen is None else _tested(folder, name, study) for name in ("test", "fold")}
+    verdict = None
+    if chosen is not None:
+        verdict = judge(history, chosen, criterion, study["dataset"]["counts"]["validation"])
+    # What an unfinished study's folder holds of predictions is another's: of the one that was there before. And where
+    # nothing was learned, predictions are those of a random start.
+    kept = verdict is not None and not verdict.nothing
+    read = {name: _tested(folder, name, study, swapped) if kept else None for name in ("test", "fold", "random_fold")}
     return Findings(
         folder=folder,
         study=study,
@@ -129,12 +117,31 @@ def find(folder: str | Path) -> Findings:
         chosen=place,
         beats={} if chosen is None else _beats(history, criterion, chosen),
         winner=None if chosen is None else _winner(history, criterion, chosen),
+        verdict=verdict,
         test=read["test"],
         folds=read["fold"],
-        calibration=None
-        if read["test"] is None
-        else _calibration(folder, read["test"], len(study["dataset"]["classes"])),
+        random_folds=read["random_fold"],
+        calibration=None if read["test"] is None else _calibration(folder, read["test"], study, swapped),
     )
+
+
+def _positive_last(study: dict[str, Any]) -> tuple[dict[str, Any], bool]:
+    """The record with the positive one of two labels in the last place, and whether that is another order than stored."""
+    classes, positive = study["dataset"]["classes"], study.get("config", {}).get("positive")
+    if len(classes) != 2 or positive is None or positive == classes[1]:
+        return study, False
+    return {**study, "dataset": {**study["dataset"], "classes": classes[::-1]}}, True
+
+
+def _predictions(path: Path, classes: int, swapped: bool) -> pa.Table | None:
+    """Predictions, with the two labels in the other order where they are `swapped`; the losses are the same."""
+    table = read_predictions(path, classes)
+    if table is None or not swapped:
+        return table
+    for name in ("label", "probability"):
+        other = pa.compute.subtract(pa.scalar(1, table[name].type), table[name])
+        table = table.set_column(table.column_names.index(name), name, other)
+    return table
 
 
 def _history(folder: Path, study: Mapping[str, Any]) -> tuple[pa.Table, tuple[int, int] | None]:
@@ -174,44 +181,20 @@ def _winner(history: pa.Table, criterion: str, chosen: Mapping[str, Any]) -> Win
     return Winner(nested_choice(losses), "", place, expected)
 
 
-def _tested(folder: Path, name: str, study: Mapping[str, Any]) -> Tested | None:
+def _tested(folder: Path, name: str, study: Mapping[str, Any], swapped: bool) -> Tested | None:
     path, classes = folder / f"{name}_predictions.parquet", len(study["dataset"]["classes"])
-    table = read_predictions(path, classes)
+    table = _predictions(path, classes, swapped)
     if table is None:
         return None
     try:
-        return tested(table, classes)
+        return score_predictions(table, classes, resamples=RESAMPLES)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
 
 
-def tested(table: pa.Table, classes: int) -> Tested:
-    """Scores predictions at every level that their columns tell apart.
-
-    Args:
-        table: a row a seed and sample.
-        classes: how many there are.
-
-    Raises:
-        InputError: the seeds did not predict the same samples.
-    """
-    placed = set(PLACES) <= set(table.column_names)
-    # Families held out once are all of the dataset: its samples are many, and its patches say as much.
-    levels = (
-        [level for level in LEVELS if level != "sample" or "fold" not in table.column_names] if placed else ["sample"]
-    )
-    units = {level: units_at(table, level, classes) for level in levels}
-    scores = {
-        (level, score.metric): score for level in levels for score in score_units(units[level], resamples=RESAMPLES)
-    }
-    folds = len(table["fold"].unique()) if "fold" in table.column_names else 1
-    level = "patch" if placed else "sample"
-    return Tested(table, units[level], scores, len(units[level].seeds), folds)
-
-
-def _calibration(folder: Path, test: Tested, classes: int) -> Calibration | None:
-    path = folder / "validation_predictions.parquet"
-    validation = read_predictions(path, classes)
+def _calibration(folder: Path, test: Tested, study: Mapping[str, Any], swapped: bool) -> Calibration | None:
+    path, classes = folder / "validation_predictions.parquet", len(study["dataset"]["classes"])
+    validation = _predictions(path, classes, swapped)
     if validation is None:
         return None
     missing = [name for name in PREDICTION_COLUMNS if name not in validation.column_names]

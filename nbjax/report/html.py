@@ -8,10 +8,10 @@ from typing import Any
 
 import jinja2
 import markupsafe
-import pyarrow.csv
 
 from nbjax.files import replacing
 from nbjax.report.drawing import Drawn
+from nbjax.spreadsheet import write_csv
 
 HERE = Path(__file__).parent
 
@@ -41,6 +41,5 @@ def save(drawn: Drawn, stem: Path) -> str:
     with replacing(stem.with_suffix(".png")) as temporary:
         temporary.write_bytes(file.getvalue())
     if drawn.numbers is not None:
-        with replacing(stem.with_suffix(".csv")) as temporary:
-            pyarrow.csv.write_csv(drawn.numbers, temporary)
+        write_csv(drawn.numbers, stem.with_suffix(".csv"))
     return base64.b64encode(file.getvalue()).decode()

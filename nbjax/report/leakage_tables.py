@@ -1,12 +1,12 @@
 """The leakage experiments' tables, and their numbers read back from the files that `experiments.leakage` writes."""
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 
 from nbjax.analysis.leakage import Mean
 from nbjax.report.grid import Entry, Grid, Head, word
 from nbjax.report.leakage_figures import STYLES
+from nbjax.spreadsheet import read_csv
 
 ROWS = {
     "train": "training loss",
@@ -30,14 +30,9 @@ def read_experiments(folder: Path) -> tuple[Summary, Gaps]:
         OSError, KeyError, ValueError: a file is missing or damaged.
     """
     summary: Summary = {}
-    for row in _rows(folder / "summary.csv"):
+    for row in read_csv(folder / "summary.csv"):
         summary.setdefault(row["leak"], {})[row["measure"]] = _mean(row)
-    return summary, {(row["leak"], row["less"]): _mean(row) for row in _rows(folder / "comparisons.csv")}
-
-
-def _rows(path: Path) -> list[dict[str, str]]:
-    with path.open(newline="", encoding="utf-8") as file:
-        return list(csv.DictReader(file))
+    return summary, {(row["leak"], row["less"]): _mean(row) for row in read_csv(folder / "comparisons.csv")}
 
 
 def _mean(row: Mapping[str, str]) -> Mean:

@@ -1,11 +1,11 @@
 """What a study cannot say: each limit follows from its own numbers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from nbjax.report.answer import FEW_FAMILIES, counted, distinct
 from nbjax.report.findings import Findings
 from nbjax.report.grid import percent, three
-from nbjax.report.words import FEW_FAMILIES, counted
 
 FEW_SESSIONS = 5
 
@@ -23,10 +23,38 @@ def _slides(found: Findings) -> list[str]:
         "All intervals are for families like these. How slides of another laboratory, stain or scanner would be classified, "
         "nothing here tells."
     ]
-    if dataset["slides"] == dataset["families"]:
+    alike = dataset.get("one_patients_names", {})
+    if alike:
+        said.append(
+            f"{_alike(alike)} Where that is so, put the slides of one patient into one folder: else the same patient may lie in two splits, "
+            "and the scores are too good."
+        )
+    elif dataset["slides"] == dataset["families"]:
         said.append(
             f"Every one of the {sum(dataset['slides'].values())} slides counts as a family of its own. Where a patient has several "
             "slides, put them into one folder, or the same patient may lie in two splits."
+        )
+    return [*said, *_left_out(dataset)]
+
+
+def _alike(alike: Mapping[str, Sequence[str]]) -> str:
+    """That families' names look like one patient's, with an example."""
+    names = next(iter(alike.values()))
+    families = sum(map(len, alike.values()))
+    return f"{families} families have names that look like those of {counted(len(alike), 'patient')}, as {names[0]} and {names[1]} do."
+
+
+def _left_out(dataset: Mapping[str, Any]) -> list[str]:
+    """What of the slides is not in the dataset, or is not known of them."""
+    said = []
+    without, resolution = dataset.get("without_patches", []), dataset.get("resolution", {})
+    if without:
+        more = f" and {len(without) - 3} more" if without[3:] else ""
+        said.append(f"{counted(len(without), 'slide')} gave no patch and took no part: {', '.join(without[:3])}{more}.")
+    if resolution.get("known") and resolution.get("unknown"):
+        said.append(
+            f"{counted(resolution['unknown'], 'slide')} do not state their resolution, beside {resolution['known']} that do: whether all "
+            "show tissue at one magnification, nothing here tells."
         )
     return said
 
@@ -44,14 +72,14 @@ def _partition(found: Findings) -> list[str]:
         return said
     if folds is None:
         said.append(
-            f"There is one partition, and with it one test split of {sum(test.score('accuracy').families)} families. {_no_folds(found.study)}"
+            f"There is one partition, and with it one test split of {distinct(test)} families. {_no_folds(found.study)}"
         )
         return said
     one, other = (result.score("accuracy").estimate for result in (test, folds))
     assert one is not None
     assert other is not None
     said.append(
-        f"There is one partition, with one test split of {sum(test.score('accuracy').families)} families: it gives {percent(one)}, and "
+        f"There is one partition, with one test split of {distinct(test)} families: it gives {percent(one)}, and "
         f"holding out every family once {percent(other)}. Other test families would give another number. Holding out is not free of "
         "choice either: the families of training and validation, which are held out here too, chose the learning rate and the number of epochs."
     )

@@ -5,21 +5,24 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.csv
 
 from nbjax.analysis.cells import cells_table
+from nbjax.analysis.mistakes import family_table, misclassified_table
 from nbjax.analysis.scores import scores_table
 from nbjax.files import replacing
 from nbjax.report import score_tables, tables, words
+from nbjax.report.answer import answer, cautions, chance, families, verdict_words
 from nbjax.report.drawing import draw
 from nbjax.report.findings import Findings, find
 from nbjax.report.grid import percent
 from nbjax.report.html import render, save
 from nbjax.report.limits import limits
+from nbjax.spreadsheet import write_csv
 
 
 def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
-    """Writes `report.html`, `figures/*.png` with their numbers, `figures/*.csv`, and `tables/cells.csv` and `tables/scores.csv`.
+    """Writes `report.html`, `figures/*.png` with their numbers, `figures/*.csv`, and `tables/*.csv`: cells, scores, families and
+    misclassified patches.
 
     Reads of the study's folder `study.json` and, of a finished study, `sessions.parquet` and, where they are there,
     `test_predictions.parquet`, `fold_predictions.parquet` and `validation_predictions.parquet`; of an unfinished one the
@@ -39,11 +42,12 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     out = folder if out is None else Path(out)
     found = find(folder)
     drawn = draw(folder, found.study, found.history, found.test, found.folds, found.calibration)
-    for name, table in _numbers(found).items():
-        with replacing(out / "tables" / f"{name}.csv") as temporary:
-            pyarrow.csv.write_csv(table, temporary)
+    numbers = _numbers(found)
+    for name, table in numbers.items():
+        write_csv(table, out / "tables" / f"{name}.csv")
     images = {name: save(one, out / "figures" / name) for name, one in drawn.items()}
-    page = render("page.html", {**_dataset(found), **_results(found), **_test(found), "drawn": drawn, "images": images})
+    sections = {**_dataset(found), **_results(found), **_test(found), **_wrong(numbers)}
+    page = render("page.html", {**sections, "drawn": drawn, "images": images})
     with replacing(out / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
     return out / "report.html"
@@ -54,13 +58,34 @@ def _numbers(found: Findings) -> dict[str, pa.Table]:
     numbers = {}
     if found.losses:
         numbers["cells"] = cells_table([*found.losses, *found.accuracies])
-    results = {"test": found.test, "folds": found.folds}
+    results = {"test": found.test, "folds": found.folds, "random folds": found.random_folds}
     scores = [
         scores_table(list(tested.scores.values())).add_column(0, "of", pa.array([name] * len(tested.scores)))
         for name, tested in results.items()
         if tested is not None
     ]
-    return numbers | ({"scores": pa.concat_tables(scores)} if scores else {})
+    return numbers | ({"scores": pa.concat_tables(scores)} if scores else {}) | _mistakes(found)
+
+
+def _mistakes(found: Findings) -> dict[str, pa.Table]:
+    """Families and misclassified patches, of the families held out in turn or else of the test split."""
+    tested = found.folds or found.test
+    if tested is None or "slide" not in tested.table.column_names:
+        return {}
+    return {
+        "families": family_table(tested.table, found.classes),
+        "misclassified": misclassified_table(tested.table, found.classes),
+    }
+
+
+def _wrong(numbers: dict[str, pa.Table]) -> dict[str, Any]:
+    if "misclassified" not in numbers:
+        return {"families_table": None, "misclassified_table": None, "mistakes": 0}
+    return {
+        "families_table": tables.families_table(numbers["families"]),
+        "misclassified_table": tables.misclassified_table(numbers["misclassified"]),
+        "mistakes": len(numbers["misclassified"]),
+    }
 
 
 def _dataset(found: Findings) -> dict[str, Any]:
@@ -70,10 +95,11 @@ def _dataset(found: Findings) -> dict[str, Any]:
     return {
         "study": study,
         "kicker": words.kicker(found),
-        "answer": words.answer(found),
-        "cautions": words.cautions(found),
+        "answer": answer(found),
+        "verdict": None if found.verdict is None else verdict_words(found, found.verdict),
+        "cautions": cautions(found),
         "slides": sum(dataset["slides"].values()),
-        "families": sum(dataset["families"].values()),
+        "families": families(dataset),
         "kept": kept,
         "border": percent(dataset["border_pixels_lost"]),
         "dataset_table": tables.dataset_table(dataset["counts"]),
@@ -84,8 +110,9 @@ def _dataset(found: Findings) -> dict[str, Any]:
         "audit_table": tables.audit_table(audit) if "audit" in dataset else None,
         "findings": [message for row in audit.values() for message in row["messages"]],
         "limits": limits(found),
-        "nature": words.nature(study),
+        "nature": words.nature(found),
         "fingerprints": words.fingerprints(study),
+        "no_command": words.NO_COMMAND,
         "report_command": f"python -m experiments.report --study={shlex.quote(str(found.folder))}",
     }
 
@@ -109,14 +136,17 @@ def _results(found: Findings) -> dict[str, Any]:
 def _test(found: Findings) -> dict[str, Any]:
     test, folds, classes = found.test, found.folds, found.classes
     if test is None:
-        return {"test_table": None, "fold_count": 0}
+        return {"test_table": None, "fold_count": 0, "nothing": found.verdict is not None and found.verdict.nothing}
     units = score_tables.LEVELS[test.units.level]
-    results = [("test split", test), *([] if folds is None else [("held out once", folds)])]
+    shown = [("held out once", folds), ("test split", test), ("split at random", found.random_folds)]
+    results = [(name, tested) for name, tested in shown if tested is not None]
     return {
+        "nothing": False,
+        "positive": words.positive(found),
         "unit": test.units.level,
         "units": units,
         "chosen_sessions": test.sessions,
-        "chance": percent(words.chance(test.units)),
+        "chance": percent(chance(test.units)),
         "fold_count": folds.folds if folds else 0,
         "uncertainty": words.uncertainty(found),
         "test_table": score_tables.test_table(test, folds, classes),

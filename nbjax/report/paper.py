@@ -1,11 +1,13 @@
 """Every figure and table of the paper that some studies have data for, and why not the others."""
 
+import functools
+import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from nbjax.analysis.distribution import dip_test, loss_accuracy_pairs
-from nbjax.files import replacing
+from nbjax.errors import InputError
 from nbjax.report import paper_figures, paper_numbers, paper_tables, published
 from nbjax.report.drawing import Drawn, draw
 from nbjax.report.html import save
@@ -23,11 +25,13 @@ class Made(NamedTuple):
         figures: by name, as `figure_11`.
         tables: by name, as `table_4`.
         missing: by name, why there is none.
+        failed: of those, the ones that the studies have data for: what went wrong is a defect of nbjax.
     """
 
     figures: dict[str, Drawn]
     tables: dict[str, Table]
     missing: dict[str, str]
+    failed: dict[str, Exception]
 
 
 def make(pooled: Pooled) -> Made:
@@ -36,56 +40,81 @@ def make(pooled: Pooled) -> Made:
     Args:
         pooled: studies, finished or not.
     """
-    made = Made({}, *tables(pooled))
+    made = Made({}, {}, {}, {})
+    for name in TABLES:
+        _add(made, (name,), functools.partial(_table, name, pooled))
     for name in FIGURES:
         add_figure(made, name, pooled)
-    first = pooled.studies[0]
-    overview = draw(first.folder, {**first.record, "chosen": None}, first.history, None, None)
-    made.figures.update({f"dataset_{name}": drawn for name, drawn in overview.items()})
-    if not overview:
-        made.missing["dataset_families"] = made.missing["dataset_samples"] = (
-            "the dataset is not in the study's folder any more"
-        )
+    _add(made, OVERVIEW, lambda: _overview(pooled))
     return made
+
+
+def _table(name: str, pooled: Pooled) -> dict[str, Table | str]:
+    return {name: TABLES[name](pooled)}
 
 
 def add_figure(made: Made, name: str, pooled: Pooled) -> None:
     """Draws one of `FIGURES` from other studies than the rest, in place of what there was."""
-    made.figures.pop(name, None)
-    made.missing.pop(name, None)
-    found = FIGURES[name](pooled)
-    if isinstance(found, str):
-        made.missing[name] = found
-    else:
-        made.figures[name] = found
+    _add(made, (name,), lambda: {name: FIGURES[name](pooled)})
 
 
-def tables(pooled: Pooled) -> tuple[dict[str, Table], dict[str, str]]:
-    """Tables 1 to 4 by name, and why one of them is missing."""
+def _add(made: Made, names: tuple[str, ...], make: Callable[[], Mapping[str, Drawn | Table | str]]) -> None:
+    """Adds what `make` gives under each name, or why there is nothing: one that fails takes no other with it."""
+    for name in names:
+        _drop(made, name)
+    try:
+        found = make()
+    except InputError as error:
+        found = dict.fromkeys(names, str(error).removesuffix("."))
+    except Exception as error:  # noqa: BLE001 what went wrong is said at the end, after the others
+        found = {}
+        for name in names:
+            _fail(made, name, error)
+    for name, one in found.items():
+        if isinstance(one, str):
+            made.missing[name] = one
+        elif isinstance(one, Drawn):
+            made.figures[name] = one
+        else:
+            made.tables[name] = one
+
+
+def _drop(made: Made, name: str) -> None:
+    for kind in made:
+        kind.pop(name, None)
+
+
+def _fail(made: Made, name: str, error: Exception) -> None:
+    _drop(made, name)
+    made.failed[name] = error
+    made.missing[name] = f"a defect of nbjax ({type(error).__name__}: {error})"
+
+
+def _overview(pooled: Pooled) -> dict[str, Drawn | str]:
     first = pooled.studies[0]
-    filled = {
-        "table_1": paper_tables.other_methods(),
-        "table_2": paper_tables.samples_by_split(first.record["dataset"]),
-        "table_3": paper_tables.backbones(),
-    }
+    drawn = draw(first.folder, {**first.record, "chosen": None}, first.history, None, None)
+    absent = "the dataset is not in the study's folder any more"
+    return {name: drawn.get(name.removeprefix("dataset_"), absent) for name in OVERVIEW}
+
+
+def _by_strategy(pooled: Pooled) -> Table | str:
     strategies = paper_numbers.by_strategy(pooled.history, pooled.criterion)
     if not len(strategies):
-        reason = "no cell of the strategies straightforward, extension or unfreezing has finite losses"
-        return filled, {"table_4": reason}
-    return {**filled, "table_4": paper_tables.best_by_strategy(strategies, pooled.criterion)}, {}
+        return "no cell of the strategies straightforward, extension or unfreezing has finite losses"
+    return paper_tables.best_by_strategy(strategies, pooled.criterion)
 
 
 def _backbones(pooled: Pooled) -> Drawn | str:
     table = paper_numbers.by_backbone(pooled.history, pooled.criterion)
     if not len(table):
-        return "no study has the strategy straightforward"
+        return "no study has the strategy straightforward with finite losses"
     return Drawn(paper_figures.backbone_scores(table), table, sum(table["sessions"].to_pylist()))
 
 
 def _depth(pooled: Pooled, strategy: str) -> Drawn | str:
     table = paper_numbers.by_depth(pooled.history, pooled.criterion, strategy)
     if not len(table):
-        return f"no study has the strategy {strategy}-K"
+        return f"no study has the strategy {strategy}-K with finite losses"
     before = paper_numbers.losses_before_training(pooled.history)
     return Drawn(paper_figures.depth_losses(table, strategy, before), table, sum(table["sessions"].to_pylist()))
 
@@ -119,7 +148,11 @@ def _density(pooled: Pooled) -> Drawn | str:
     pairs = loss_accuracy_pairs(pooled.history, "validation")
     if not len(pairs.loss):
         return "no session has a finite loss"
-    return Drawn(*paper_figures.loss_accuracy_density(pairs), pairs.sessions)
+    classes = len(pooled.studies[0].record["dataset"]["classes"])
+    if not paper_figures.within(pairs, classes).any():
+        (_, loss), (accuracy, _) = paper_figures.axes_range(classes)
+        return f"no epoch has a loss up to {loss:.2f} and an accuracy from {accuracy:.0f} % on, where its axes end"
+    return Drawn(*paper_figures.loss_accuracy_density(pairs, classes), pairs.sessions)
 
 
 FIGURES: Mapping[str, Callable[[Pooled], Drawn | str]] = {
@@ -134,17 +167,43 @@ FIGURES: Mapping[str, Callable[[Pooled], Drawn | str]] = {
 }
 
 
+TABLES: Mapping[str, Callable[[Pooled], Table | str]] = {
+    "table_1": lambda _: paper_tables.other_methods(),
+    "table_2": lambda some: paper_tables.samples_by_split(some.studies[0].record["dataset"]),
+    "table_3": lambda _: paper_tables.backbones(),
+    "table_4": _by_strategy,
+}
+OVERVIEW = ("dataset_samples", "dataset_families")
+ENDINGS = (".png", ".csv", ".md", ".tex")
+
+
 def write(made: Made, out: Path) -> list[Path]:
-    """Writes figures as PNG and their numbers as CSV, tables as .md, .csv and .tex, and returns what was written."""
-    written = []
-    for name, drawn in made.figures.items():
-        save(drawn, out / name)
-        endings = (".png",) if drawn.numbers is None else (".png", ".csv")
-        written += [out / f"{name}{ending}" for ending in endings]
-    for name, table in made.tables.items():
-        for ending, text in ((".md", markdown(table)), (".csv", csv_text(table)), (".tex", latex(table))):
-            path = out / f"{name}{ending}"
-            with replacing(path) as temporary:
-                temporary.write_text(text, encoding="utf-8")
-            written.append(path)
-    return written
+    """Writes figures as PNG and their numbers as CSV, tables as .md, .csv and .tex, and returns what was written.
+
+    All of it is written beside its place first, so that a full disk leaves what was there; then what an earlier call made
+    and this one did not is removed. A figure that cannot be drawn after all goes over to `made.failed`.
+    """
+    fresh = out / ".figures.tmp"
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    try:
+        for name, drawn in list(made.figures.items()):
+            try:
+                save(drawn, fresh / name)
+            except OSError:
+                raise
+            except Exception as error:  # noqa: BLE001 Matplotlib lays out and draws only here
+                _fail(made, name, error)
+        for name, table in made.tables.items():
+            for ending, text in ((".md", markdown(table)), (".csv", csv_text(table)), (".tex", latex(table))):
+                (fresh / f"{name}{ending}").write_text(text, encoding="utf-8")
+        names = sorted(path.name for path in fresh.iterdir())
+        for name in names:
+            (fresh / name).replace(out / name)
+        for name in (*FIGURES, *TABLES, *OVERVIEW):
+            for ending in ENDINGS:
+                if f"{name}{ending}" not in names:
+                    (out / f"{name}{ending}").unlink(missing_ok=True)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+    return [out / name for name in names]

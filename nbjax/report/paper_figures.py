@@ -22,7 +22,7 @@ from nbjax.report.paper_numbers import family_of_backbones
 PURPLE = "#CC79A7"
 BINS = 50
 GRID = 100
-# Of Figure 20: losses, and accuracies in per cent.
+# Of Figure 20, for two classes: losses, and accuracies in per cent.
 RANGE = ((0.0, 0.8), (40.0, 100.0))
 COLOUR_OF = {"train": ORANGE, "validation": BLUE}
 WORD_OF = {"train": "training", "validation": "validation"}
@@ -82,7 +82,7 @@ def depth_losses(table: pa.Table, strategy: str, before: tuple[float, float, int
     Args:
         table: from `by_depth`.
         strategy: `extension` or `unfreezing`.
-        before: mean and standard deviation of the losses before training, and of how many starts.
+        before: mean and standard deviation of the losses before training, and of how many starts; no band for none.
     """
     rows = table.to_pylist()
     backbones = list(dict.fromkeys(row["backbone"] for row in rows))
@@ -105,14 +105,9 @@ def depth_losses(table: pa.Table, strategy: str, before: tuple[float, float, int
 def _depth_panel(axis: Axes, rows: Sequence[dict[str, float]], strategy: str, before: tuple[float, float, int]) -> None:
     ks = [row["k"] for row in rows]
     mean, std, starts = before
-    axis.axhspan(
-        mean - std,
-        mean + std,
-        color=PURPLE,
-        alpha=0.3,
-        linewidth=0,
-        label=f"before training: mean ± deviation of {starts:,} starts",
-    )
+    if starts:
+        label = f"before training: mean ± deviation of {starts:,} starts"
+        axis.axhspan(mean - std, mean + std, color=PURPLE, alpha=0.3, linewidth=0, label=label)
     spreads = [np.nan if row["std_loss"] is None else row["std_loss"] for row in rows]
     axis.errorbar(
         ks,
@@ -210,22 +205,35 @@ def histogram_edges(table: pa.Table, metric: str) -> np.ndarray:
     return np.histogram_bin_edges(both, BINS)
 
 
-def loss_accuracy_density(pairs: Pairs) -> tuple[Figure, pa.Table]:
+def axes_range(classes: int) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Losses and accuracies (in per cent) that Figure 20 shows: the paper's for two classes, as far from chance for more."""
+    (low, high), (least, most) = RANGE
+    return (low, high * float(np.log(classes) / np.log(2))), (least * 2 / classes, most)
+
+
+def within(pairs: Pairs, classes: int) -> np.ndarray:
+    """Which epochs lie within the axes, bool `[rows]`."""
+    (low, high), (least, most) = axes_range(classes)
+    percent = 100 * pairs.accuracy
+    return (pairs.loss >= low) & (pairs.loss <= high) & (percent >= least) & (percent <= most)
+
+
+def loss_accuracy_density(pairs: Pairs, classes: int = 2) -> tuple[Figure, pa.Table]:
     """Validation loss against validation accuracy of every session and epoch (the paper's Figure 20).
 
     Args:
-        pairs: of the validation split.
+        pairs: of the validation split, at least one within the axes.
+        classes: how many there are.
 
     Returns:
         The figure, and the hexagons in it that hold anything: columns loss, accuracy_percent (of their middles), epochs.
     """
-    (low, high), (least, most) = RANGE
-    percent = 100 * pairs.accuracy
-    inside = (pairs.loss >= low) & (pairs.loss <= high) & (percent >= least) & (percent <= most)
+    (low, high), (least, most) = axes_range(classes)
+    inside = within(pairs, classes)
     figure, (axis,) = new_figure(7.2, 4.4)
     bins = axis.hexbin(
         pairs.loss[inside],
-        percent[inside],
+        100 * pairs.accuracy[inside],
         gridsize=GRID,
         extent=(low, high, least, most),
         norm=LogNorm(),
@@ -235,8 +243,11 @@ def loss_accuracy_density(pairs: Pairs) -> tuple[Figure, pa.Table]:
         linewidths=0.1,
     )
     figure.colorbar(bins, ax=axis, label="epochs in a hexagon")
-    axis.axvline(np.log(2), color=GREY, linestyle="--", linewidth=1)
-    axis.annotate("ln 2: always answering 0.5 ", (np.log(2), most), fontsize=8, ha="right", va="top", color=BLACK)
+    chance = float(np.log(classes))
+    answer = "0.5" if classes == 2 else f"1/{classes}"
+    axis.axvline(chance, color=GREY, linestyle="--", linewidth=1)
+    note = f"ln {classes}: always answering {answer} "
+    axis.annotate(note, (chance, most), fontsize=8, ha="right", va="top", color=BLACK)
     axis.set(xlim=(low, high), ylim=(least, most), xlabel="validation loss, nats", ylabel="validation accuracy")
     axis.yaxis.set_major_formatter(PercentFormatter(100))
     outside = len(pairs.loss) - int(inside.sum())

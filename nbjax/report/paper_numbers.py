@@ -217,7 +217,12 @@ def starts(history: pa.Table) -> pa.Table:
 
 
 def losses_before_training(history: pa.Table) -> tuple[float, float, int]:
-    """Mean and standard deviation over distinct starts of training and validation losses together, and how many starts."""
+    """Mean and standard deviation over distinct starts of training and validation losses together, and how many starts.
+
+    NaN where no start has finite losses.
+    """
     table = starts(history)
+    if not len(table):
+        return float("nan"), float("nan"), 0
     values = np.concatenate([table[name].to_numpy().astype(np.float64) for name in ("train_loss", "validation_loss")])
     return float(values.mean()), float(values.std(ddof=1)), len(table)

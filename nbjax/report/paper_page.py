@@ -2,7 +2,6 @@
 
 import base64
 import contextlib
-import csv
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ from nbjax.analysis.selection import CELL
 from nbjax.errors import InputError
 from nbjax.files import replacing
 from nbjax.report import published, words
+from nbjax.report.answer import answer, cautions, counted
 from nbjax.report.findings import Findings, find
 from nbjax.report.grid import Entry, Grid, Head, percent, word
 from nbjax.report.html import render
@@ -23,6 +23,7 @@ from nbjax.report.paper_tables import other_methods
 from nbjax.report.reading import read_record
 from nbjax.report.studies import StudyFolder, pool, read_study
 from nbjax.report.table_text import Table
+from nbjax.spreadsheet import read_csv
 
 # Of the sections, which is the paper's; what it has not stands at the end.
 ORDER = (
@@ -186,8 +187,8 @@ def _of_studies(out: Path, studies: Mapping[str, StudyFolder], found: Mapping[st
 
 
 def _picture(out: Path, name: str, sessions: int) -> Picture:
-    counted = f" {sessions:,} sessions." if sessions else ""
-    return Picture(out / "figures" / f"{name}.png", CAPTIONS[name] + counted)
+    number = f" {sessions:,} sessions." if sessions else ""
+    return Picture(out / "figures" / f"{name}.png", CAPTIONS[name] + number)
 
 
 def _lines_of_part(part: Part, studies: Mapping[str, StudyFolder], found: Mapping[str, Findings]) -> list[str]:
@@ -195,7 +196,7 @@ def _lines_of_part(part: Part, studies: Mapping[str, StudyFolder], found: Mappin
     if part.study is None:
         first = next(iter(studies.values())).record
         patches = sum(row["patches"] for labels in first["dataset"]["counts"].values() for row in labels.values())
-        return [f"Slides: {words.nature(first)[0][1]}.", words.audit(first["dataset"], patches)]
+        return [f"Slides: {words.slides_source(first['dataset'])}.", words.audit(first["dataset"], patches)]
     if part.study == APART or part.study not in found:
         return []
     of_study = found[part.study]
@@ -206,7 +207,7 @@ def _lines_of_part(part: Part, studies: Mapping[str, StudyFolder], found: Mappin
         f"{percent(published.BEST_TEST.accuracy)} of the samples; on its validation split {published.BEST_MEAN.loss:.3f} and "
         f"{percent(published.BEST_MEAN.accuracy)} in the mean of ten sessions."
     )
-    return [*words.answer(of_study), *words.uncertainty(of_study), paper]
+    return [*answer(of_study), *words.uncertainty(of_study), paper]
 
 
 def _is_finished(folder: Path) -> bool:
@@ -280,8 +281,8 @@ def _baselines(folder: Path) -> Section:
 
 def _csv_grid(title: str, path: Path) -> Shown:
     """A CSV file as it is; columns of numbers alone stand on the right."""
-    with path.open(newline="", encoding="utf-8") as file:
-        header, *rows = csv.reader(file)
+    read = read_csv(path)
+    header, rows = list(read[0]) if read else [], [list(row.values()) for row in read]
     of_words = [not all(re.fullmatch(r"-?[\d.]*", row[place]) for row in rows) for place in range(len(header))]
     return _shown(title, header, of_words, rows)
 
@@ -320,11 +321,11 @@ def _answer(out: Path, studies: Mapping[str, StudyFolder], told: Findings | None
     """The page's first paragraph: the best cell's test score, and what of a score is chance."""
     sentences = []
     if studies:
-        counted = len({key for study in studies.values() for key in _sessions(study)})
-        many = words.counted(len(studies), "study", "studies")
-        sentences.append(f"{counted:,} training sessions in {many} of one dataset.")
+        sessions = len({key for study in studies.values() for key in _sessions(study)})
+        many = counted(len(studies), "study", "studies")
+        sentences.append(f"{sessions:,} training sessions in {many} of one dataset.")
     if told is not None:
-        sentences += words.answer(told)
+        sentences += answer(told)
     return [*sentences, *_lines(out, "partitions")[:1]]
 
 
@@ -338,7 +339,7 @@ def _cautions(studies: Mapping[str, StudyFolder], told: Findings | None) -> list
     """Of the study that the answer is about; while none is finished, of the first."""
     if told is None and studies:
         told = find(next(iter(studies.values())).folder)
-    found = [] if told is None else words.cautions(told)
+    found = [] if told is None else cautions(told)
     progress = {name: study.progress for name, study in studies.items() if study.progress}
     return found + [f"{name} is unfinished: {of[0]} of {of[1]} programs." for name, of in progress.items()]
 
@@ -348,7 +349,7 @@ def _commands(out: Path) -> list[tuple[str, str]]:
     found: dict[str, list[str]] = {}
     for path in sorted([*out.glob("*/study.json"), *out.glob("*/record.json"), *out.glob("*/*/study.json")]):
         try:
-            command = str(json.loads(path.read_text(encoding="utf-8"))["command"])
+            command = str(json.loads(path.read_text(encoding="utf-8"))["command"]) or words.NO_COMMAND
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: not an experiment's record ({error}); run the experiment again.") from error
         found.setdefault(command, []).append(str(path.parent.relative_to(out)))

@@ -9,6 +9,7 @@ import pyarrow as pa
 from nbjax.models import NETWORKS, build_network
 from nbjax.models.count import count_operations, count_parameters
 from nbjax.report import published, words
+from nbjax.report.answer import counted
 from nbjax.report.table_text import Table, number, spread, word
 
 
@@ -113,7 +114,7 @@ def backbones(names: Iterable[str] = tuple(NETWORKS)) -> Table:
 def _modification(strategy: str, k: int) -> str:
     if strategy == "straightforward":
         return "/"
-    return words.counted(
+    return counted(
         k, *{"extension": ("non-linearity", "non-linearities"), "unfreezing": ("unfrozen layer", "")}[strategy]
     )
 

@@ -1,86 +1,167 @@
 """Ways to partition a cohort beside each other: a table, and the figures of each class."""
 
-import csv
+import re
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
 
 from nbjax.config import DatasetConfig
 from nbjax.errors import InputError
 from nbjax.files import replacing
 from nbjax.partition import (
     METHODS,
+    SPLITS,
     DiscrepancyMap,
     Partition,
     discrepancy_map,
-    partition_families,
+    partition_classes,
     stratified_group_folds,
 )
 from nbjax.report.partition_figures import discrepancy_heat_map, method_comparison
-from nbjax.slides.manifest import read_manifest
+from nbjax.spreadsheet import write_csv
+from nbjax.table import read_table, texts
 
 REGIONS = ("mu_low", "mu_high", "epsilon_low", "epsilon_high", "discrepancy")
-FIELDS = ("label", "method", "discrepancy", "lower bound", "patches", "families", "milliseconds")
+FIELDS = ("label", "method", "discrepancy", "lower bound", "patches", "families")
+STRATIFIED = "StratifiedGroupKFold"
 
 
-def families_of(manifest: str | Path) -> dict[str, list[int]]:
-    """Kept patches of each family of a manifest, by class."""
-    kept = read_manifest(manifest).kept()
-    counts = Counter(zip(kept["label"].to_pylist(), kept["family"].to_pylist(), strict=True))
-    labels = sorted({label for label, _ in counts})
-    return {label: [count for (of, _), count in sorted(counts.items()) if of == label] for label in labels}
+class Cohort(NamedTuple):
+    """Families to be partitioned.
+
+    Attributes:
+        labels: class names.
+        counts: patches, int `[families, classes]`.
+    """
+
+    labels: tuple[str, ...]
+    counts: np.ndarray
+
+    @property
+    def mixed(self) -> int:
+        """Families with patches of several classes."""
+        return int(((self.counts > 0).sum(axis=1) > 1).sum())
 
 
-def compare(cohort: dict[str, list[int]], config: DatasetConfig, out: Path, seconds: float) -> list[tuple[str, ...]]:
-    """Runs every method on each class's families, writes table and figures into `out`, and returns the table's rows.
+class Comparison(NamedTuple):
+    """What the methods reached.
+
+    Attributes:
+        rows: one a class and method, with the columns of `FIELDS`.
+        seconds: that each row's partition took.
+    """
+
+    rows: list[tuple[str, ...]]
+    seconds: list[float]
+
+
+def cohort_of(families: Mapping[str, list[int]]) -> Cohort:
+    """The cohort of classes that share no family, from the patches of each family."""
+    counts = np.zeros((sum(map(len, families.values())), len(families)), np.int64)
+    begin = 0
+    for column, sizes in enumerate(families.values()):
+        counts[begin : begin + len(sizes), column] = sizes
+        begin += len(sizes)
+    return Cohort(tuple(families), counts)
+
+
+def read_cohort(path: str | Path) -> Cohort:
+    """The cohort of a manifest or of any table of patches with the columns `family` and `label`.
+
+    Rows whose column `kept` says false are left out. A family that stands under two labels is one family.
+
+    Raises:
+        InputError: what `nbjax.table` refuses; something else than true or false in `kept`.
+    """
+    table = read_table(path, ("family", "label"), optional=("kept",))
+    names, labels = (np.asarray(texts(table, name), dtype=object) for name in ("family", "label"))
+    kept = np.ones(len(names), bool)
+    for index, value in enumerate(table.columns.get("kept", ())):
+        word = str(value).lower()
+        if word not in ("true", "false"):
+            raise InputError(f"{path}: {table.row(index)} has {value!r} in the column kept; expected true or false.")
+        kept[index] = word == "true"
+    if not kept.any():
+        raise InputError(f"{path}: no patch is kept; expected rows with true in the column kept.")
+    families, member = np.unique(names[kept], return_inverse=True)
+    classes, of_class = np.unique(labels[kept], return_inverse=True)
+    counts = np.zeros((len(families), len(classes)), np.int64)
+    np.add.at(counts, (member, of_class), 1)
+    return Cohort(tuple(classes.tolist()), counts)
+
+
+def compare(cohort: Cohort, config: DatasetConfig, out: Path, seconds: float) -> Comparison:
+    """Runs every method on the cohort's families and writes table and figures into `out`.
+
+    Classes that share no family are partitioned one by one; where some do, all together, which filing and sequential
+    filling do not do.
 
     Args:
-        cohort: patches of each family, by class.
+        cohort: the families.
         config: the targets.
-        out: gets `partition.csv` and, for each class, `heat_map_<class>.png` (the paper's Figure 4) with its numbers as
-            `.csv`, and `methods_<class>.png`.
-        seconds: that the exact method may take, for each class.
-
-    Returns:
-        A row a class and method, with the columns of `FIELDS`.
+        out: gets `partition.csv` and, for each class, `methods_<class>.png` and, where filing takes part,
+            `heat_map_<class>.png` (the paper's Figure 4) with its numbers as `.csv`.
+        seconds: that the exact method may take, for each class, or for all together.
     """
-    rows = []
-    for label, sizes in cohort.items():
-        partitions = _partitions(sizes, config, seconds)
-        try:
-            partitions["StratifiedGroupKFold"] = _stratified(sizes, config)
-            refused = []
-        except InputError as error:
-            refused = [(label, "StratifiedGroupKFold", "–", "", f"not possible: {error}", "", "")]
-        rows += [*(_row(label, name, *found) for name, found in partitions.items()), *refused]
-        _draw(label, sizes, {name: partition for name, (partition, _) in partitions.items()}, config, out)
-    with replacing(out / "partition.csv") as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file).writerows([FIELDS, *rows])
-    return rows
+    for label, families in zip(cohort.labels, (cohort.counts > 0).sum(axis=0), strict=True):
+        if families < len(SPLITS):
+            raise InputError(
+                f"label {label} has {families} families; expected at least {len(SPLITS)}, one for each of {', '.join(SPLITS)}."
+            )
+    rows, times = [], []
+    parts = [np.arange(len(cohort.labels))] if cohort.mixed else np.arange(len(cohort.labels))[:, None]
+    for classes in parts:
+        counts = cohort.counts[:, classes]
+        counts = counts[counts.any(axis=1)]
+        found, refused = _partitions(counts, config, seconds)
+        for place, column in enumerate(classes.tolist()):
+            label, sizes = cohort.labels[column], counts[:, place][counts[:, place] > 0]
+            for method, (partitions, took) in found.items():
+                rows.append(_row(label, method, partitions[place]))
+                times.append(took)
+            for method, why in refused.items():
+                rows.append((label, method, "–", "", f"not possible: {why}", ""))
+                times.append(0.0)
+            _draw(label, sizes, {method: partitions[place] for method, (partitions, _) in found.items()}, config, out)
+    write_csv([dict(zip(FIELDS, row, strict=True)) for row in rows], out / "partition.csv")
+    return Comparison(rows, times)
 
 
-def _partitions(sizes: list[int], config: DatasetConfig, limit: float) -> dict[str, tuple[Partition, float]]:
-    """The partition of each method and the seconds that it took; exact takes no more than `limit` seconds."""
-    found = {}
-    for method in METHODS:
+def _partitions(
+    counts: np.ndarray, config: DatasetConfig, limit: float
+) -> tuple[dict[str, tuple[tuple[Partition, ...], float]], dict[str, str]]:
+    """By method the partition of each class and the seconds that all took; and why the others are not possible."""
+    found, refused = {}, {}
+    mixed = int(((counts > 0).sum(axis=1) > 1).sum())
+    for method in (*METHODS, STRATIFIED):
+        if mixed and method in ("filing", "sequential"):
+            refused[method] = (
+                f"takes one label at a time, and {mixed} of {len(counts)} families have several; exact takes all labels together"
+            )
+            continue
         start = time.perf_counter()
-        partition = partition_families(sizes, config.proportions, config.diversities, method, seconds=limit)
-        found[method] = partition, time.perf_counter() - start
-    return found
+        targets = (config.proportions, config.diversities)
+        try:
+            if method == STRATIFIED:
+                joint = stratified_group_folds(counts, *targets)
+            else:
+                joint = partition_classes(counts, *targets, method, seconds=limit)
+        except InputError as error:
+            if method != STRATIFIED:
+                raise
+            refused[method] = str(error)
+            continue
+        found[method] = joint.classes, time.perf_counter() - start
+    return found, refused
 
 
-def _stratified(sizes: list[int], config: DatasetConfig) -> tuple[Partition, float]:
-    """Scikit-learn's partition, which needs as many families as folds, and the seconds that it took."""
-    start = time.perf_counter()
-    folds = stratified_group_folds([[size] for size in sizes], config.proportions, config.diversities)
-    return folds.classes[0], time.perf_counter() - start
-
-
-def _row(label: str, method: str, partition: Partition, seconds: float) -> tuple[str, ...]:
+def _row(label: str, method: str, partition: Partition) -> tuple[str, ...]:
     shares = (" / ".join(f"{share:.1%}" for share in term) for term in (partition.proportions, partition.diversities))
     bound = "" if partition.lower_bound is None else f"{partition.lower_bound:.6f}"
-    return label, method, f"{partition.discrepancy:.6f}", bound, *shares, f"{1000 * seconds:.1f}"
+    return label, method, f"{partition.discrepancy:.6f}", bound, *shares
 
 
 def _regions(regions: DiscrepancyMap) -> Iterator[tuple[float, ...]]:
@@ -91,19 +172,20 @@ def _regions(regions: DiscrepancyMap) -> Iterator[tuple[float, ...]]:
             yield tuple(float(one) for one in (left, right, low, high, value))
 
 
-def _draw(label: str, sizes: list[int], partitions: dict[str, Partition], config: DatasetConfig, out: Path) -> None:
-    title = f"{label}: {len(sizes)} families, {sum(sizes)} patches"
-    regions = discrepancy_map(sizes, config.proportions, config.diversities)
+def _draw(label: str, sizes: np.ndarray, partitions: dict[str, Partition], config: DatasetConfig, out: Path) -> None:
+    title = f"{label}: {len(sizes)} families, {sizes.sum()} patches"
     wanted = {"proportions": config.proportions, "diversities": config.diversities}
-    with (
-        replacing(out / f"heat_map_{label}.csv") as temporary,
-        temporary.open("w", newline="", encoding="utf-8") as file,
-    ):
-        csv.writer(file).writerows([REGIONS, *_regions(regions)])
-    figures = {
-        "heat_map": discrepancy_heat_map(regions, partitions["filing"], title),
-        "methods": method_comparison(partitions, wanted, title),
-    }
+    figures = {"methods": method_comparison(partitions, wanted, title)}
+    if "filing" in partitions:
+        regions = discrepancy_map(sizes, config.proportions, config.diversities)
+        rows = [dict(zip(REGIONS, row, strict=True)) for row in _regions(regions)]
+        write_csv(rows, out / f"heat_map_{file_name(label)}.csv")
+        figures["heat_map"] = discrepancy_heat_map(regions, partitions["filing"], title)
     for name, figure in figures.items():
-        with replacing(out / f"{name}_{label}.png") as temporary:
+        with replacing(out / f"{name}_{file_name(label)}.png") as temporary:
             figure.savefig(temporary, format="png")
+
+
+def file_name(label: str) -> str:
+    """A label as a part of a file's name: what no file system takes is written as in addresses, with per cent signs."""
+    return re.sub(r'[\x00-\x1f/\\:*?"<>|%]', lambda found: f"%{ord(found[0]):02X}", label)

@@ -54,16 +54,22 @@ def variance_figure(components: Mapping[str, Components], title: str) -> Figure:
 
 
 def score_distribution(
-    scores: np.ndarray, filing: np.ndarray, paper: float | None, title: str, noun: str = "test accuracy"
+    scores: np.ndarray,
+    filing: np.ndarray,
+    paper: float | None,
+    title: str,
+    noun: str = "test accuracy",
+    method: str = "iterative filing",
 ) -> Figure:
     """How a score spreads over partitions, and over seeds under one of them.
 
     Args:
         scores: `[partitions, seeds]` of the resampled partitions, in [0, 1].
-        filing: `[seeds]` of iterative filing's partition.
+        filing: `[seeds]` of iterative filing's partition, or of that of `method`.
         paper: the paper's number, of another dataset; drawn as context.
         title: above the picture.
         noun: what the score is.
+        method: in words, what made that partition.
     """
     figure, (axis,) = new_figure(8.4, 3.7)
     means = scores.mean(axis=1)
@@ -77,14 +83,14 @@ def score_distribution(
         label=f"resampled partitions, mean of {scores.shape[1]} seeds each",
     )
     top = axis.get_ylim()[1]
-    axis.axvline(filing.mean(), color=ORANGE, linewidth=2, label="iterative filing's partition, mean of its seeds")
+    axis.axvline(filing.mean(), color=ORANGE, linewidth=2, label=f"{method}'s partition, mean of its seeds")
     axis.plot(
         filing,
         np.full(len(filing), 1.06 * top),
         "|",
         color=ORANGE,
         markersize=12,
-        label="iterative filing's partition, each seed",
+        label=f"{method}'s partition, each seed",
     )
     if paper is not None:
         label = "the paper's one partition (neuroblastoma, another dataset)"

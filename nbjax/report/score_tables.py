@@ -6,10 +6,9 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from nbjax.analysis.curves import confusion_matrices
-from nbjax.analysis.scores import Score
+from nbjax.analysis.scores import Score, Tested
 from nbjax.analysis.weighted import METRICS
 from nbjax.report.calibrating import Calibration
-from nbjax.report.findings import Tested
 from nbjax.report.grid import NONE, Entry, Grid, Head, number, percent, span, spread, three, whole, word
 
 SHARES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "expected_calibration_error")
@@ -70,9 +69,17 @@ def test_table(test: Tested, folds: Tested | None, classes: Sequence[str]) -> Gr
     if len(classes) > 2:
         rows += [_recall_line(test, folds, len(levels), place, name) for place, name in enumerate(classes)]
     rows.append(line("how many", lambda one, level: whole(one.scores[level, "accuracy"].units)))
-    rows.append(line("families", lambda one, level: word(" + ".join(map(str, one.scores[level, "accuracy"].families)))))
+    rows.append(line("families", lambda one, level: word(family_counts(one.scores[level, "accuracy"]))))
     rows.append(line("sessions", lambda one, level: whole(one.sessions)))
     return Grid("test", heads, rows)
+
+
+def family_counts(score: Score) -> str:
+    """How many families of each label, as `5 + 7`; where some have several labels also how many in all, as `5 + 7 (9 in all)`."""
+    by_label = " + ".join(map(str, score.families))
+    return (
+        by_label if score.distinct_families == sum(score.families) else f"{by_label} ({score.distinct_families} in all)"
+    )
 
 
 def _estimate(tested: Tested, level: str, metric: str) -> Entry:

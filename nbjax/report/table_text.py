@@ -1,9 +1,11 @@
 """A table as Markdown, CSV and LaTeX."""
 
-import csv
-import io
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
+
+import pyarrow as pa
+
+from nbjax import spreadsheet
 
 LATEX = {
     "\\": r"\textbackslash{}",
@@ -85,11 +87,7 @@ def _cells(table: Table) -> list[list[str]]:
 
 def csv_text(table: Table) -> str:
     """The table's values, not rounded, a header line first."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(table.rows[0]) if table.rows else [], lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(table.rows)
-    return file.getvalue()
+    return spreadsheet.csv_text(pa.Table.from_pylist([dict(row) for row in table.rows]))
 
 
 def latex(table: Table) -> str:

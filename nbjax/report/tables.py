@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import pyarrow as pa
+
 from nbjax.analysis.cells import Estimate
 from nbjax.analysis.selection import CELL
 from nbjax.partition.audit import KINDS
@@ -17,6 +19,8 @@ ASKED = {
     "identical": "patches equal to one of another split, under any rotation or flip",
     "similar": "pairs of patches of two splits that look alike, under any rotation or flip",
 }
+# Patches that the page lists; the table beside it has all.
+MOST_MISTAKES = 200
 # Sizes of a search at which its expected best is printed.
 SEARCHES = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 
@@ -159,3 +163,52 @@ def expected_table(winner: Winner) -> Grid | None:
     heads = [Head("best of", True), *(Head(str(size)) for size in sizes)]
     rows = [[word("expected loss"), *(number(float(winner.expected[size - 1]), three) for size in sizes)]]
     return Grid("expected", heads, rows)
+
+
+def families_table(families: pa.Table) -> Grid:
+    """How each family is classified, the least accurate first."""
+    heads = [
+        Head("family", True),
+        Head("label", True),
+        Head("slides"),
+        Head("patches"),
+        Head("misclassified"),
+        Head("classified rightly"),
+    ]
+    rows = [
+        [
+            word(row["family"]),
+            word(row["labels"]),
+            *(whole(row[name]) for name in ("slides", "patches", "misclassified")),
+            number(row["accuracy"], percent),
+        ]
+        for row in families.to_pylist()
+    ]
+    return Grid("families", heads, rows, sortable=True, title="Families, the least accurate first")
+
+
+def misclassified_table(patches: pa.Table) -> Grid:
+    """Patches classified wrongly, worst families first and in each the surest mistake; at most `MOST_MISTAKES`."""
+    heads = [
+        Head("family", True),
+        Head("slide", True),
+        Head("x"),
+        Head("y"),
+        Head("label", True),
+        Head("taken for", True),
+    ]
+    heads += [Head("confidence"), Head("sessions that err")]
+    rows = [
+        [
+            word(row["family"]),
+            word(row["slide"]),
+            whole(row["x"]),
+            whole(row["y"]),
+            word(row["label"]),
+            word(row["answered"]),
+            number(row["confidence"], percent),
+            number(row["sessions_wrong"], percent),
+        ]
+        for row in patches.slice(0, MOST_MISTAKES).to_pylist()
+    ]
+    return Grid("misclassified", heads, rows, sortable=True, title="Misclassified patches")

@@ -1,73 +1,23 @@
-"""What a report says in plain words."""
+"""What a report says in plain words, after its first paragraphs."""
 
+import shlex
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from nbjax.analysis.scores import Score
-from nbjax.analysis.units import Units
-from nbjax.report.findings import Findings, Tested
+from nbjax.report.answer import counted, distinct
+from nbjax.report.findings import Findings
 from nbjax.report.grid import percent, span, three
 from nbjax.report.score_tables import LEVELS
 from nbjax.report.tables import strategy_text
 
-FEW_FAMILIES = 5
+NO_COMMAND = "none: it was run from Python, and no command repeats it; its config is in study.json"
 CRITERIA = {
     "max_train_validation_loss": "the larger of its training and validation loss",
     "validation_loss": "its validation loss",
 }
-
-
-def chance(units: Units) -> float:
-    """Accuracy of always answering the most frequent label."""
-    return float(np.bincount(units.labels).max() / len(units.labels))
-
-
-def counted(number: int, word: str, words: str = "") -> str:
-    """A number with its noun, in the plural where that is due."""
-    return f"{number:,} {word if number == 1 else words or word + 's'}"
-
-
-def answer(found: Findings) -> list[str]:
-    """The first paragraphs: what was done, how well it went, how sure that is."""
-    study, test, folds = found.study, found.test, found.folds
-    dataset, backbone = study["dataset"], study["backbone"]
-    train = dataset["counts"]["train"].values()
-    weights = "pretrained on ImageNet" if backbone["pretrained"] else "with random weights"
-    if study["strategy"] == "scratch":
-        weights = "from a random start"
-    kind = "phantom slides (drawn by a program, no patient)" if dataset["phantom"] else "slides"
-    sentences = [
-        f"{_trained(study['strategy'])} {backbone['name']}, {weights}, was trained to tell {' from '.join(dataset['classes'])} "
-        f"in {sum(row['patches'] for row in train)} patches of {sum(row['families'] for row in train)} families of {kind}."
-    ]
-    if test is None:
-        so_far = "" if found.progress is None else f" ({found.progress[0]} of {counted(found.progress[1], 'program')})"
-        return [*sentences, f"The study is not finished{so_far}: nothing was classified yet."]
-    accuracy, units = test.score("accuracy"), LEVELS[test.units.level]
-    spread = "" if accuracy.std is None else f", standard deviation {percent(accuracy.std)}"
-    sentences.append(
-        f"On the test split, {sum(accuracy.families)} families{_unseen(dataset)}, {percent(accuracy.estimate)} of the "
-        f"{units} were classified rightly ({_interval(accuracy)}; mean of {counted(test.sessions, 'session')}{spread}), "
-        f"at a loss of {_spread(test.score('loss'))}. Always answering the most frequent label "
-        f"would give {percent(chance(test.units))}.{_by_slide(test)}"
-    )
-    if folds is not None:
-        whole = folds.score("accuracy")
-        sentences.append(
-            f"One small test split says little. With each of the {sum(whole.families)} families held out once, "
-            f"{percent(whole.estimate)} were classified rightly ({_interval(whole)})."
-        )
-    return sentences
-
-
-def _unseen(dataset: Mapping[str, Any]) -> str:
-    """That training saw nothing of the test families, unless the audit found what splits share and was told to accept it."""
-    found = set(dataset.get("audit", {})) - {"label"}
-    accepted = dataset.get("config", {}).get("accept", [])
-    return "" if found and accepted else " it never saw"
 
 
 def kicker(found: Findings) -> str:
@@ -75,82 +25,6 @@ def kicker(found: Findings) -> str:
     study = found.study
     names = study.get("config", {}).get("strategies", []) if study["chosen"] is None else []
     return " · ".join([" and ".join(found.classes), study["backbone"]["name"], ", ".join(names) or study["strategy"]])
-
-
-def _trained(strategy: str) -> str:
-    """What of a network a strategy trains, up to the network's name."""
-    if strategy == "scratch":
-        return "The whole of"
-    head = "A new last layer on"
-    if "extension" in strategy:
-        head = "A new head of several layers on"
-    return head.removesuffix(" on") + " and the last layers of" if "unfreezing" in strategy else f"{head} the frozen"
-
-
-def _by_slide(test: Tested) -> str:
-    slides = test.scores.get(("slide", "accuracy"))
-    if slides is None or slides.units == test.score("accuracy").units:
-        return ""
-    return f" With all patches of a slide taken together, {percent(slides.estimate)} of {slides.units} slides were classified rightly."
-
-
-def _spread(score: Score) -> str:
-    return three(score.estimate) if score.std is None else f"{three(score.estimate)} ± {three(score.std)}"
-
-
-def _interval(score: Score) -> str:
-    if score.low is None:
-        return f"no interval: {score.reason}"
-    return f"95 % interval {span(score.low, score.high, percent)}, counting families"
-
-
-def cautions(found: Findings) -> list[str]:
-    """What a reader must not overlook."""
-    study, test = found.study, found.test
-    said = []
-    if study["dataset"]["phantom"]:
-        said.append(
-            "This is a phantom: procedural pictures in the manner of stained tissue. It says nothing of any tumour."
-        )
-    said += _leaks(study["dataset"])
-    if not study["backbone"]["pretrained"] and study["strategy"] != "scratch":
-        said.append("The backbone's weights are random: its features were never trained on any picture.")
-    diverged = sum(cell.diverged for cell in found.losses)
-    if diverged:
-        said.append(f"{diverged} of {found.sessions} sessions diverged (a loss was not finite).")
-    if test is None:
-        return said
-    accuracy = test.score("accuracy")
-    if accuracy.low is not None and accuracy.low <= chance(test.units):
-        said.append(
-            f"The test split's interval reaches down to {percent(accuracy.low)}, not above the {percent(chance(test.units))} of "
-            "always answering the most frequent label: this test split alone does not show that the network learnt anything."
-        )
-    if min(accuracy.families) < FEW_FAMILIES:
-        said.append(
-            f"The test split has {' and '.join(map(str, accuracy.families))} families of the labels "
-            f"{' and '.join(found.classes)}; with fewer than {FEW_FAMILIES} of a label its score depends much on which ones."
-        )
-    return said
-
-
-def _leaks(dataset: Mapping[str, Any]) -> list[str]:
-    """What the splits share, on purpose or accepted."""
-    leak, audit = dataset.get("leak", "none"), dataset.get("audit", {})
-    said = []
-    if leak != "none":
-        said.append(
-            f"Training and validation share families on purpose (the dataset's leak is {leak}): a validation score is no "
-            "estimate for new patients here."
-            + ("" if dataset["config"].get("accept") else " The test split is not concerned.")
-        )
-    shared = {kind: row["findings"] for kind, row in audit.items() if kind != "label"}
-    if shared and (leak == "none" or dataset["config"].get("accept")):
-        counts = ", ".join(f"{count} of the kind {kind}" for kind, count in shared.items())
-        said.append(f"The audit found what the splits share, and the dataset's config accepts it: {counts}.")
-    if "label" in audit:
-        said.append(f"{audit['label']['findings']} families have patches of more than one label.")
-    return said
 
 
 def is_clean(dataset: Mapping[str, Any]) -> bool:
@@ -182,11 +56,12 @@ def progress(found: Findings) -> str:
 
 def uncertainty(found: Findings) -> list[str]:
     """What the intervals count, and how much that matters here."""
-    assert found.test is not None
+    if found.test is None:
+        return []
     accuracy, units = found.test.score("accuracy"), LEVELS[found.test.units.level]
     said = (
         f"{units.capitalize()} of one family are alike, so that {counted(accuracy.units, units[:-1] if units == 'samples' else 'patch', units)} "
-        f"of {sum(accuracy.families)} families say less than as many independent ones would. The question is how well other "
+        f"of {distinct(found.test)} families say less than as many independent ones would. The question is how well other "
         "families would be classified, so families are what the intervals count."
     )
     if accuracy.times_wider is not None:
@@ -279,21 +154,47 @@ def _manner(temperature: np.ndarray) -> str:
     return f": on validation the predictions were {'too certain' if low > 1 else 'not certain enough'}"
 
 
-def nature(study: Mapping[str, Any]) -> list[tuple[str, str]]:
+def slides_source(dataset: Mapping[str, Any]) -> str:
+    """Where the slides came from."""
+    return f"phantom ({dataset['source']})" if dataset["phantom"] else f"given: {dataset['source']}"
+
+
+def nature(found: Findings) -> list[tuple[str, str]]:
     """Of everything that went in: was it real, random, a phantom or pretrained."""
-    dataset, backbone, head = study["dataset"], study["backbone"], study["head"]
+    study = found.study
+    dataset, backbone = study["dataset"], study["backbone"]
     weights = "pretrained" if backbone["pretrained"] else "random"
     provenance = backbone["provenance"]
     if study["strategy"] == "scratch":
         weights, provenance = "random", "a start of its own for each seed (torch's default initialisation)"
     return [
-        ("slides", f"phantom ({dataset['source']})" if dataset["phantom"] else f"given: {dataset['source']}"),
+        ("slides", slides_source(dataset)),
         ("backbone", f"{weights}: {backbone['name']}, {backbone['parameters']:,} parameters, {provenance}"),
-        ("head", head["initialisation"]),
+        ("head", _head(found)),
         ("order of samples", "random, one order per seed and epoch"),
         ("crop", study["crop"]),
         ("frozen part", study["cut"]),
     ]
+
+
+def _head(found: Findings) -> str:
+    start, verdict = str(found.study["head"]["initialisation"]), found.verdict
+    if verdict is None or not verdict.untrained:
+        return start
+    return f"{start}; untrained in {verdict.untrained} of {counted(verdict.sessions, 'session')} of the chosen cell"
+
+
+def positive(found: Findings) -> str:
+    """Of two labels, which is the positive one and why; empty with more."""
+    if len(found.classes) != 2:
+        return ""
+    other, name = found.classes
+    if found.study.get("config", {}).get("positive") is None:
+        return (
+            f"The positive label is {name}: none was named, so that the last by alphabet is; --set=positive={shlex.quote(other)} with the study's "
+            "command makes it the other, and trains nothing anew."
+        )
+    return f"The positive label is {name}, as the study's config names it."
 
 
 def fingerprints(study: Mapping[str, Any]) -> list[tuple[str, str]]:

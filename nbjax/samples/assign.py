@@ -62,15 +62,16 @@ def _check(counts: np.ndarray, families: np.ndarray, labels: np.ndarray, method:
     for label, found in zip(labels, (counts > 0).sum(axis=0), strict=True):
         if found < len(SPLITS):
             raise InputError(
-                f"label {label} has {found} families; expected at least {len(SPLITS)}, one for each of "
+                f"label {label} has {found} families; expected at least {len(SPLITS)} with a kept patch, one for each of "
                 f"{', '.join(SPLITS)}; add slides of other patients."
             )
     mixed = np.flatnonzero((counts > 0).sum(axis=1) > 1)
     if mixed.size and method not in ("exact", "stratified_group_folds"):
         found = " and ".join(labels[counts[mixed[0]] > 0])
         raise InputError(
-            f"family {families[mixed[0]]} has patches of the labels {found}, but method {method} takes one class at a "
-            'time; set method="exact", which assigns all classes together, or give its slides one label.'
+            f"family {families[mixed[0]]} has patches of the labels {found}, as {len(mixed)} of {len(families)} families have several, but "
+            f"method {method} takes one label at a time; --set=dataset.method=exact assigns all labels together; where these are "
+            "different patients, give their folders different names."
         )
 
 
@@ -81,7 +82,9 @@ def _assign_families(counts: np.ndarray, config: DatasetConfig) -> tuple[np.ndar
         joint = stratified_group_folds(counts, *targets, seed=config.seed)
         return joint.assignment, list(joint.classes)
     if ((counts > 0).sum(axis=1) > 1).any():
-        joint = partition_classes(counts, *targets, method=config.method, weights=config.discrepancy_weights)
+        joint = partition_classes(
+            counts, *targets, method=config.method, weights=config.discrepancy_weights, every_split=True
+        )
         return joint.assignment, list(joint.classes)
     # Classes without a common family: one at a time, which is also how their joint optimum is found fastest.
     assignment = np.empty(len(counts), np.int64)
@@ -91,7 +94,14 @@ def _assign_families(counts: np.ndarray, config: DatasetConfig) -> tuple[np.ndar
         if config.method == "resampled":
             partition = _resampled(sizes, config)
         else:
-            partition = partition_families(sizes, *targets, config.method, config.discrepancy_weights)
+            # Sequential filling is the authors' baseline, shown as it is; a split that it leaves empty is refused later.
+            partition = partition_families(
+                sizes,
+                *targets,
+                config.method,
+                config.discrepancy_weights,
+                every_split=config.method != "sequential",
+            )
         assignment[column > 0] = partition.assignment
         partitions.append(partition)
     return assignment, partitions

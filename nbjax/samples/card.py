@@ -12,9 +12,10 @@ from nbjax.config import DatasetConfig, to_dict
 from nbjax.partition import Partition, Violation
 from nbjax.samples.assign import SPLITS
 from nbjax.samples.measure import violations_by_kind
-from nbjax.samples.plan import SamplePlan, count_samples
+from nbjax.samples.plan import SamplePlan, count_families, count_samples
 from nbjax.samples.standardise import Standardisation
 from nbjax.slides.manifest import Manifest
+from nbjax.slides.names import one_patients_names
 
 # What decides the bytes of a dataset.
 TOOLS = ("numpy", "scipy", "pillow", "scikit-learn", "tensorflow-datasets", "array_record")
@@ -49,8 +50,16 @@ def dataset_card(
         "patch_size": manifest.patch_size,
         "slides": dict(sorted(Counter(label for _, label in slides).items())),
         "families": dict(sorted(Counter(label for _, label in families).items())),
+        # A family of two labels counts in both above, and once here.
+        "distinct_families": count_families(plan),
         "counts": count_samples(plan),
         "rejected": dict(rejected),
+        "without_patches": sorted(set(manifest.slides) - set(manifest.kept()["slide"].to_pylist())),
+        "resolution": {
+            "known": sum(record.mpp is not None for record in manifest.slides.values()),
+            "unknown": sum(record.mpp is None for record in manifest.slides.values()),
+        },
+        "one_patients_names": one_patients_names(manifest.table["family"].to_pylist()),
         "border_pixels_lost": border_loss(manifest),
         "partition": {label: describe_partition(partition) for label, partition in plan.partitions.items()},
         "leak": config.leak,
@@ -78,6 +87,7 @@ def describe_partition(partition: Partition) -> dict[str, Any]:
     return {
         "method": partition.method,
         "found_by": partition.found_by,
+        "reason": partition.reason,
         "discrepancy": partition.discrepancy,
         "proportions": list(partition.proportions),
         "diversities": list(partition.diversities),

@@ -40,13 +40,14 @@ def measure_patches(plan: SamplePlan, pixels: Iterable[np.ndarray]) -> Measureme
 
     sums = dict.fromkeys(SPLITS, NO_PIXELS)
     digests: list[bytes] = []
-    frequencies = []
+    frequencies, contrast = [], []
     for (of_patch, print_), times in zip(map_ahead(measure, pixels), samples.tolist(), strict=True):
         for split, count in zip(SPLITS, times, strict=True):
             sums[split] = add_sums(sums[split], repeat_sums(of_patch, count))
         digests += print_.digests
         frequencies.append(print_.frequencies)
-    return Measurements(sums, Fingerprints(digests, np.concatenate(frequencies)))
+        contrast.append(print_.contrast)
+    return Measurements(sums, Fingerprints(digests, np.concatenate(frequencies), np.concatenate(contrast)))
 
 
 def audit_plan(plan: SamplePlan, patch_size: int, fingerprints: Fingerprints) -> list[Violation]:
@@ -59,7 +60,9 @@ def audit_plan(plan: SamplePlan, patch_size: int, fingerprints: Fingerprints) ->
     columns = {
         name: np.asarray(plan.patches[name].to_pylist())[patch] for name in ("slide", "family", "label", "x", "y")
     }
-    here = Fingerprints([fingerprints.digests[one] for one in patch], fingerprints.frequencies[patch])
+    here = Fingerprints(
+        [fingerprints.digests[one] for one in patch], fingerprints.frequencies[patch], fingerprints.contrast[patch]
+    )
     found = audit_patches(**columns, split=split, patch_size=patch_size, fingerprints=here)
     return [one._replace(patches=tuple(np.unique(patch[list(one.patches)]).tolist())) for one in found]
 
@@ -79,18 +82,28 @@ def refused(plan: SamplePlan, violations: list[Violation], leak: str, accept: It
     ]
 
 
+# What mends a finding, by its kind.
+MENDS = {
+    "family": "give the family one split",
+    "overlap": "remove one of the two patches",
+    "identical": "remove one of the two slides, or, if they are of one patient, put both into one folder <label>/<patient>/",
+    "similar": "look at the two: if they are of one patient, put their slides into one folder <label>/<patient>/",
+}
+
+
 def check_audit(stopping: list[Violation]) -> None:
     """Stops where something is shared between splits.
 
     Raises:
-        InputError: there are violations; the first is described.
+        InputError: there are violations; the first is described, with what mends it.
     """
     if stopping:
         kinds = sorted({violation.kind for violation in stopping})
+        first = stopping[0]
         raise InputError(
             f"the splits share something ({len(stopping)} findings of the kinds {', '.join(kinds)}): "
-            f"{stopping[0].message.rstrip('.')}; give such slides one family or remove one of them, or set "
-            f"accept={tuple(kinds)!r}, which the dataset's card then says."
+            f"{first.message.rstrip('.')}; {MENDS[first.kind]}; --set=dataset.accept={','.join(kinds)} builds the dataset "
+            "nevertheless, and its card then says so."
         )
 
 

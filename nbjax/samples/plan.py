@@ -77,11 +77,20 @@ def split_transforms(
         for label, count in counts.items():
             if not count:
                 raise InputError(
-                    f"label {label} has no patch in the {name} split with method {config.method}; add slides, change the "
-                    'proportions or, if it is not set already, set method="exact".'
+                    f"label {label} has no patch in the {name} split with method {config.method}; --set=dataset.method=exact gives every "
+                    "split some, or add slides of other patients."
                 )
         transforms[name] = transforms_per_class(counts, config.transforms)
     return transforms
+
+
+def replaced_methods(plan: SamplePlan) -> list[str]:
+    """Where another method took the place of the one asked for: a sentence a label, as the card has it."""
+    return [
+        f"label {label}, method {partition.method}: {partition.reason}."
+        for label, partition in plan.partitions.items()
+        if partition.reason
+    ]
 
 
 def _random_samples(split: np.ndarray, names: np.ndarray, seed: int) -> np.ndarray:
@@ -115,3 +124,10 @@ def count_samples(plan: SamplePlan) -> dict[str, dict[str, dict[str, int]]]:
             for label in plan.labels
         }
     return counts
+
+
+def count_families(plan: SamplePlan) -> dict[str, int]:
+    """How many families each split has, and `all` of them: one with two labels is counted once."""
+    families = np.asarray(plan.patches["family"].to_pylist())[plan.patch]
+    counts = {name: len(set(families[plan.split == index])) for index, name in enumerate(SPLITS)}
+    return {**counts, "all": len(set(families))}

@@ -7,7 +7,7 @@ import numpy as np
 
 from nbjax.errors import InputError
 
-MODES = ("per_split", "train", "imagenet", "none")
+MODES = ("imagenet", "per_split", "train", "none")
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 
@@ -87,8 +87,9 @@ def standardisations(mode: str, sums: Mapping[str, PixelSums]) -> dict[str, Stan
     """What each split is standardised with.
 
     Args:
-        mode: `per_split` (the paper's text: each split by its own moments), `train` (the authors' program: all by the
-            training split's), `imagenet` (published constants) or `none` (fractions of 255 as they are).
+        mode: `imagenet` (published constants: what a pretrained backbone knows, and the same whatever the partition),
+            `per_split` (the paper's text: each split by its own moments), `train` (the authors' program: all by the
+            training split's) or `none` (fractions of 255 as they are).
         sums: of each split's samples.
 
     Raises:

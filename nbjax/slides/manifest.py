@@ -1,19 +1,24 @@
 """The patch manifest: one row a patch, kept or rejected and why."""
 
 import json
+import math
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
-import pyarrow.csv
 import pyarrow.parquet
 
 from nbjax.errors import InputError
 from nbjax.files import replacing
+from nbjax.slides.folder import listed
+from nbjax.slides.names import one_patients_names
+from nbjax.spreadsheet import write_csv
 
 SCHEMA_VERSION = 1
+# How a study's command line names a field of the tiling.
+TILING_FLAG = "--set=dataset.tiling."
 SCHEMA = pa.schema(
     [
         ("slide", pa.string()),
@@ -55,12 +60,14 @@ class Manifest(NamedTuple):
         slides: one record a slide, by name.
         patch_size: pixels.
         minimum_tissue: the least stained fraction of a kept patch.
+        tissue_rule: `nbjax.slides.tissue.TISSUE_RULE` under which tissue was measured; empty where it is not known.
     """
 
     table: pa.Table
     slides: dict[str, SlideRecord]
     patch_size: int
     minimum_tissue: float
+    tissue_rule: str = ""
 
     def kept(self) -> pa.Table:
         """The rows of kept patches."""
@@ -74,14 +81,15 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
         "schema_version": SCHEMA_VERSION,
         "patch_size": manifest.patch_size,
         "minimum_tissue": manifest.minimum_tissue,
+        "tissue_rule": manifest.tissue_rule,
         "slides": [record._asdict() for record in manifest.slides.values()],
     }
+    if path.suffix.lower() == ".csv":
+        write_csv(manifest.table, path)
+        return
     with replacing(path) as temporary:
-        if path.suffix.lower() == ".csv":
-            pyarrow.csv.write_csv(manifest.table, temporary)
-        else:
-            table = manifest.table.replace_schema_metadata({"nbjax": json.dumps(header)})
-            pyarrow.parquet.write_table(table, temporary)
+        table = manifest.table.replace_schema_metadata({"nbjax": json.dumps(header)})
+        pyarrow.parquet.write_table(table, temporary, write_page_checksum=True)
 
 
 def read_manifest(path: str | Path) -> Manifest:
@@ -94,7 +102,7 @@ def read_manifest(path: str | Path) -> Manifest:
     if not path.is_file():
         raise InputError(f"{path}: there is no such manifest; make one with `python -m experiments.tile`.")
     try:
-        table = pyarrow.parquet.read_table(path)
+        table = pyarrow.parquet.read_table(path, page_checksum_verification=True)
         header = json.loads((table.schema.metadata or {})[b"nbjax"])
         version = header["schema_version"]
     except (pa.ArrowException, OSError, KeyError, ValueError) as error:
@@ -110,11 +118,67 @@ def read_manifest(path: str | Path) -> Manifest:
             f"{path}: the manifest has the columns {table.column_names}; expected {SCHEMA.names}; make it anew."
         )
     slides = {record["name"]: SlideRecord(**record) for record in header["slides"]}
-    return Manifest(table.replace_schema_metadata(None), slides, header["patch_size"], header["minimum_tissue"])
+    rule = header.get("tissue_rule", "")
+    return Manifest(table.replace_schema_metadata(None), slides, header["patch_size"], header["minimum_tissue"], rule)
 
 
-def check_labels(manifest: Manifest) -> None:
-    """Checks that the kept patches can be classified.
+def remarks(manifest: Manifest) -> list[str]:
+    """What a reader of the manifest should know: slides without a patch, pixels lost, resolutions that are not known."""
+    return [
+        *_without_patch(manifest),
+        *_lost_pixels(manifest),
+        *_without_resolution(manifest),
+        *_one_patients_names(manifest),
+    ]
+
+
+def _one_patients_names(manifest: Manifest) -> list[str]:
+    alike = one_patients_names(manifest.table["family"].to_pylist())
+    if not alike:
+        return []
+    names = next(iter(alike.values()))
+    return [
+        f"{sum(map(len, alike.values()))} families have names that look like those of {len(alike)} patients, as {names[0]} and "
+        f"{names[1]} do: where that is so, put the slides of one patient into one folder"
+    ]
+
+
+def _without_patch(manifest: Manifest) -> list[str]:
+    kept = set(manifest.kept()["slide"].to_pylist())
+    without = [name for name in manifest.slides if name not in kept]
+    return [f"{len(without)} of {len(manifest.slides)} slides gave no patch: {listed(without)}"] if without else []
+
+
+def _lost_pixels(manifest: Manifest) -> list[str]:
+    size = manifest.patch_size
+    lost = {
+        record.name: 1 - (record.width // size) * (record.height // size) * size**2 / (record.width * record.height)
+        for record in manifest.slides.values()
+    }
+    pixels = {record.name: record.width * record.height for record in manifest.slides.values()}
+    share = sum(lost[name] * pixels[name] for name in lost) / max(1, sum(pixels.values()))
+    if share == 0:
+        return []
+    most = max(lost, key=lambda name: lost[name])
+    return [
+        f"{share:.1%} of the slides' pixels are lost beyond the grid of {size}x{size} patches, at the right and lower "
+        f"borders; most of {most}: {lost[most]:.1%}"
+    ]
+
+
+def _without_resolution(manifest: Manifest) -> list[str]:
+    known = [record for record in manifest.slides.values() if record.mpp is not None]
+    unknown = [record for record in manifest.slides.values() if record.mpp is None]
+    if not known or not unknown:
+        return []
+    return [
+        f"{len(known)} slides state their resolution ({known[0].name}: {known[0].mpp:.3g} micrometres per pixel) and "
+        f"{len(unknown)} do not ({unknown[0].name}): whether all have the same magnification cannot be told from the files"
+    ]
+
+
+def check_labels(manifest: Manifest, flag: str = TILING_FLAG) -> None:
+    """Checks that the kept patches can be classified; `flag` is how the command line names a field of the tiling.
 
     Raises:
         InputError: fewer than two labels, or a label whose every patch was rejected.
@@ -131,5 +195,6 @@ def check_labels(manifest: Manifest) -> None:
             best = np.max(manifest.table.filter(of_label)["tissue"].to_numpy())
             raise InputError(
                 f"label {label}: no patch was kept, the most stained one has {best:.0%} tissue and "
-                f"{manifest.minimum_tissue:.0%} is asked for; check its slides or lower minimum_tissue."
+                f"{manifest.minimum_tissue:.0%} is asked for; check its slides, or lower the limit with "
+                f"{flag}minimum_tissue={math.floor(100 * best) / 100:g}."
             )

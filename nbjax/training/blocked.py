@@ -6,7 +6,8 @@ are known before. With W and M kept as they are at a block's start, what the lay
     X_t W_t = X_t W - rate (c_t X_t M + sum over s < t of a_(t-s) (X_t X_s^T) D_s)
 
 where D_s is the loss's gradient by what the layer gave in step s, a_n = (1 - mu^n) / (1 - mu), c_n = mu a_n, and mu the
-momentum. X W, X M and X X^T are matrix products of the whole block, and so are the W and M at its end.
+momentum. X W, X M and X X^T are matrix products of the whole block, and so are the W and M at its end. Weight decay would bring W
+itself into every step; sessions with it take one step after the other.
 """
 
 from typing import Any, NamedTuple
@@ -17,7 +18,7 @@ import numpy as np
 
 from nbjax.models.heads import HeadParams, finish_head
 from nbjax.training.losses import sample_hits, sample_losses
-from nbjax.training.program import Frozen, Hyper, Params, Program, Samples, fetch
+from nbjax.training.program import Frozen, Hyper, Params, Program, Samples, fetch, standardised
 
 Carry = tuple[Params, Any, Any]
 
@@ -41,7 +42,7 @@ def train_blocks(
     means = []
 
     def one(state: Any, block: tuple[jax.Array, jax.Array]) -> tuple[Any, jax.Array]:
-        return _train_block(program, state, hyper, train, *block, key)
+        return _train_block(program, state, batch_stats, hyper, train, *block, key)
 
     if blocks:
         rows = order[: blocks * program.block * size].reshape(blocks, program.block, size)
@@ -97,6 +98,7 @@ def coefficients(momentum: float, block: int) -> Coefficients:
 def _train_block(
     program: Program,
     state: tuple[HeadParams, HeadParams],
+    batch_stats: Any,
     hyper: Hyper,
     train: Samples,
     first: jax.Array,
@@ -110,7 +112,7 @@ def _train_block(
     keys = jax.vmap(lambda number: jax.random.split(jax.random.fold_in(key, number)))(numbers)
     weights, momentum = top["kernel"], top_momentum["kernel"]
     x = jax.vmap(lambda rows, key: fetch(program, train, rows, key))(rows, keys[:, 0]).astype(weights.dtype)
-    flat = x.reshape(block * size, -1)
+    flat = standardised(batch_stats, x.reshape(block * size, -1))
     ahead = (flat @ weights).reshape(block, size, -1)
     moved = (flat @ momentum).reshape(block, size, -1)
     products = (flat @ flat.T).reshape(block, size, block, size)

@@ -1,19 +1,32 @@
-"""How a program's sessions run beside each other, measured once for each shape on this machine."""
+"""How a program's sessions run beside each other, measured once for each shape on this machine.
 
+The choice decides speed and, by rounding alone, the last digits of a result; what a study began with is kept with its
+programs (`nbjax.training.plan`). For tests, and to run a study as another machine did, the environment variable
+`NBJAX_CHOICE` (`vmap-1`, `vmap-16`, `map-1` or `map-16`: batching and block) takes the place of every measurement.
+"""
+
+import contextlib
+import hashlib
 import json
+import os
 import time
+from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
+from nbjax.errors import InputError
 from nbjax.files import replacing
 from nbjax.training.program import Frozen, Hyper, Program, Samples
 from nbjax.training.sessions import TOGETHER, Batching, advance, start
 from nbjax.weights.folders import home
 
+VARIABLE = "NBJAX_CHOICE"
+KINDS = ("vmap", "map")
 BLOCK = 16
+NAMES = tuple(f"{kind}-{block}" for kind in KINDS for block in (1, BLOCK))
 # Of a measurement: enough for a rate, few enough to cost seconds.
 SESSIONS = 4
 HEAD_STEPS, NETWORK_STEPS = 2 * BLOCK, 2
@@ -24,8 +37,8 @@ def choose(
 ) -> tuple[Program, Batching]:
     """The program with its fastest `block`, and its fastest batching.
 
-    A linear head needs no measurement. What was measured is kept in `choices.json` of the cache folder, so that the same
-    study runs the same way again.
+    A linear head needs no measurement. What was measured is kept in the cache folder, a file a shape in `choices`; a file
+    that is damaged is measured again, and where none can be written the next study measures again.
 
     Args:
         program: to run.
@@ -33,24 +46,52 @@ def choose(
         frozen: what they share; shapes are enough.
         row: shape of one input.
         devices: over which they are spread.
+
+    Raises:
+        InputError: `NBJAX_CHOICE` is none of its words.
     """
     if program.head_only and program.nonlinearities == 0:
         return program, Batching("vmap", devices)
-    count = min(sessions, SESSIONS)
-    key = f"{_text(program)} row {row} sessions {count} on {jax.devices()[0].device_kind}, jax {jax.__version__}"
-    path = home() / "choices.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    if key not in known:
-        seconds = {
-            f"{kind} {block}": _seconds(program._replace(block=block), kind, count, frozen, row)
-            for kind in ("vmap", "map")
-            for block in ((1, BLOCK) if program.head_only and program.optimiser == "sgd" else (1,))
-        }
-        known[key] = {"choice": min(seconds, key=lambda name: seconds[name]), "seconds": seconds}
-        with replacing(path) as temporary:
-            temporary.write_text(json.dumps(known, indent=1), encoding="utf-8")
-    kind, block = known[key]["choice"].split()
-    return program._replace(block=int(block)), Batching(kind, devices)
+    # Only a head under SGD takes several steps at once.
+    names = NAMES if program.head_only and program.optimiser == "sgd" else tuple(f"{kind}-1" for kind in KINDS)
+    name = _forced(names)
+    if name is None:
+        count = min(sessions, SESSIONS)
+        key = f"{_text(program)} row {row} sessions {count} on {jax.devices()[0].device_kind}, jax {jax.__version__}"
+        path = home() / "choices" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.json"
+        name = _read(path, key, names)
+    if name is None:
+        seconds = {name: _seconds(*_as(program, name), count, frozen, row) for name in names}
+        name = min(seconds, key=lambda one: seconds[one])
+        with contextlib.suppress(OSError), replacing(path) as temporary:
+            text = json.dumps({"program": key, "choice": name, "seconds": seconds}, indent=1)
+            temporary.write_text(text, encoding="utf-8")
+    program, kind = _as(program, name)
+    return program, Batching(kind, devices)
+
+
+def _as(program: Program, name: str) -> tuple[Program, str]:
+    kind, block = name.split("-")
+    return program._replace(block=int(block)), kind
+
+
+def _forced(names: tuple[str, ...]) -> str | None:
+    """What the environment says, as far as the program can do it; None where it says nothing."""
+    word = os.environ.get(VARIABLE)
+    if not word:
+        return None
+    if word not in NAMES:
+        raise InputError(f"the environment variable {VARIABLE} is {word!r}; expected {', '.join(NAMES)}, or none.")
+    return word if word in names else f"{word.split('-')[0]}-1"
+
+
+def _read(path: Path, key: str, names: tuple[str, ...]) -> str | None:
+    """What was measured before; None where there is nothing that can be used."""
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return found["choice"] if found["program"] == key and found["choice"] in names else None
+    except (OSError, ValueError, TypeError, KeyError, RecursionError):
+        return None
 
 
 def _text(program: Program) -> str:

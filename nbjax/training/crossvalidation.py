@@ -1,5 +1,8 @@
-"""The same head with every family held out once: how much the score owes to one small test split."""
+"""The same head with every family held out once, and with patches held out at random: what a score owes to one small test split,
+and what to forgotten families.
+"""
 
+from collections.abc import Mapping
 from typing import Any
 
 import jax
@@ -7,69 +10,146 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 
-from nbjax.partition import grouped_folds
+from nbjax.partition import joint_folds
+from nbjax.progress import meter
 from nbjax.training.bank import Bank
 from nbjax.training.program import NOTHING, Hyper, Program, Samples
-from nbjax.training.sessions import TOGETHER, best_logits, run_sessions
+from nbjax.training.sessions import TOGETHER, best_logits
+from nbjax.training.sessions import epochs as run_epochs
 from nbjax.training.tables import prediction_table
 
 SPLITS = ("train", "validation", "test")
+PATCH = ("slide", "family", "label", "x", "y")
 
 
-def family_folds(families: np.ndarray, labels: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """The fold of each sample, int `[samples]`: families stay whole, each label is spread over all folds.
+def pooled_columns(columns: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """The samples' columns, by split, put together as if there were no splits: training first, then validation, then test."""
+    return {name: np.concatenate([columns[split][name] for split in SPLITS]) for name in columns["train"]}
 
-    With fewer families of a label than folds there are as many folds as that label has families.
+
+def patch_numbers(columns: Mapping[str, np.ndarray]) -> np.ndarray:
+    """The patch of each sample, int `[samples]`, in 0…patches-1: samples of one patch differ in their transform only."""
+    codes = np.stack([np.unique(columns[name], return_inverse=True)[1] for name in PATCH])
+    return np.unique(codes, axis=1, return_inverse=True)[1].ravel()
+
+
+def family_folds(families: np.ndarray, labels: np.ndarray, folds: int, seed: int = 0) -> np.ndarray:
+    """The fold of each row, int `[rows]`: a family is in one fold, whatever its labels; each label is spread over the folds.
+
+    See `nbjax.partition.joint_folds`: with fewer families of a label than folds there are as many folds as that label has
+    families.
 
     Args:
-        families: names `[samples]`.
-        labels: class of each sample `[samples]`.
+        families: names `[rows]`.
+        labels: class of each row `[rows]`.
         folds: wanted.
         seed: of the assignment.
+
+    Raises:
+        InputError: a label with one family.
     """
-    names = {label: np.unique(families[labels == label], return_counts=True) for label in np.unique(labels)}
-    folds = min(folds, *(len(members) for members, _ in names.values()))
-    fold = np.zeros(len(families), np.int64)
-    for label, (members, counts) in names.items():
-        assigned = grouped_folds(counts, folds, seed)
-        rows = np.flatnonzero(labels == label)
-        fold[rows] = assigned[np.searchsorted(members, families[rows])]
-    return fold
+    names, member = np.unique(families, return_inverse=True)
+    classes, of_class = np.unique(labels, return_inverse=True)
+    counts = np.zeros((len(names), len(classes)), np.int64)
+    np.add.at(counts, (member, of_class), 1)
+    return joint_folds(counts, folds, seed)[member]
 
 
-def cross_validate(program: Program, hypers: Hyper, epochs: int, bank: Bank, folds: int, seed: int = 0) -> pa.Table:
-    """Predictions on every sample of the bank by sessions that saw nothing of its family.
+def held_out_folds(columns: Mapping[str, np.ndarray], folds: int, seed: int = 0) -> np.ndarray:
+    """The folds of `family_folds`, alike in patches: those of a study's own head and of everything compared with it.
 
-    All three splits are put together and cut into folds of whole families. Nothing is chosen here: the learning rate and
-    the number of epochs come from the study, and a session keeps its epoch of least training loss.
+    Args:
+        columns: of the samples, each `[samples]`: slide, family, label, x and y.
+        folds: wanted.
+        seed: of the assignment.
+
+    Returns:
+        The fold of each sample, int `[samples]`.
+
+    Raises:
+        InputError: a label with one family.
+    """
+    patch = patch_numbers(columns)
+    first = np.unique(patch, return_index=True)[1]
+    return family_folds(columns["family"][first], columns["label"][first], folds, seed)[patch]
+
+
+def random_folds(columns: Mapping[str, np.ndarray], folds: int, seed: int = 0) -> np.ndarray:
+    """The fold of each sample, int `[samples]`: patches at random, families forgotten, as careless practice has it.
+
+    All transforms of a patch are in one fold. Each label's patches are dealt to the folds in turn.
+
+    Args:
+        columns: of the samples, each `[samples]`: slide, family, label, x and y.
+        folds: how many.
+        seed: of the order.
+    """
+    rng = np.random.default_rng(seed)
+    patch = patch_numbers(columns)
+    labels = columns["label"][np.unique(patch, return_index=True)[1]]
+    order = rng.permutation(len(labels))
+    fold = np.empty(len(labels), np.int64)
+    fold[order[np.argsort(labels[order], kind="stable")]] = np.arange(len(labels)) % folds
+    return fold[patch]
+
+
+def cross_validations(program: Program, hypers: Hyper, epochs: int, bank: Bank, folds: int) -> dict[str, pa.Table]:
+    """What a study tells of samples that its sessions did not see, beside the test split.
+
+    Returns:
+        By name `fold`, with every family held out once, and `random_fold`, with as many folds of patches at random:
+        tables of `cross_validate`. The second is what a report that forgets families would print.
+    """
+    columns = pooled_columns(bank.columns)
+    held_out = held_out_folds(columns, folds)
+    assignments = {
+        "fold": ("every family held out once", held_out),
+        "random_fold": ("patches held out at random", random_folds(columns, len(np.unique(held_out)))),
+    }
+    return {
+        name: cross_validate(program, hypers, epochs, bank, fold, label) for name, (label, fold) in assignments.items()
+    }
+
+
+def cross_validate(
+    program: Program, hypers: Hyper, epochs: int, bank: Bank, fold: np.ndarray, label: str = "held out"
+) -> pa.Table:
+    """Predictions on every sample of the bank by sessions that were trained on the other folds.
+
+    All three splits are put together. Nothing is chosen here: the learning rate and the number of epochs come from the
+    study, and a session keeps its epoch of least training loss.
 
     Args:
         program: of the study's sessions, which train nothing but a head.
         hypers: one learning rate, and the seeds of the sessions of each fold.
         epochs: of each session.
         bank: of the study.
-        folds: wanted; fewer where a label has fewer families.
-        seed: of the folds.
+        fold: of each sample, int `[samples]`.
+        label: of the progress bar.
 
     Returns:
         One row a fold's seed and sample, with the columns of the study's test predictions and `fold`.
     """
     inputs = np.concatenate([bank.inputs[split] for split in SPLITS])
-    columns = {name: np.concatenate([bank.columns[split][name] for split in SPLITS]) for name in bank.columns["train"]}
+    columns = pooled_columns(bank.columns)
     labels = columns["label"]
-    fold_of = family_folds(columns["family"], labels, folds, seed)
+    on_device = jax.tree.map(jnp.asarray, hypers)
+    numbers, sessions = np.unique(fold), len(hypers.seed)
     tables = []
-    for fold in np.unique(fold_of):
-        train = _samples(inputs, labels, fold_of != fold, program.crops)
-        # The training samples stand in the place of validation, so that what is held out chooses nothing.
-        finished = run_sessions(program, epochs, hypers, train, train)
-        rows = np.flatnonzero(fold_of == fold)
-        held_out: dict[str, Any] = {name: values[rows] for name, values in columns.items()}
-        samples = _samples(inputs, labels, fold_of == fold, program.crops)
-        on_device = jax.tree.map(jnp.asarray, hypers)
-        logits = np.asarray(best_logits(program, TOGETHER, finished.states, on_device, NOTHING, samples))
-        table = prediction_table(hypers.seed, logits, held_out, rows)
-        tables.append(table.append_column("fold", pa.array(np.full(len(table), fold, np.int32))))
+    with meter(len(numbers) * sessions * (epochs + 1), label, "session-epoch") as done:
+        for number in numbers:
+            train = _samples(inputs, labels, fold != number, program.crops)
+            # The training samples stand in the place of validation, so that what is held out chooses nothing.
+            for last, _ in run_epochs(program, TOGETHER, on_device, epochs, train, train):
+                # Else the bar would count what is only asked for.
+                states = jax.block_until_ready(last)
+                done(sessions)
+            rows = np.flatnonzero(fold == number)
+            held_out: dict[str, Any] = {name: values[rows] for name, values in columns.items()}
+            samples = _samples(inputs, labels, fold == number, program.crops)
+            logits = np.asarray(best_logits(program, TOGETHER, states, on_device, NOTHING, samples))
+            table = prediction_table(hypers.seed, logits, held_out, rows)
+            tables.append(table.append_column("fold", pa.array(np.full(len(table), number, np.int32))))
     return pa.concat_tables(tables)
 
 

@@ -12,14 +12,14 @@ def level_scores(
     """Loss and accuracy of each session, each float64 `[sessions]`, by level.
 
     `sample`: each transform of a patch counts, as in the paper. `patch`: the mean probability over a patch's samples.
-    `family`: the mean probability over a family's patches. Each sample, patch or family counts once; the class of the
-    highest probability is the predicted one. Losses are cross-entropies in nats.
+    `family`: the mean probability over a family's patches of one label. Each sample or patch counts once, a family once for
+    each of its labels; the class of the highest probability is the predicted one. Losses are cross-entropies in nats.
 
     Args:
         logits: `[sessions, samples, outputs]`, one output for two classes.
         labels: class of each sample, int `[samples]`.
         patch: of each sample, int `[samples]`.
-        family: of each sample, int `[samples]`; the samples of a family have one label.
+        family: of each sample, int `[samples]`.
     """
     logits = logits.astype(np.float64)
     if logits.shape[2] == 1:
@@ -29,7 +29,8 @@ def level_scores(
     probabilities, first = _means(probabilities, patch)
     labels, family = labels[first], family[first]
     found["patch"] = _scores(probabilities, labels)
-    probabilities, first = _means(probabilities, family)
+    # A family's patches of one label are judged together, as in `nbjax.analysis.units`.
+    probabilities, first = _means(probabilities, family * (labels.max() + 1) + labels)
     found["family"] = _scores(probabilities, labels[first])
     return found
 

@@ -12,8 +12,15 @@ import pyarrow as pa
 
 from nbjax import __version__
 from nbjax.config import PartitionStudyConfig
-from nbjax.errors import InputError
-from nbjax.partition import SPLITS, measure_quality, partition_families, resample_classes, spread_families
+from nbjax.partition import (
+    SPLITS,
+    measure_quality,
+    partition_classes,
+    partition_families,
+    resample_classes,
+    resample_jointly,
+    spread_families,
+)
 from nbjax.progress import meter
 from nbjax.samples.plan import split_transforms
 from nbjax.training.bank import Bank
@@ -22,7 +29,7 @@ from nbjax.training.partitions import Outcome, fill_up, run_partitions
 from nbjax.training.program import Program, Samples
 from nbjax.training.sessions import grid
 from nbjax.training.store import is_whole, read_table, write_table
-from nbjax.training.strategy import parse_strategy
+from nbjax.training.strategy import head_of, parse_strategy
 
 # Sessions that run at once: on two cores more are slower, since what a step of all of them collects leaves the cache.
 SESSIONS = 20
@@ -34,7 +41,7 @@ class Cohort(NamedTuple):
     Attributes:
         labels: class names.
         label: index of `labels`, int `[patches]`.
-        families: names, by label, then name.
+        families: names, by label (of several, the first), then name.
         family: index of `families`, int `[patches]`.
         rows: of the bank, int `[patches, transforms]`, by transform.
         bank: all samples.
@@ -68,9 +75,6 @@ def cohort_of(bank: Bank, labels: tuple[str, ...]) -> Cohort:
     Args:
         bank: of a dataset under `nbjax.samples.reading.under_transforms`, one crop a sample.
         labels: class names.
-
-    Raises:
-        InputError: a family with two labels.
     """
     inputs = np.concatenate([bank.inputs[split] for split in SPLITS])
     columns = {name: np.concatenate([bank.columns[split][name] for split in SPLITS]) for name in bank.columns["train"]}
@@ -78,39 +82,55 @@ def cohort_of(bank: Bank, labels: tuple[str, ...]) -> Cohort:
     rows = order.reshape(-1, columns["transform"].max() + 1)
     first = rows[:, 0]
     label = columns["label"][first]
-    names = np.asarray([f"{one:03d} {family}" for one, family in zip(label, columns["family"][first], strict=True)])
-    families, family = np.unique(names, return_inverse=True)
-    plain = tuple(name[4:] for name in families.tolist())
-    twice = sorted({name for name in plain if plain.count(name) > 1})
-    if twice:
-        raise InputError(f"family {twice[0]} has two labels; a study over partitions takes one class at a time.")
+    names, member = np.unique(columns["family"][first], return_inverse=True)
+    lowest = np.full(len(names), len(labels))
+    np.minimum.at(lowest, member, label)
+    by_label = np.lexsort((names, lowest))
+    place = np.empty_like(by_label)
+    place[by_label] = np.arange(len(names))
     samples = Samples(jnp.asarray(inputs), jnp.asarray(columns["label"], jnp.int32))
-    return Cohort(labels, label, plain, family, rows, samples)
+    return Cohort(labels, label, tuple(names[by_label].tolist()), place[member], rows, samples)
+
+
+def patch_counts(cohort: Cohort) -> np.ndarray:
+    """Patches of each family by label, int `[families, labels]`."""
+    counts = np.zeros((len(cohort.families), len(cohort.labels)), np.int64)
+    np.add.at(counts, (cohort.family, cohort.label), 1)
+    return counts
 
 
 def arrange_partitions(cohort: Cohort, config: PartitionStudyConfig) -> list[Arrangement]:
-    """Iterative filing's partition, number 0, then the resampled ones.
+    """The partition of the dataset's method, number 0, then the resampled ones; all labels jointly where families have several.
+
+    Filing takes one label at a time: with a family of two labels number 0 is the exact method's, as where filing leaves a split
+    without a family.
 
     Raises:
         InputError: a label with too few families, or too few near-optimal partitions.
     """
     targets = (config.dataset.proportions, config.dataset.diversities)
-    sizes = np.bincount(cohort.family)
-    # Of each family.
-    label = cohort.label[np.unique(cohort.family, return_index=True)[1]]
-    members = [np.flatnonzero(label == number) for number in range(len(cohort.labels))]
-    filing = [partition_families(sizes[some], *targets).assignment for some in members]
-    drawn = resample_classes(
-        [sizes[some] for some in members], config.partitions, config.partition_seed, config.tolerance, *targets
-    )
+    counts = patch_counts(cohort)
+    resampling = (config.partitions, config.partition_seed, config.tolerance, *targets)
+    if ((counts > 0).sum(axis=1) > 1).any():
+        joint = partition_classes(counts, *targets, method="exact", every_split=True)
+        first, of_labels = joint.assignment, joint.classes
+        drawn = resample_jointly(counts, *resampling)
+    else:
+        sizes = [column[column > 0] for column in counts.T]
+        of_labels = tuple(partition_families(some, *targets, config.dataset.method, every_split=True) for some in sizes)
+        first, drawn = np.empty(len(counts), np.int64), np.empty((config.partitions, len(counts)), np.int64)
+        for column, one, some in zip(counts.T, of_labels, resample_classes(sizes, *resampling), strict=True):
+            first[column > 0] = one.assignment
+            drawn[:, column > 0] = some
+    method = " and ".join(dict.fromkeys(one.method for one in of_labels))
+    for label, one in zip(cohort.labels, of_labels, strict=True):
+        if one.reason:
+            print(f"partition 0, label {label}, method {one.method}: {one.reason}.")
     arrangements = []
-    for number in range(config.partitions + 1):
-        chosen = filing if number == 0 else [one[number - 1] for one in drawn]
-        assignment = np.empty(len(sizes), np.int64)
-        about: dict[str, Any] = {"partition": number, "method": "resampled" if number else "filing"}
-        for name, some, one in zip(cohort.labels, members, chosen, strict=True):
-            assignment[some] = one
-            about[f"discrepancy_{name}"] = measure_quality(sizes[some], one, *targets).discrepancy
+    for number, assignment in enumerate([first, *drawn]):
+        about: dict[str, Any] = {"partition": number, "method": "resampled" if number else method}
+        for name, column in zip(cohort.labels, counts.T, strict=True):
+            about[f"discrepancy_{name}"] = measure_quality(column, assignment, *targets).discrepancy
         arrangements.append(Arrangement(about, assignment[cohort.family]))
     return arrangements
 
@@ -151,14 +171,18 @@ def sample_rows(cohort: Cohort, split: np.ndarray, config: PartitionStudyConfig)
 
 def program_of(cohort: Cohort, config: PartitionStudyConfig) -> Program:
     """What every session of the study is compiled for."""
+    strategy = parse_strategy(config.strategies[0])
+    head_input, weight_decay = head_of(strategy, config.fidelity)
     return Program(
         features=cohort.bank.inputs.shape[1],
         outputs=1 if len(cohort.labels) == 2 else len(cohort.labels),
-        nonlinearities=parse_strategy(config.strategies[0]).nonlinearities,
+        nonlinearities=strategy.nonlinearities,
         batch_size=config.batch_sizes[0],
         optimiser=config.optimiser,
         momentum=config.momentum,
         criterion=config.criterion,
+        head_input=head_input,
+        weight_decay=weight_decay,
     )
 
 
@@ -237,19 +261,18 @@ def _table(
 
 
 def assignment_table(cohort: Cohort, arrangements: list[Arrangement]) -> pa.Table:
-    """One row a partition and family: partition, label, family, split, patches."""
-    families, first, sizes = np.unique(cohort.family, return_index=True, return_counts=True)
-    names = {
-        "label": [cohort.labels[one] for one in cohort.label[first]],
-        "family": [cohort.families[one] for one in families],
-    }
+    """One row a partition, family and label of it: partition, label, family, split, patches."""
+    counts = patch_counts(cohort)
+    labels, families = np.nonzero(counts.T)
+    first = np.unique(cohort.family, return_index=True)[1]
     return pa.concat_tables(
         pa.table(
             {
                 "partition": np.full(len(families), one.about["partition"], np.int32),
-                **names,
-                "split": [SPLITS[split] for split in one.split[first]],
-                "patches": sizes.astype(np.int32),
+                "label": [cohort.labels[label] for label in labels],
+                "family": [cohort.families[family] for family in families],
+                "split": [SPLITS[split] for split in one.split[first][families]],
+                "patches": counts[families, labels].astype(np.int32),
             }
         )
         for one in arrangements

@@ -9,7 +9,20 @@ import numpy as np
 import optax
 
 from nbjax.training.losses import sample_hits, sample_losses
-from nbjax.training.program import NOTHING, Hyper, Params, Program, Samples, fetch, initial, logits_of, optimiser
+from nbjax.training.program import (
+    MOMENTS,
+    NOTHING,
+    Hyper,
+    Params,
+    Program,
+    Samples,
+    fetch,
+    initial,
+    logits_of,
+    moments,
+    optimiser,
+    penalty,
+)
 from nbjax.training.session import logits_of_all
 
 
@@ -92,11 +105,13 @@ def run_partitions(
 
 def _run(program: Program, epochs: int, hyper: Hyper, bank: Samples, train: Rows, validation: Rows) -> Outcome:
     key = jax.random.key(hyper.seed)
-    params, _ = initial(program, jax.random.fold_in(key, 0), NOTHING)
+    params, batch_stats = initial(program, jax.random.fold_in(key, 0), NOTHING)
+    if program.head_input == "standardised":
+        batch_stats = {MOMENTS: moments(bank.inputs[train.rows], train.count)}
 
     def everything(params: Params) -> jax.Array:
         # All rows of the bank: one matrix product for all sessions is faster than collecting each one's rows.
-        return logits_of_all(program, params, {}, NOTHING, bank, key)
+        return logits_of_all(program, params, batch_stats, NOTHING, bank, key)
 
     def evaluate(params: Params, rows: Rows) -> jax.Array:
         logits = everything(params)
@@ -106,7 +121,14 @@ def _run(program: Program, epochs: int, hyper: Hyper, bank: Samples, train: Rows
         params, opt_state, best = carry
         order_key, step_key, _ = jax.random.split(jax.random.fold_in(key, number), 3)
         (params, opt_state), running = _train(
-            program, (params, opt_state), hyper, bank, train, shuffled_rows(program, train, order_key), step_key
+            program,
+            (params, opt_state),
+            batch_stats,
+            hyper,
+            bank,
+            train,
+            shuffled_rows(program, train, order_key),
+            step_key,
         )
         found = jnp.concatenate([running, evaluate(params, validation)])
         return (params, opt_state, _better(program, best, params, number, found)), found
@@ -133,7 +155,14 @@ def shuffled_rows(program: Program, train: Rows, key: jax.Array) -> jax.Array:
 
 
 def _train(
-    program: Program, carry: Any, hyper: Hyper, bank: Samples, train: Rows, rows: jax.Array, key: jax.Array
+    program: Program,
+    carry: Any,
+    batch_stats: Any,
+    hyper: Hyper,
+    bank: Samples,
+    train: Rows,
+    rows: jax.Array,
+    key: jax.Array,
 ) -> tuple[Any, jax.Array]:
     """Every step of an epoch; returns the running loss and accuracy `[2]`."""
     steps, size = rows.shape
@@ -148,9 +177,9 @@ def _train(
         x, labels = fetch(program, bank, rows, window_key), bank.labels[rows]
 
         def mean_loss(params: Params) -> tuple[jax.Array, jax.Array]:
-            logits, _ = logits_of(program, params, {}, NOTHING, x, dropout_key)
+            logits, _ = logits_of(program, params, batch_stats, NOTHING, x, dropout_key)
             means = masked_means(logits, labels, jnp.maximum(real, 1))
-            return means[0], means
+            return means[0] + penalty(program, params), means
 
         gradients, means = jax.grad(mean_loss, has_aux=True)(params)
         # Optax counts on JAX's own promotion of types.

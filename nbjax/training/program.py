@@ -36,9 +36,12 @@ class Program(NamedTuple):
         momentum: of SGD.
         batch_norm: `frozen` or `batch`, as in `Fidelity`.
         dropout: of the network while training; the head's own is always on.
+        head_input: `features` or `standardised`, as in `Fidelity`.
+        weight_decay: of the head's kernels, as in `Fidelity`.
         criterion: `max_train_validation_loss` or `validation_loss`; the epoch of its minimum is the one kept.
         goal: training accuracy at which a session stops; None for never.
-        block: steps the first layer of a head takes at once, see `nbjax.training.blocked`; 1 is one after the other.
+        block: steps the first layer of a head takes at once where there is no weight decay, see `nbjax.training.blocked`; 1 is one
+            after the other.
     """
 
     features: int
@@ -57,6 +60,8 @@ class Program(NamedTuple):
     crops: int = 1
     batch_norm: str = "frozen"
     dropout: bool = False
+    head_input: str = "features"
+    weight_decay: float = 0.0
     block: int = 1
 
     @property
@@ -99,6 +104,8 @@ class Frozen(NamedTuple):
 
 
 NOTHING = Frozen({}, {})
+# Among a session's batch statistics: what standardises the head's input. A frozen batch norm, as it were.
+MOMENTS = "head_input"
 
 
 def optimiser(program: Program, learning_rate: jax.Array) -> optax.GradientTransformation:
@@ -116,8 +123,20 @@ def optimiser(program: Program, learning_rate: jax.Array) -> optax.GradientTrans
     raise InputError(f"optimiser: found {program.optimiser!r}; expected {' or '.join(OPTIMISERS)}.")
 
 
+def penalty(program: Program, params: Params) -> jax.Array:
+    """What weight decay adds to a batch's mean loss: half of it times the squares of the head's kernels; biases are free."""
+    kernels = [layer["kernel"] for layer in params["head"]]
+    if program.weight_decay == 0:
+        return jnp.zeros((), kernels[0].dtype)
+    squares = [jnp.sum(jnp.square(kernel)) for kernel in kernels]
+    return jnp.asarray(program.weight_decay / 2, kernels[0].dtype) * sum(squares[1:], squares[0])
+
+
 def initial(program: Program, key: jax.Array, frozen: Frozen) -> tuple[Params, Any]:
-    """A session's parameters before training (`head` and, of the network, `suffix`), and its own batch statistics."""
+    """A session's parameters before training (`head` and, of the network, `suffix`), and its own batch statistics.
+
+    Where its head takes standardised features, `nbjax.training.session.init` adds their moments to these.
+    """
     suffix = pick(frozen.params, program.trained)
     if program.scratch:
         suffix = _draw(jax.random.fold_in(key, 1), suffix)
@@ -163,10 +182,48 @@ def logits_of(
 ) -> tuple[jax.Array, Any]:
     """Logits `[N, outputs]` of inputs `[N, …]` after the cut, and the batch statistics after them.
 
+    Arguments are those of `features_of`.
+    """
+    x, batch_stats = features_of(program, params, batch_stats, frozen, x, dropout_key)
+    head_key = None if dropout_key is None else jax.random.fold_in(dropout_key, 1_000_003)
+    return apply_head(params["head"], standardised(batch_stats, x), head_key), batch_stats
+
+
+def standardised(batch_stats: Any, features: jax.Array) -> jax.Array:
+    """Features `[N, d]` as a session's head takes them."""
+    if MOMENTS not in batch_stats:
+        return features
+    mean, deviation = (batch_stats[MOMENTS][name].astype(features.dtype) for name in ("mean", "deviation"))
+    return (features - mean) / deviation
+
+
+def moments(features: jax.Array, count: jax.Array | int) -> dict[str, jax.Array]:
+    """Mean and deviation `[d]` of the first `count` of features `[N, d]`.
+
+    A hundredth of the root mean square of all deviations is added in quadrature: a feature that is all but constant in
+    training is not blown up elsewhere.
+    """
+    real = (jnp.arange(len(features)) < count)[:, None]
+    total = jnp.asarray(count, features.dtype)
+    mean = jnp.sum(jnp.where(real, features, 0.0), axis=0) / total
+    variance = jnp.sum(jnp.where(real, jnp.square(features - mean), 0.0), axis=0) / total
+    return {"mean": mean, "deviation": jnp.sqrt(variance + 1e-4 * jnp.mean(variance) + 1e-12)}
+
+
+def features_of(
+    program: Program,
+    params: Params,
+    batch_stats: Any,
+    frozen: Frozen,
+    x: jax.Array,
+    dropout_key: jax.Array | None = None,
+) -> tuple[jax.Array, Any]:
+    """Features `[N, d]` of inputs `[N, …]` after the cut, and the batch statistics after them.
+
     Args:
         program: of the session.
         params: of the session, as `initial` draws them.
-        batch_stats: of the session; empty where batch norm is frozen.
+        batch_stats: of the session: its batch norms' where they are its own, and the moments of its head's input.
         frozen: what the sessions share.
         x: as `fetch` gives it.
         dropout_key: of this step; None is evaluation mode.
@@ -186,8 +243,7 @@ def logits_of(
             dropout_key=dropout_key,
         )
         batch_stats = changed if own else batch_stats
-    head_key = None if dropout_key is None else jax.random.fold_in(dropout_key, 1_000_003)
-    return apply_head(params["head"], x, head_key), batch_stats
+    return x, batch_stats
 
 
 def pick(tree: Tree, paths: tuple[Path, ...]) -> dict[str, Any]:

@@ -52,7 +52,7 @@ def write_record(
     record = {
         "name": config.name,
         "config": to_dict(config),
-        "command": f"python -m {module()} {shlex.join(sys.argv[1:])}".strip(),
+        "command": command(),
         "dataset": {**dataset.card, "source": source, "folder": os.path.relpath(dataset.folder, folder)},
         "backbone": backbones[task.backbone],
         "backbones": list(backbones.values()),
@@ -85,10 +85,12 @@ def describe_backbone(backbone: Backbone) -> dict[str, Any]:
     }
 
 
-def module() -> str:
-    """The script that runs, as `python -m` names it."""
+def command() -> str:
+    """The command that runs, as it can be typed again; empty in a notebook or a program of somebody's own."""
     spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return spec.name if spec else Path(sys.argv[0]).name
+    if spec is None or not spec.name.startswith("experiments."):
+        return ""
+    return f"python -m {spec.name} {shlex.join(sys.argv[1:])}".strip()
 
 
 def hardware() -> dict[str, Any]:

@@ -3,15 +3,31 @@
 Written for one session; `nbjax.training.sessions` runs many of them at once.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from nbjax.models.heads import take_standardised
 from nbjax.training.blocked import train_blocks
 from nbjax.training.losses import sample_hits, sample_losses
-from nbjax.training.program import Frozen, Hyper, Params, Program, Samples, fetch, initial, logits_of, optimiser
+from nbjax.training.program import (
+    MOMENTS,
+    Frozen,
+    Hyper,
+    Params,
+    Program,
+    Samples,
+    features_of,
+    fetch,
+    initial,
+    logits_of,
+    moments,
+    optimiser,
+    penalty,
+)
 
 # Samples a head is evaluated on at once; a network is evaluated in batches of the program's size.
 EVALUATION_ROWS = 256
@@ -40,7 +56,7 @@ class State(NamedTuple):
     Attributes:
         epoch: int32, epochs done.
         params: what it trains, as `nbjax.training.program.initial` draws it.
-        batch_stats: its own; empty where batch norm is frozen.
+        batch_stats: its own: of its batch norms where they are not frozen, and the moments of its head's input.
         opt_state: of the optimiser.
         best_params: those of the epoch with the least score so far.
         best_batch_stats: of that epoch.
@@ -64,6 +80,17 @@ def logits_of_all(
     program: Program, params: Params, batch_stats: Any, frozen: Frozen, samples: Samples, key: jax.Array
 ) -> jax.Array:
     """Evaluation-mode logits `[N, outputs]` of a split; `key` draws windows where they are drawn anew each time."""
+    if MOMENTS in batch_stats:
+        # Once for the head instead of for each sample; sessions then share the samples as they are.
+        params = {**params, "head": take_standardised(params["head"], **batch_stats[MOMENTS])}
+        batch_stats = {name: value for name, value in batch_stats.items() if name != MOMENTS}
+    return _by_blocks(program, samples, key, lambda x: logits_of(program, params, batch_stats, frozen, x)[0])
+
+
+def _by_blocks(
+    program: Program, samples: Samples, key: jax.Array, function: Callable[[jax.Array], jax.Array]
+) -> jax.Array:
+    """What `function` makes of all of a split's inputs `[N, …]`, in blocks that fit memory."""
     count = samples.labels.shape[0]
     size = min(count, EVALUATION_ROWS if program.head_only else program.batch_size)
     blocks = -(-count // size)
@@ -71,10 +98,10 @@ def logits_of_all(
     rows = jnp.minimum(jnp.arange(blocks * size), count - 1).reshape(blocks, size)
 
     def block(rows: jax.Array) -> jax.Array:
-        x = fetch(program, samples, rows, jax.random.fold_in(key, rows[0]))
-        return logits_of(program, params, batch_stats, frozen, x)[0]
+        return function(fetch(program, samples, rows, jax.random.fold_in(key, rows[0])))
 
-    return jax.lax.map(block, rows).reshape(blocks * size, program.outputs)[:count]
+    found = jax.lax.map(block, rows)
+    return found.reshape(blocks * size, found.shape[2])[:count]
 
 
 def evaluate(
@@ -94,6 +121,8 @@ def init(program: Program, hyper: Hyper, frozen: Frozen, train: Samples, validat
     """A session before training, and its epoch 0: both splits evaluated before any update."""
     key = jax.random.fold_in(jax.random.key(hyper.seed), 0)
     params, batch_stats = initial(program, key, frozen)
+    if program.head_input == "standardised":
+        batch_stats = {**batch_stats, MOMENTS: _input_moments(program, params, batch_stats, frozen, train, key)}
     state = State(
         epoch=jnp.int32(0),
         params=params,
@@ -112,6 +141,17 @@ def init(program: Program, hyper: Hyper, frozen: Frozen, train: Samples, validat
     return _keep_best(program, state, metrics), metrics
 
 
+def _input_moments(
+    program: Program, params: Params, batch_stats: Any, frozen: Frozen, train: Samples, key: jax.Array
+) -> dict[str, jax.Array]:
+    """Of the features of the training split before training; all crops of a bank count."""
+    if program.head_only:
+        features = train.inputs.astype(params["head"][0]["kernel"].dtype)
+    else:
+        features = _by_blocks(program, train, key, lambda x: features_of(program, params, batch_stats, frozen, x)[0])
+    return moments(features, len(features))
+
+
 def train_epoch(
     program: Program, state: State, hyper: Hyper, frozen: Frozen, train: Samples, validation: Samples
 ) -> tuple[State, Metrics]:
@@ -124,7 +164,7 @@ def train_epoch(
     order_key, step_key, validation_key = jax.random.split(jax.random.fold_in(jax.random.key(hyper.seed), epoch), 3)
     order = jax.random.permutation(order_key, train.labels.shape[0])
     carry = (state.params, state.batch_stats, state.opt_state)
-    train_all = train_blocks if program.block > 1 else _train_all
+    train_all = train_blocks if program.block > 1 and program.weight_decay == 0 else _train_all
     (params, batch_stats, opt_state), means = train_all(program, carry, hyper, frozen, train, order, step_key)
     metrics = _metrics(means, evaluate(program, params, batch_stats, frozen, validation, validation_key))
     new = state._replace(epoch=epoch, params=params, batch_stats=batch_stats, opt_state=opt_state)
@@ -180,7 +220,8 @@ def train_step(
     def mean_loss(params: Params) -> tuple[jax.Array, Any]:
         logits, changed = logits_of(program, params, batch_stats, frozen, x, dropout_key)
         loss = jnp.mean(sample_losses(logits, labels))
-        return loss, (changed, jnp.stack([loss, jnp.mean(sample_hits(logits, labels))]))
+        means = jnp.stack([loss, jnp.mean(sample_hits(logits, labels))])
+        return loss + penalty(program, params), (changed, means)
 
     gradients, (changed, means) = jax.grad(mean_loss, has_aux=True)(params)
     # Optax counts on JAX's own promotion of types.

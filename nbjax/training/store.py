@@ -19,6 +19,7 @@ from nbjax.files import check_folder, check_seal, clear_leftovers, damage, seali
 from nbjax.progress import say
 
 PROGRAMS = "programs"
+DESCRIPTION = "program.json"
 HISTORY = "history.parquet"
 LOGITS = "logits.npz"
 BEST = "best"

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 
-from nbjax.analysis.selection import choose_cell, select_epochs, summarise_cells
+from nbjax.analysis.selection import choose_cell, median_epoch, select_epochs, summarise_cells
 from nbjax.config import StudyConfig
 from nbjax.files import remove_sealed
 from nbjax.models import Backbone, load_headless
@@ -19,7 +19,7 @@ from nbjax.progress import Meter, meter
 from nbjax.samples.reading import Dataset
 from nbjax.training import store
 from nbjax.training.bank import DTYPES, Bank, check_room, feature_bank, fingerprint, missing_bytes, row_of
-from nbjax.training.crossvalidation import cross_validate
+from nbjax.training.crossvalidation import cross_validations
 from nbjax.training.cut import find_cut
 from nbjax.training.inputs import view_of
 from nbjax.training.plan import Task, frozen_part, plan_backbone
@@ -32,7 +32,7 @@ from nbjax.training.tables import history_table, prediction_table
 PREDICTED = ("validation", "test")
 HISTORY = "sessions.parquet"
 PREDICTIONS = "{split}_predictions.parquet"
-FOLDS = "fold_predictions.parquet"
+FOLDS = ("fold_predictions.parquet", "random_fold_predictions.parquet")
 
 
 # Of one epoch: what chooses, and the test split's scores, which do not, where the config asks for them.
@@ -65,18 +65,23 @@ def samples_of(bank: Bank, split: str) -> Samples:
 
 
 def plan_study(study: Study) -> dict[str, list[Task]]:
-    """Every backbone's tasks; what cannot run, does not fit or has no weights is found here, before anything starts."""
+    """Every backbone's tasks; what cannot run, does not fit or has no weights is found here, before anything starts.
+
+    Each is described in its folder: a study that was stopped goes on as it was planned, whatever is measured then.
+    """
     tasks, needed = {}, 0
     for name in study.config.backbones:
         backbone = study.load(name)
-        tasks[name] = plan_backbone(
-            study.config, study.dataset, backbone, fingerprint((backbone.params, backbone.batch_stats))
-        )
+        weights = fingerprint((backbone.params, backbone.batch_stats))
+        tasks[name] = plan_backbone(study.config, study.dataset, backbone, weights, study.folder / store.PROGRAMS)
         banks = {task.start: task for task in tasks[name]}
         for task in banks.values():
             of_task = (task.start, task.view, study.banks, study.config.bank_dtype)
             needed += missing_bytes(study.dataset, backbone, *of_task)
     check_room(study.banks, needed)
+    for task in itertools.chain.from_iterable(tasks.values()):
+        if not store.is_finished(program_folder(study, task)):
+            store.describe(program_folder(study, task), task.description)
     return tasks
 
 
@@ -97,13 +102,9 @@ def bank_bytes(config: StudyConfig, samples: int) -> int:
 
 def run_study(study: Study, tasks: dict[str, list[Task]], seconds: dict[str, float]) -> None:
     """Runs what of the tasks is not finished and stores each; adds wall time to `seconds`, by step."""
-    unfinished = {
-        name: [task for task in some if not store.is_finished(program_folder(study, task))]
-        for name, some in tasks.items()
-    }
-    for name, some in unfinished.items():
-        if some:
-            _run_backbone(study, study.load(name), some, seconds)
+    for name, of_backbone in tasks.items():
+        if not all(store.is_finished(program_folder(study, task)) for task in of_backbone):
+            _run_backbone(study, study.load(name), of_backbone, seconds)
 
 
 def program_folder(study: Study, task: Task) -> Path:
@@ -117,16 +118,20 @@ def bank_of(study: Study, backbone: Backbone, task: Task) -> Bank:
 
 
 def _run_backbone(study: Study, backbone: Backbone, tasks: list[Task], seconds: dict[str, float]) -> None:
-    for _, of_one in itertools.groupby(tasks, lambda task: task.start):
-        some = list(of_one)
+    for _, of_cut in itertools.groupby(tasks, lambda task: task.start):
+        together = list(of_cut)
+        unfinished = [task for task in together if not store.is_finished(program_folder(study, task))]
+        if not unfinished:
+            continue
         begin = time.perf_counter()
-        bank = bank_of(study, backbone, some[0])
+        bank = bank_of(study, backbone, unfinished[0])
         data = {split: samples_of(bank, split) for split in ("train", *PREDICTED)}
         ready = time.perf_counter()
         seconds["features"] = seconds.get("features", 0.0) + round(ready - begin, 2)
-        total = sum(task.sessions for task in some) * study.config.epochs
+        total, left = (sum(task.sessions for task in some) * study.config.epochs for some in (together, unfinished))
         with meter(total, f"{backbone.network.name} sessions", "session-epoch") as done:
-            for task in some:
+            done(total - left, earlier=True)
+            for task in unfinished:
                 _run_task(study, task, frozen_part(task.program, backbone), data, done)
         seconds["sessions"] = seconds.get("sessions", 0.0) + round(time.perf_counter() - ready, 2)
 
@@ -134,10 +139,14 @@ def _run_backbone(study: Study, backbone: Backbone, tasks: list[Task], seconds: 
 def _run_task(study: Study, task: Task, frozen: Frozen, data: dict[str, Samples], done: Meter) -> None:
     """One program from its last checkpoint to its end."""
     folder = program_folder(study, task)
-    store.describe(folder, {**task.key, "cut": task.start, "reason": task.reason, "memory_bytes": task.memory})
+    shown = 0
     for epoch, last, so_far in _epochs(study, task, frozen, data, folder):
         states, found = last, so_far
-        done(task.sessions * (epoch > 0))
+        # What goes on from a checkpoint has its earlier epochs behind it.
+        done(task.sessions * (epoch - shown), earlier=epoch - shown > 1)
+        shown = epoch
+    # All may have stopped early.
+    done(task.sessions * (study.config.epochs - shown))
     history = history_table(task, *jax.tree.map(lambda *values: np.stack(values, axis=1), *found))
     hypers = jax.tree.map(jnp.asarray, task.hypers)
     logits = {
@@ -206,19 +215,35 @@ def _best(task: Task, states: State) -> dict[str, Any]:
 
 
 def all_histories(study: Study, tasks: dict[str, list[Task]]) -> pa.Table:
-    """The rows of every finished program, in the plan's order."""
-    finished = [program_folder(study, task) for some in tasks.values() for task in some]
-    return pa.concat_tables([store.read_history(folder) for folder in finished if store.is_finished(folder)])
+    """The rows of every finished program in the plan's order; those of one kind by learning rate, seed and epoch.
+
+    How sessions were put together does not show.
+    """
+    place = {float(str(np.float32(rate))): number for number, rate in enumerate(study.config.learning_rates)}
+    tables = []
+    for _, some in itertools.groupby(
+        itertools.chain.from_iterable(tasks.values()),
+        lambda task: (task.backbone, task.strategy, task.program.batch_size),
+    ):
+        folders = [program_folder(study, task) for task in some]
+        found = [store.read_history(folder) for folder in folders if store.is_finished(folder)]
+        if found:
+            table = pa.concat_tables(found)
+            rates = [place[rate] for rate in table["learning_rate"].to_pylist()]
+            tables.append(table.take(np.lexsort((table["epoch"], table["seed"], rates))))
+    return pa.concat_tables(tables)
 
 
 def conclude(study: Study, tasks: dict[str, list[Task]]) -> dict[str, Any]:
     """Chooses a cell by training and validation data, looks at the test split once, cross-validates.
 
     Writes `sessions.parquet`, `test_predictions.parquet`, `validation_predictions.parquet` (for temperature scaling) and,
-    where only a head was trained, `fold_predictions.parquet`.
+    where only a head was trained, `fold_predictions.parquet` and, with patches held out at random,
+    `random_fold_predictions.parquet`.
 
     Returns:
-        The chosen cell's values: learning_rate, batch_size and so on, and `epochs`, the median of its kept epochs.
+        The chosen cell's values: learning_rate, batch_size and so on, and `epochs`, the median of its kept epochs; 0 where
+        half of its sessions or more kept the untrained head.
     """
     config = study.config
     history = all_histories(study, tasks)
@@ -239,15 +264,16 @@ def conclude(study: Study, tasks: dict[str, list[Task]]) -> dict[str, Any]:
             study.folder / PREDICTIONS.format(split=split),
         )
 
-    kept = [
-        session.epoch for session in select_epochs(history, config.criterion) if session.cell == tuple(chosen.values())
-    ]
-    epochs = max(1, int(np.median([epoch for epoch in kept if epoch is not None])))
+    sessions = select_epochs(history, config.criterion)
+    epochs = median_epoch([session for session in sessions if session.cell == tuple(chosen.values())])
     program = of_cell[0].program
-    remove_sealed(study.folder / FOLDS)
-    if program.head_only and config.folds:
+    for name in FOLDS:
+        remove_sealed(study.folder / name)
+    # Where nothing was learned there is no number of epochs to train for, and nothing to hold out.
+    if program.head_only and config.folds and epochs:
         hypers = grid([chosen["learning_rate"]], range(config.seeds))
-        store.write_table(cross_validate(program, hypers, epochs, bank, config.folds), study.folder / FOLDS)
+        for name, table in cross_validations(program, hypers, epochs, bank, config.folds).items():
+            store.write_table(table, study.folder / f"{name}_predictions.parquet")
     return {**chosen, "epochs": epochs}
 
 
@@ -255,10 +281,12 @@ def _predictions(
     study: Study, tasks: list[Task], rate: np.float32, columns: Mapping[str, np.ndarray], split: str
 ) -> pa.Table:
     """What the tasks' sessions of one learning rate said of a split's samples."""
-    numbers, tables = np.arange(len(columns["label"])), []
+    logits, seeds = [], []
     for task in tasks:
         rows = np.flatnonzero(task.hypers.learning_rate[: task.sessions] == rate)
         if len(rows):
-            logits = store.read_logits(program_folder(study, task))[split][rows]
-            tables.append(prediction_table(task.hypers.seed[rows], logits, columns, numbers))
-    return pa.concat_tables(tables)
+            logits.append(store.read_logits(program_folder(study, task))[split][rows])
+            seeds.append(task.hypers.seed[rows])
+    order = np.argsort(np.concatenate(seeds))
+    numbers = np.arange(len(columns["label"]))
+    return prediction_table(np.concatenate(seeds)[order], np.concatenate(logits)[order], columns, numbers)

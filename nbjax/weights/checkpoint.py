@@ -1,8 +1,7 @@
 """One way in for all checkpoint files: .pth and .pt of every age, .safetensors, .npz."""
 
-import datetime
-import re
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,26 +11,37 @@ from nbjax.weights.archive import read_directory
 from nbjax.weights.npz import MAGIC, read_npz
 from nbjax.weights.raw import IncompleteError, Raw, open_raw
 from nbjax.weights.safetensors import read_safetensors
+from nbjax.weights.sources import promised_digits
 from nbjax.weights.tensors import brief
 from nbjax.weights.torch_legacy import read_torch_legacy
 from nbjax.weights.torch_tar import read_torch_tar
 from nbjax.weights.torch_zip import read_torch_zip
 
 _PREFIX = "module."
-_DIGITS = re.compile(r"-([0-9a-f]{8})(?![0-9A-Za-z])")
-_DATES = ("%Y%m%d", "%d%m%Y", "%m%d%Y")
-_YEARS = range(1990, 2100)
+
+
+class Checkpoint(NamedTuple):
+    """What a file holds.
+
+    Attributes:
+        arrays: by name, read-only.
+        under: the key in the file that they lie under, with dots between several; empty where that is its top.
+    """
+
+    arrays: dict[str, np.ndarray]
+    under: str
 
 
 def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
     """Named arrays of a checkpoint file; no code in it is executed, and no memory spent on what is not there.
 
     The layout is recognised by the content: torch's zip, legacy and tar layouts, safetensors, npz. Of a torch file the
-    state_dict is read, at the top or under the key `state_dict` or `model_state_dict`. Where every name begins with
-    `module.`, as `DataParallel` leaves them, that prefix is taken off once; where only some do, all names stay.
+    state_dict is read, at the top or under a key (`open_checkpoint` says which); what lies beside it is left alone. Where
+    every name begins with `module.`, as `DataParallel` leaves them, that prefix is taken off once; where only some do, all
+    names stay.
 
-    A file whose name carries eight hexadecimal digits as torchvision's do (`resnet18-f37072fd.pth`) is checked against
-    its sha256. Eight digits that read as a date are not taken for such.
+    A file under the name of a published one, which ends in eight digits of its sha256 (`resnet18-f37072fd.pth`), is
+    checked against them.
 
     Args:
         path: of the file.
@@ -44,12 +54,19 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
         InputError: whatever is wrong with the file; the message names it.
         OSError: the system refuses to open or read it.
     """
+    return open_checkpoint(path).arrays
+
+
+def open_checkpoint(path: str | Path) -> Checkpoint:
+    """As `read_checkpoint`, with where in the file the arrays lie."""
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: there is no such file; give the path of a .pth, .pt, .safetensors or .npz file")
     try:
         with path.open("rb") as file:
-            arrays = _read(open_raw(file))
+            found = _read_layout(open_raw(file))
+        if not found.arrays:
+            raise InputError("it holds no tensors")
     except IncompleteError as error:
         raise InputError(
             f"{path}: this file is incomplete: {error}; {_mismatch(path)}download or copy it again"
@@ -63,39 +80,26 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
         ) from None
     if note := _mismatch(path):
         raise InputError(f"{path}: {note}download it again, or rename it if it was changed on purpose")
-    return _without_prefix(arrays)
+    return found._replace(arrays=_without_prefix(found.arrays))
 
 
-def digits_in_name(name: str) -> str | None:
-    """The first eight digits of the sha256 that a published file's name ends in, None where there are none."""
-    found = _DIGITS.findall(name)
-    return found[-1] if found and not _is_date(found[-1]) else None
-
-
-def _read(raw: Raw) -> dict[str, np.ndarray]:
-    arrays = _read_layout(raw)
-    if not arrays:
-        raise InputError("it holds no tensors")
-    return arrays
-
-
-def _read_layout(raw: Raw) -> dict[str, np.ndarray]:
+def _read_layout(raw: Raw) -> Checkpoint:
     head = raw.read(0, min(raw.size, 512), "its beginning").tobytes()
     if not head:
         raise IncompleteError("it is empty")
     if head.startswith(b"PK\x03\x04"):
         entries = read_directory(raw)
         if any(name.endswith("/data.pkl") for name in entries):
-            return read_torch_zip(raw, entries)
-        return read_npz(raw, entries)
+            return Checkpoint(*read_torch_zip(raw, entries))
+        return Checkpoint(read_npz(raw, entries), "")
     if head[257:262] == b"ustar":
-        return read_torch_tar(raw)
+        return Checkpoint(*read_torch_tar(raw))
     if head.startswith(MAGIC):
         raise InputError("it is a single .npy array, not a checkpoint of named ones: save them with numpy.savez")
     if head[8:9] == b"{":
-        return read_safetensors(raw)
+        return Checkpoint(read_safetensors(raw), "")
     if head.startswith(b"\x80"):
-        return read_torch_legacy(raw)
+        return Checkpoint(*read_torch_legacy(raw))
     raise InputError(f"it begins with {brief(head[:12])}, as none of .pth, .pt, .safetensors and .npz files does")
 
 
@@ -107,18 +111,8 @@ def _without_prefix(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def _mismatch(path: Path) -> str:
     """A clause where the file's sha256 is not what its name promises, else nothing."""
-    digits = digits_in_name(path.name)
+    digits = promised_digits(path.name)
     if digits is None:
         return ""
     found = sha256(path)[:8]
     return "" if found == digits else f"its sha256 begins with {found}, not with the {digits} in its name; "
-
-
-def _is_date(digits: str) -> bool:
-    for form in _DATES:
-        try:
-            if datetime.datetime.strptime(digits, form).year in _YEARS:
-                return True
-        except ValueError:
-            continue
-    return False

@@ -3,12 +3,25 @@
 import os
 from pathlib import Path
 
+from nbjax.errors import InputError
+
 VARIABLE = "NBJAX_HOME"
 
 
 def home() -> Path:
-    """The cache folder: `NBJAX_HOME` where it is set, else `~/.cache/nbjax`. Not created here."""
-    return Path(os.environ.get(VARIABLE) or Path.home() / ".cache" / "nbjax")
+    """The cache folder: `NBJAX_HOME` where it is set, else `~/.cache/nbjax`. Not created here.
+
+    Raises:
+        InputError: neither is known, as for a user without an entry in the system's table of users.
+    """
+    if folder := os.environ.get(VARIABLE):
+        return Path(folder)
+    try:
+        return Path.home() / ".cache" / "nbjax"
+    except RuntimeError:
+        raise InputError(
+            f"this user has no home folder to keep weights and compiled programs in; name a folder with {VARIABLE}=FOLDER."
+        ) from None
 
 
 def downloads() -> Path:

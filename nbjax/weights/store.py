@@ -5,58 +5,102 @@ sha256 of each of Orbax's files: they are compared before Orbax reads them.
 """
 
 import datetime
+import errno
 import importlib.metadata
 import json
+import logging
 import re
+import shutil
 from pathlib import Path
 from typing import Any, TypeAlias, Union
 
 import numpy as np
-import orbax.checkpoint
 
 from nbjax.errors import InputError
 from nbjax.files import replacing, sha256
-from nbjax.weights.folders import home
+from nbjax.weights.folders import VARIABLE, home
 
 Tree: TypeAlias = dict[str, Union[np.ndarray, "Tree"]]
 """Nested dicts of arrays."""
 
 _PACKAGES = ("nbjax", "numpy", "jax", "orbax-checkpoint")
+_ROOM = 2**20
 _ADVICE = "the stored weights are damaged: remove this folder and convert the checkpoint again"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,127}")
 
 
-def save_tree(name: str, tree: Tree, source: str | Path) -> Path:
+def save_tree(name: str, tree: Tree, source: str | Path, note: str = "") -> Path:
     """Stores a tree under a name; whole or not at all, in place of what had that name.
 
     Args:
         name: letters, digits, `_`, `.` and `-`.
         tree: nested dicts of NumPy arrays; a dict may be empty, an array not.
         source: the checkpoint file that it was made from; its name and sha256 become part of the provenance.
+        note: in words, what had to be understood in that file; likewise.
 
     Returns:
         The folder.
 
     Raises:
-        InputError: the name or the tree is not such.
+        InputError: the name or the tree is not such, or the folder has no room for it or cannot be written.
     """
     folder = _folder(name)
     if not tree:
         raise InputError(f"the tree to store as {name!r} is empty")
     _check_tree(tree, ())
-    with replacing(folder) as temporary:
-        temporary.mkdir()
-        with orbax.checkpoint.StandardCheckpointer() as checkpointer:
-            checkpointer.save(temporary.absolute() / "tree", tree)
-        provenance = {
-            "source": Path(source).name,
-            "source_sha256": sha256(source),
-            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-            "versions": {package: importlib.metadata.version(package) for package in _PACKAGES},
-            "files": _digests(temporary / "tree"),
-        }
-        (temporary / "provenance.json").write_text(json.dumps(provenance, indent=2) + "\n", encoding="utf-8")
+    size, digest = _bytes(tree), sha256(source)
+    try:
+        _check_room(folder, size)
+        with replacing(folder) as temporary:
+            temporary.mkdir()
+            _write(temporary / "tree", tree)
+            provenance = {
+                "source": Path(source).name,
+                "source_sha256": digest,
+                "note": note,
+                "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+                "versions": {package: importlib.metadata.version(package) for package in _PACKAGES},
+                "files": _digests(temporary / "tree"),
+            }
+            text = json.dumps(provenance, indent=2) + "\n"
+            (temporary / "provenance.json").write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise InputError(
+            f"{folder}: the weights cannot be stored there ({error.strerror or error}); free {size / 2**20:,.0f} MiB there, or name "
+            f"a folder that can be written, as in {VARIABLE}=/path/to/folder before the command"
+        ) from None
     return folder
+
+
+def _bytes(tree: Tree) -> int:
+    return sum(_bytes(value) if isinstance(value, dict) else value.nbytes for value in tree.values())
+
+
+def _check_room(folder: Path, size: int) -> None:
+    """Weights hardly compress."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    if shutil.disk_usage(folder.parent).free < size + _ROOM:
+        raise OSError(errno.ENOSPC, "the disk has no room for them")
+
+
+def _write(folder: Path, tree: Tree) -> None:
+    """Orbax's own words on a failure, hundreds of lines of them, are kept from the user.
+
+    Raises:
+        OSError: it failed.
+    """
+    import orbax.checkpoint
+
+    level = logging.root.manager.disable
+    logging.disable(logging.CRITICAL)
+    try:
+        with orbax.checkpoint.StandardCheckpointer() as checkpointer:
+            checkpointer.save(folder.absolute(), tree)
+    except ValueError as error:
+        # TensorStore's refusals, the system's words within.
+        raise OSError(errno.EIO, str(error).split(" [")[0][-200:]) from None
+    finally:
+        logging.disable(level)
 
 
 def load_tree(name: str) -> tuple[Tree, dict[str, Any]]:
@@ -73,6 +117,9 @@ def load_tree(name: str) -> tuple[Tree, dict[str, Any]]:
     if found != expected:
         changed = sorted(file for file in {*expected, *found} if found.get(file) != expected.get(file))
         raise InputError(f"{folder}: {len(changed)} files changed since (first {changed[0]}), so {_ADVICE}")
+    # Slow to import, and not needed where nothing is stored.
+    import orbax.checkpoint
+
     with orbax.checkpoint.StandardCheckpointer() as checkpointer:
         return checkpointer.restore(folder.absolute() / "tree"), provenance
 

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from nbjax.errors import InputError
-from nbjax.weights.pickles import Symbol, is_count, load, no_persistent
+from nbjax.weights.pickles import is_count, load, no_persistent
 from nbjax.weights.raw import IncompleteError, Raw
+from nbjax.weights.symbols import Inert, Symbol, type_name
 from nbjax.weights.tensors import StorageRef, brief, decode, element_size
 from nbjax.weights.torch_state import read_tensors, state_dict
 
@@ -20,8 +21,8 @@ _PROTOCOL = 1001
 _LONGEST_PICKLES = 2**24
 
 
-def read_torch_legacy(raw: Raw) -> dict[str, np.ndarray]:
-    """Arrays of a torch file in legacy layout, by name.
+def read_torch_legacy(raw: Raw) -> tuple[dict[str, np.ndarray], str]:
+    """Arrays of a torch file in legacy layout, by name, and the key that they lie under, as `state_dict` gives it.
 
     Raises:
         IncompleteError: the file ends early.
@@ -49,7 +50,8 @@ def read_torch_legacy(raw: Raw) -> dict[str, np.ndarray]:
         count = storage.count * element_size(storage.element)
         return decode(raw.read(offsets[storage.key], count, f"its storage {storage.key}"), storage.element)
 
-    return read_tensors(state_dict(value), read)
+    tensors, under = state_dict(value)
+    return read_tensors(tensors, read), under
 
 
 @dataclass(frozen=True)
@@ -58,8 +60,13 @@ class _Storages:
 
     refs: dict[str, StorageRef]
 
-    def refer(self, identifier: object) -> StorageRef:
-        """Resolves ('storage', type, key, device, elements, None or (view key, first element, elements))."""
+    def refer(self, identifier: object) -> StorageRef | Inert:
+        """Resolves ('storage', type, key, device, elements, None or (view key, first element, elements)).
+
+        Of ('module', class, …), which torch wrote for the classes of whole models, a mark is left.
+        """
+        if type(identifier) is tuple and len(identifier) > 1 and identifier[0] == "module":
+            return Inert(type_name(identifier[1]))
         if type(identifier) is not tuple or len(identifier) != 6 or identifier[0] != "storage":
             raise InputError("its pickle refers to something other than a storage")
         _, symbol, key, _, count, view = identifier

@@ -13,8 +13,9 @@ from collections.abc import Callable
 import numpy as np
 
 from nbjax.errors import InputError
-from nbjax.weights.pickles import Symbol, is_count, load, no_persistent
+from nbjax.weights.pickles import is_count, load, no_persistent
 from nbjax.weights.raw import IncompleteError, Raw
+from nbjax.weights.symbols import Symbol
 from nbjax.weights.tensors import MAXIMUM_DIMENSIONS, StorageRef, TensorRef, brief, decode, element_size
 from nbjax.weights.torch_legacy import part
 from nbjax.weights.torch_state import read_tensors, state_dict
@@ -26,8 +27,8 @@ _LONGEST_PICKLE = 2**24
 _LONGEST_STORAGE_KEY = 4096
 
 
-def read_torch_tar(raw: Raw) -> dict[str, np.ndarray]:
-    """Arrays of a torch file in tar layout, by name.
+def read_torch_tar(raw: Raw) -> tuple[dict[str, np.ndarray], str]:
+    """Arrays of a torch file in tar layout, by name, and the key that they lie under, as `state_dict` gives it.
 
     Raises:
         IncompleteError: the file ends early.
@@ -49,7 +50,8 @@ def read_torch_tar(raw: Raw) -> dict[str, np.ndarray]:
         return decode(raw.read(offsets[storage.key], count, f"its storage {storage.key}"), storage.element)
 
     value, _ = _load(_read_member(raw, members, "pickle"), 0, refer)
-    return read_tensors(state_dict(value), read)
+    found, key = state_dict(value)
+    return read_tensors(found, read), key
 
 
 def read_members(raw: Raw) -> dict[str, tuple[int, int]]:

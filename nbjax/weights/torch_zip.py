@@ -10,16 +10,18 @@ import numpy as np
 
 from nbjax.errors import InputError
 from nbjax.weights.archive import Entry, read_entry
-from nbjax.weights.pickles import Symbol, is_count, load
+from nbjax.weights.pickles import is_count, load
 from nbjax.weights.raw import IncompleteError, Raw
+from nbjax.weights.symbols import Inert, Symbol
 from nbjax.weights.tensors import StorageRef, brief, decode, element_size
 from nbjax.weights.torch_state import read_tensors, state_dict
 
-_LONGEST_PICKLE = 2**24
+_LONGEST_PICKLE = 2**28
+"""Arrays of NumPy's that lie beside the tensors are in it."""
 
 
-def read_torch_zip(raw: Raw, entries: dict[str, Entry]) -> dict[str, np.ndarray]:
-    """Arrays of a torch file in zip layout, by name.
+def read_torch_zip(raw: Raw, entries: dict[str, Entry]) -> tuple[dict[str, np.ndarray], str]:
+    """Arrays of a torch file in zip layout, by name, and the key that they lie under, as `state_dict` gives it.
 
     Args:
         raw: the file.
@@ -36,7 +38,8 @@ def read_torch_zip(raw: Raw, entries: dict[str, Entry]) -> dict[str, np.ndarray]
         # The archive is whole: the fault is within.
         raise InputError(str(error)) from None
     order = archive.order()
-    return read_tensors(state_dict(value), lambda storage: archive.storage(storage, order))
+    tensors, key = state_dict(value)
+    return read_tensors(tensors, lambda storage: archive.storage(storage, order)), key
 
 
 @dataclass(frozen=True)
@@ -80,11 +83,13 @@ def _folder(entries: dict[str, Entry]) -> str:
     return folders.pop()
 
 
-def _storage_ref(identifier: object) -> StorageRef:
-    """Resolves ('storage', type, key, device, elements)."""
+def _storage_ref(identifier: object) -> StorageRef | Inert:
+    """Resolves ('storage', type, key, device, elements); a storage of an unknown type stays a mark."""
     if type(identifier) is not tuple or len(identifier) != 5 or identifier[0] != "storage":
         raise InputError("its pickle refers to something other than a storage")
     _, symbol, key, _, count = identifier
+    if isinstance(symbol, Inert):
+        return symbol
     if not isinstance(symbol, Symbol) or symbol.role != "storage" or not is_count(count):
         raise InputError("its pickle refers to a storage without a type or a size")
     if type(key) is not str or not (key.isascii() and key.isdigit()):

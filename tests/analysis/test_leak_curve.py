@@ -30,6 +30,14 @@ def test_a_larger_fraction_deals_the_same_families_and_more():
     assert split[1] < split[2] < split[3]
 
 
+def test_a_family_with_two_labels_leaks_with_both_or_with_neither():
+    # Every family has both labels, as patients with two lesions do.
+    label = np.tile([0, 1], 60)
+    for fraction, leaking in ((0.0, 0), (0.3, 6), (1.0, 20)):
+        fold = leaking_folds(label, FAMILY, fraction, 3, 0)
+        assert sum(len(set(fold[one == FAMILY])) > 1 for one in range(20)) == leaking
+
+
 def test_families_that_can_be_recognised_make_leaking_scores_perfect_and_true_ones_chance():
     # Features name the family and say nothing of the label.
     rng = np.random.default_rng(0)

@@ -4,7 +4,8 @@ import pytest
 import sklearn.metrics
 from scipy import stats
 
-from nbjax.analysis import family_interval
+from nbjax.analysis import family_interval, jackknife_interval
+from nbjax.analysis.resampling import drawn_weights
 from nbjax.analysis.scores import score_levels, score_units, scores_table
 from nbjax.analysis.units import units_at
 from nbjax.analysis.weighted import METRICS, weighted_scores
@@ -205,6 +206,56 @@ def test_perfect_predictions_have_an_interval(make_predictions):
     expected = stats.binomtest(10, 10).proportion_ci(0.95, "exact").low
     for metric in ("accuracy", "balanced_accuracy", "roc_auc", "average_precision", "f1"):
         assert (found[metric].low, found[metric].high) == (pytest.approx(expected), 1.0), metric
+
+
+def of_patients(table):
+    """The same predictions, the first two families of label 1 being those of label 0: patients with two labels."""
+    names = [name.replace("1/f0", "0/f0").replace("1/f1", "0/f1") for name in table["family"].to_pylist()]
+    return table.set_column(table.column_names.index("family"), "family", pa.array(names))
+
+
+@pytest.mark.parametrize("level", ["patch", "family"])
+def test_patients_with_two_labels_are_counted_once(make_predictions, level):
+    table = make_predictions(families=6)
+    apart, together = (score_levels(one, 2, [level], resamples=400) for one in (table, of_patients(table)))
+    for one, other in zip(apart, together, strict=True):
+        assert other.estimate == pytest.approx(one.estimate)
+        assert (one.units, other.units) == (one.units, one.units)
+        if one.metric in ("sensitivity", "specificity"):
+            assert (other.families, other.distinct_families) == ((6,), 6)
+            # Of one label nothing has changed.
+            assert (other.low, other.high) == (one.low, one.high)
+        else:
+            assert (one.families, one.distinct_families) == ((6, 6), 12)
+            assert (other.families, other.distinct_families) == ((6, 6), 10)
+            assert None not in (other.low, other.high, other.bootstrap_low, other.naive_low)
+
+
+def test_the_jackknife_leaves_out_a_patient_with_both_labels(make_predictions):
+    units = units_at(of_patients(make_predictions(families=5)), "patch", 2)
+    left_out = []
+    for family in np.unique(units.families):
+        rows = units.families != family
+        areas = [sklearn.metrics.roc_auc_score(units.labels[rows], one[rows, 1]) for one in units.probabilities]
+        left_out.append(np.mean(areas))
+    (score,) = (one for one in score_units(units, resamples=50) if one.metric == "roc_auc")
+    sizes = [
+        [(units.labels[units.families == f] == label).sum() for label in (0, 1)] for f in np.unique(units.families)
+    ]
+    expected = jackknife_interval(score.estimate, np.asarray(left_out), np.asarray(sizes), fraction=True)
+    np.testing.assert_allclose((score.low, score.high), (expected.low, expected.high), rtol=1e-9)
+
+
+def test_every_draw_of_patients_has_every_label():
+    rng = np.random.default_rng(0)
+    # One label has two families, both of which have the other label too.
+    sizes = np.array([[3, 1], [2, 4], [5, 0], [1, 0], [2, 0]])
+    weights = drawn_weights(rng, sizes, 500)
+    assert (weights.sum(axis=1) == 5).all()
+    assert ((weights @ (sizes > 0)) > 0).all()
+    # Without a common family each label is drawn from alone.
+    weights = drawn_weights(rng, np.eye(2)[[0, 0, 1, 1, 1]], 500)
+    assert (weights[:, :2].sum(axis=1) == 2).all()
 
 
 @pytest.mark.parametrize("classes", [2, 3])

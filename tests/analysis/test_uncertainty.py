@@ -90,10 +90,10 @@ def test_the_jackknife_of_a_mean_of_equal_families_is_the_family_interval():
     label = np.zeros(60, int)
     without = np.array([values[family != one].mean() for one in range(12)])
     one = family_interval(values, family, label, fraction=True)
-    other = jackknife_interval(values.mean(), without, np.zeros(12, int), np.full(12, 5), fraction=True)
+    other = jackknife_interval(values.mean(), without, np.full((12, 1), 5), fraction=True)
     np.testing.assert_allclose(other[:3], one[:3], rtol=1e-9)
     assert other[3:] == one[3:]
-    alone = jackknife_interval(0.5, np.zeros(3), np.array([0, 0, 1]), np.ones(3), fraction=True)
+    alone = jackknife_interval(0.5, np.zeros(3), np.eye(2)[[0, 0, 1]], fraction=True)
     assert (alone.low, "one family only" in alone.reason) == (None, True)
 
 
@@ -121,6 +121,64 @@ def test_the_interval_covers_as_often_as_it_says_and_the_naive_one_does_not():
     assert np.mean(naive) < 0.8
 
 
+def patients(rng, count, deviation=0.18, truth=0.78):
+    """Hits, patient and label of the samples of `count` patients: every third has both labels, with one strength for both."""
+    strength = truth * (1 - truth) / deviation**2 - 1
+    accuracy = rng.beta(truth * strength, (1 - truth) * strength, count)
+    # Of each patient's labels, the samples.
+    sizes = np.maximum(1, np.round(rng.lognormal(2.3, 0.7, (count, 2)))).astype(int)
+    sizes *= np.stack([np.arange(count) % 3 != 1, np.arange(count) % 3 != 0], axis=1)
+    patient, label = (np.repeat(index.ravel(), sizes.ravel()) for index in np.indices(sizes.shape))
+    return (rng.random(len(patient)) < accuracy[patient]).astype(float), patient, label
+
+
+def test_a_patient_with_two_labels_is_one_family_of_an_interval():
+    values, patient, label = patients(np.random.default_rng(2), 16)
+    result = family_interval(values, patient, label, fraction=True)
+    assert (result.families, result.distinct_families) == ((11, 10), 16)
+    # The same samples, the patients' two labels taken for two families each.
+    apart = family_interval(values, 2 * patient + label, label, fraction=True)
+    assert (apart.families, apart.distinct_families) == ((11, 10), 21)
+    assert result.estimate == apart.estimate
+    agreeing = family_interval(np.ones(len(values)), patient, label, fraction=True)
+    assert agreeing.low == pytest.approx(stats.binomtest(16, 16).proportion_ci(0.95, "exact").low)
+
+
+def test_where_every_patient_has_both_labels_alike_patients_alone_are_counted():
+    rng = np.random.default_rng(0)
+    means = rng.random(12)
+    values, patient, label = np.repeat(means, 10), np.repeat(np.arange(12), 10), np.tile([0, 1], 60)
+    both = family_interval(values, patient, label, fraction=True)
+    # As if there were one label.
+    plain = family_interval(values, patient, np.zeros(120, int), fraction=True)
+    assert (both.low, both.high) == pytest.approx((plain.low, plain.high))
+    # Two labels taken apart would say that there are 24 families.
+    apart = family_interval(values, 2 * patient + label, label, fraction=True)
+    assert apart.high - apart.low < 0.75 * (both.high - both.low)
+
+
+def test_the_jackknife_of_a_mean_is_the_family_interval_of_patients_with_two_labels():
+    rng = np.random.default_rng(3)
+    values, patient, label = rng.random(240), np.repeat(np.arange(12), 20), np.tile([0, 1], 120)
+    without = np.array([values[patient != one].mean() for one in range(12)])
+    one = family_interval(values, patient, label, fraction=True)
+    other = jackknife_interval(values.mean(), without, np.full((12, 2), 10), fraction=True)
+    np.testing.assert_allclose(other[:3], one[:3], rtol=1e-9)
+    assert other[3:] == one[3:]
+
+
+def test_intervals_of_patients_with_two_labels_cover_as_often_as_they_say():
+    rng = np.random.default_rng(1)
+    held, apart = [], []
+    for _ in range(400):
+        values, patient, label = patients(rng, 18)
+        for families, found in ((patient, held), (2 * patient + label, apart)):
+            result = family_interval(values, families, label, fraction=True)
+            found.append(result.low <= 0.78 <= result.high)
+    assert 0.92 <= np.mean(held) <= 0.98
+    assert np.mean(apart) < np.mean(held)
+
+
 def test_two_families_far_apart_give_ends_that_can_be_printed():
     result = family_interval(np.array([0.01, 9.0]), np.array([0, 1]), np.zeros(2, int), fraction=False)
     assert result.estimate / result.low == pytest.approx(1000)
@@ -130,8 +188,6 @@ def test_two_families_far_apart_give_ends_that_can_be_printed():
 
 
 def test_a_score_at_the_end_of_its_range_that_families_move_has_no_interval():
-    found = jackknife_interval(
-        0.0, np.array([0, 0.1, 0, 0.1, 0, 0]), np.array([0, 0, 0, 1, 1, 1]), np.ones(6), fraction=True
-    )
+    found = jackknife_interval(0.0, np.array([0, 0.1, 0, 0.1, 0, 0]), np.eye(2)[[0, 0, 0, 1, 1, 1]], fraction=True)
     assert (found.estimate, found.low, found.high) == (0.0, None, None)
     assert "end of its range" in found.reason

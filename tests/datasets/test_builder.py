@@ -22,9 +22,10 @@ ROOT = Path(__file__).parents[2]
 
 
 def build(slides, out, storage="samples", **changes):
-    """The dataset of a folder of slides."""
+    """The dataset of a folder of slides, each split with moments of its own."""
+    config = DatasetConfig(**{"standardisation": "per_split", **changes})
     write_manifest(tile_folder(slides, Tiling())[0], out / "manifest.parquet")
-    return open_dataset(build_from_manifest(slides, out / "manifest.parquet", DatasetConfig(**changes), out, storage))
+    return open_dataset(build_from_manifest(slides, out / "manifest.parquet", config, out, storage))
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,9 @@ def test_a_family_of_two_labels_needs_the_exact_method(slides, tmp_path):
             family = "both" if path.stem == "slide 0" else f"{label} {path.stem}"
             (copy / label / family).mkdir(parents=True)
             shutil.copy(path, copy / label / family)
-    with pytest.raises(InputError, match=r'patches of the labels A and B, but method filing.*method="exact"'):
+    with pytest.raises(
+        InputError, match=r"patches of the labels A and B, .*but method filing.*--set=dataset.method=exact"
+    ):
         build(copy, tmp_path)
     exact = build(copy, tmp_path, method="exact")
     where = [split for split in exact.splits if "both" in columns(exact, split)["family"]]

@@ -15,7 +15,7 @@ CONFIG = StudyConfig(
     name="small",
     dataset=DatasetConfig(transforms=1),
     backbones=("resnet18",),
-    weights=None,
+    weights="random",
     input_size=32,
     learning_rates=(1e-5,),
     batch_sizes=(8,),

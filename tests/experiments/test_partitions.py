@@ -78,7 +78,14 @@ def test_the_same_command_again_uses_what_is_finished(finished, slides):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"dataset": DatasetConfig()}, r"dataset\.standardisation: found 'per_split'; expected imagenet or none"),
+        (
+            {"dataset": DatasetConfig(standardisation="train")},
+            r"dataset\.standardisation: found 'train'; expected imagenet or none",
+        ),
+        (
+            {"dataset": DatasetConfig(standardisation="imagenet", method="sequential")},
+            "dataset.method: found 'sequential'",
+        ),
         ({"strategies": ("unfreezing-1",)}, "strategies: .* train a head alone"),
         ({"learning_rates": (0.1, 0.2)}, "learning_rates: .* one, since"),
         ({"leak_draws": 9}, "leak_draws: found 9"),
@@ -89,6 +96,10 @@ def test_the_same_command_again_uses_what_is_finished(finished, slides):
 def test_what_the_study_cannot_do_is_refused(changes, message):
     with pytest.raises(InputError, match=message):
         make_config(**changes)
+
+
+def test_families_with_two_labels_may_be_partitioned_by_the_exact_method():
+    assert make_config(dataset=DatasetConfig(standardisation="imagenet", method="exact")).dataset.method == "exact"
 
 
 def test_the_config_has_two_sizes():

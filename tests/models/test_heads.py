@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nbjax.errors import InputError
-from nbjax.models.heads import apply_head, head_sizes, init_head
+from nbjax.models.heads import apply_head, head_sizes, init_head, take_standardised
 
 KEY = jax.random.key(11)
 
@@ -146,3 +146,11 @@ def test_the_slope_of_negative_values_is_a_fifth(value: float) -> None:
 def test_heads_that_cannot_be(sizes: tuple[int, int, int], message: str) -> None:
     with pytest.raises(InputError, match=message):
         init_head(KEY, *sizes)
+
+
+@pytest.mark.parametrize("nonlinearities", [0, 2])
+def test_a_head_that_takes_standardised_features_is_a_head_on_features(nonlinearities: int) -> None:
+    params, x = init_head(KEY, 32, nonlinearities, 3), features(20, 32) * 7 + 2
+    mean, deviation = np.linspace(-3, 3, 32, dtype=np.float32), np.linspace(0.5, 9, 32, dtype=np.float32)
+    found = apply_head(take_standardised(params, jnp.asarray(mean), jnp.asarray(deviation)), jnp.asarray(x))
+    np.testing.assert_allclose(found, numpy_head(params, (x - mean) / deviation), atol=1e-5)

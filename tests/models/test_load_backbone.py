@@ -80,7 +80,7 @@ def test_provenance_names_file_and_hash(checkpoint, state_dict) -> None:
     assert load_backbone("resnet18", state_dict=backwards).provenance == words
     other = state_dict | {"fc.bias": state_dict["fc.bias"] + np.float32(1)}
     assert load_backbone("resnet18", state_dict=other).provenance != words
-    random = load_backbone("resnet18", seed=3)
+    random = load_backbone("resnet18", weights="random", seed=3)
     assert (random.provenance, random.pretrained) == ("random (seed 3)", False)
 
 
@@ -140,7 +140,8 @@ def test_weights_stored_for_other_layers_are_refused(checkpoint) -> None:
 
 def test_a_file_that_is_not_there_and_a_misspelt_name(tmp_path) -> None:
     with pytest.raises(
-        InputError, match=r"'imagnet' of resnet18: there is no such file; expected imagenet, IMAGENET1K"
+        InputError,
+        match=r"'imagnet' of resnet18: there is no such file; did you mean imagenet\? expected imagenet, IMAGENET1K",
     ):
         load_backbone("resnet18", weights="imagnet")
     with pytest.raises(InputError, match=r"nowhere\.pth' of resnet18: there is no such file"):
@@ -240,7 +241,7 @@ def test_a_study_takes_a_file_without_the_last_layer(shared, tmp_path) -> None:
 
 
 def test_headless_is_no_other_backbone_where_nothing_is_absent() -> None:
-    assert load_headless("resnet18", None).provenance == "random (seed 0)"
+    assert load_headless("resnet18", "random").provenance == "random (seed 0)"
     lite0 = load_headless("efficientnet_lite0", "imagenet")
     assert lite0.provenance == load_backbone("efficientnet_lite0", weights="imagenet").provenance
     with pytest.raises(InputError, match="there is no such file"):

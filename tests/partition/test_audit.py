@@ -185,3 +185,39 @@ def test_copies_within_one_split_are_no_violation():
 def test_bad_input_is_refused(changes, message):
     with pytest.raises(InputError, match=message):
         cohort(**changes)
+
+
+def even(seed, level, noise):
+    return np.clip(np.random.default_rng(seed).normal(level, noise, (EDGE, EDGE, 3)), 0, 255).astype(np.uint8)
+
+
+@pytest.mark.parametrize(
+    "featureless",
+    [
+        [np.zeros((EDGE, EDGE, 3), np.uint8)] * 3,
+        [np.full((EDGE, EDGE, 3), level, np.uint8) for level in (200, 201, 240)],
+        [even(0, 230, 2)] * 3,
+        [recompressed(even(seed, 120, 3), 40) for seed in range(3)],
+        # Light that falls off towards a corner.
+        [
+            (np.add.outer(np.arange(EDGE), np.arange(EDGE))[..., None] // 16 + np.uint8([220, 210, 215 + one])).astype(
+                np.uint8
+            )
+            for one in range(3)
+        ],
+    ],
+)
+def test_patches_that_show_nothing_are_not_compared(featureless):
+    patches = list(textures(6))
+    patches[0], patches[3], patches[5] = featureless
+    prints = fingerprint_patches(patches)
+    assert prints.has_features.tolist() == [False, True, True, False, True, False]
+    assert cohort(patches) == []
+
+
+def test_copies_are_found_beside_patches_that_show_nothing():
+    patches = list(textures(6))
+    patches[0] = patches[5] = np.zeros((EDGE, EDGE, 3), np.uint8)
+    patches[3] = patches[1]
+    (found,) = cohort(patches)
+    assert (found.kind, found.patches) == ("identical", (1, 3))

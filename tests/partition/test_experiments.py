@@ -111,6 +111,20 @@ def test_spread_families_lie_on_both_sides_and_a_larger_fraction_spreads_the_sam
         spread_families(family, split, np.zeros(1000, dtype=int), 1.5, seed=0)
 
 
+def test_a_family_of_two_classes_is_spread_with_both_or_with_neither():
+    family = np.repeat(np.arange(16), 60)
+    label = np.where(family < 4, 0, np.where(family < 8, 1, np.arange(960) % 2))
+    split = np.repeat([0, 0, 0, 1, 2, 0, 1, 0, 0, 1, 0, 1, 0, 2, 0, 0], 60)
+    for seed in range(5):
+        new = spread_families(family, split, label, 0.5, seed)
+        assert ((new == 2) == (split == 2)).all()
+        spread = {one for one in range(16) if len(set(new[family == one])) > 1}
+        # Of those not in test half of the eleven of the first class, and of the three that are of the second alone.
+        assert len(spread) == 6 + 2
+        for one in spread - set(range(8)):
+            assert all(len(set(new[(family == one) & (label == number)])) == 2 for number in (0, 1))
+
+
 @pytest.mark.parametrize("experiment", [exchange, random])
 @pytest.mark.parametrize(
     ("changed", "message"),

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from nbjax.errors import InputError
@@ -57,6 +57,7 @@ def test_exact_is_proven_and_never_worse_than_filing_on_the_shared_cases(cases):
 
 
 @given(st.lists(st.integers(1, 20), min_size=3, max_size=7), targets)
+@example([2, 3, 12], PROPORTIONS[0])
 @settings(max_examples=25, deadline=None)
 def test_exact_is_the_least_of_all_assignments(sizes, proportions):
     least = min(
@@ -139,9 +140,42 @@ def test_families_of_two_classes_are_assigned_jointly_by_exact(rows):
     assert joint.gap < 1e-6
 
 
+@pytest.mark.parametrize("sizes", [[5, 5, 5], [9, 9, 9, 9], [50, 1, 1], [1000, 30, 1]])
+@pytest.mark.parametrize("method", ["filing", "exact"])
+def test_every_split_is_filled_where_it_is_asked_for(sizes, method):
+    diversities = (0.7, 0.15, 0.15)
+    plain = partition_families(sizes, diversities=diversities, method=method)
+    found = partition_families(sizes, diversities=diversities, method=method, every_split=True)
+    assert set(found.assignment.tolist()) == {0, 1, 2}
+    least = min(
+        measure_quality(np.array(sizes), np.array(assignment), diversities=diversities).discrepancy
+        for assignment in itertools.product(range(3), repeat=len(sizes))
+        if len(set(assignment)) == 3
+    )
+    if set(plain.assignment.tolist()) == {0, 1, 2}:
+        assert found.assignment.tolist() == plain.assignment.tolist()
+        assert found.reason == ""
+    else:
+        assert found.method == "exact"
+        assert found.discrepancy == pytest.approx(least, abs=1e-9)
+        assert "leaves a split without a family" in found.reason
+
+
+def test_classes_together_fill_every_split_or_say_that_they_cannot():
+    # Families 0 and 1 have both classes; the least discrepancy is not asked to fill, the other is.
+    counts = np.array([[8, 1], [1, 8], [1, 0], [0, 1]])
+    joint = partition_classes(counts, method="exact", every_split=True)
+    assert all(set(joint.assignment[column > 0].tolist()) == {0, 1, 2} for column in counts.T)
+    # Four families, of which every three are all that a class has: two must share a split.
+    with pytest.raises(InputError, match="no assignment gives every split a family of every class"):
+        partition_classes(1 - np.eye(4, dtype=int), method="exact", every_split=True)
+    with pytest.raises(InputError, match='"exact" fills every split'):
+        partition_families([1, 1, 1], method="sequential", every_split=True)
+
+
 def test_filing_refuses_a_family_of_two_classes():
     counts = [[5, 0], [4, 0], [3, 2], [0, 9], [0, 4]]
-    with pytest.raises(InputError, match=r'family 2 has patches of classes \[0, 1\].*use method="exact"'):
+    with pytest.raises(InputError, match=r'family 2 has patches of classes \[0, 1\].*the method "exact" takes several'):
         partition_classes(counts)
 
 

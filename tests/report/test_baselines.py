@@ -6,10 +6,11 @@ import pyarrow.parquet
 import pytest
 
 from experiments.study import study
-from nbjax.analysis import score_test
+from nbjax.analysis import score_predictions
 from nbjax.config import StudyConfig
 from nbjax.errors import InputError
 from nbjax.report.baselines import write_baselines
+from nbjax.report.findings import find
 
 SMALL = {"epochs": 2, "seeds": 2, "backbones": ("resnet18",), "weights": None, "input_size": 64, "folds": 3}
 
@@ -46,12 +47,10 @@ def test_the_table_holds_what_the_predictions_say(finished):
     predictions = pyarrow.parquet.read_table(finished / "baselines.parquet")
     for row in rows[:-1]:
         of_method = predictions.filter(np.asarray(predictions["method"].to_pylist()) == row["method"])
-        result = score_test(of_method, 2)
-        assert float(row["test_accuracy"]) == pytest.approx(result.accuracy.estimate)
-        assert float(row["test_roc_auc"]) == pytest.approx(result.roc_auc)
+        result = score_predictions(of_method, 2)
+        assert float(row["test_accuracy"]) == pytest.approx(result.score("accuracy").estimate)
+        assert float(row["test_roc_auc"]) == pytest.approx(result.score("roc_auc").estimate)
         assert row["chosen"].startswith("C = ")
-    own = score_test(pyarrow.parquet.read_table(finished / "test_predictions.parquet"), 2)
-    assert float(rows[-1]["test_accuracy"]) == pytest.approx(own.accuracy.estimate)
     assert rows[-1]["sessions"] == "2"
     lines = (finished / "baselines.md").read_text().splitlines()
     assert len([line for line in lines if line.startswith("|")]) == 2 + 5
@@ -59,6 +58,21 @@ def test_the_table_holds_what_the_predictions_say(finished):
     with PIL.Image.open(finished / "figures/baselines.png") as picture:
         assert min(picture.size) > 300
     assert not list(finished.rglob("*.tmp"))
+
+
+def test_the_studys_line_says_what_its_report_says(finished):
+    with (finished / "baselines.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    found = find(finished)
+    for name, tested in (("test", found.test), ("folds", found.folds)):
+        accuracy = tested.score("accuracy")
+        shown = rows[-1]
+        assert shown["level"] == tested.units.level == "patch"
+        for end, value in (("accuracy", accuracy.estimate), ("low", accuracy.low), ("high", accuracy.high)):
+            assert shown[f"{name}_{end}"] == ("" if value is None else str(value))
+        # One number for one thing, in every line.
+        assert {row[f"{name}_units"] for row in rows} == {str(accuracy.units)}
+        assert {row[f"{name}_distinct_families"] for row in rows} == {str(accuracy.distinct_families)}
 
 
 def test_a_folder_without_a_study_gets_one_sentence(tmp_path):

@@ -144,7 +144,7 @@ def test_caution_where_the_interval_includes_guessing_or_families_are_few(make_s
     columns = {"seed": np.zeros(16, int), "sample": np.arange(16), "family": family, "label": label}
     columns |= {"probability": probability, "loss": np.where(hit == 1, 0.1, 2.3)}
     page = page_of(make_study(test=pa.table(columns), folds=None))
-    assert "does not show that the network learnt anything" in page.text
+    assert "is not above the 50.0 % of always answering the most frequent label" in page.text
     assert "with fewer than 5 of a label" in page.text
 
 
@@ -336,7 +336,7 @@ def test_leaks_and_findings_are_said(make_study):
 
     text = page_of(make_study(accepted)).text
     assert "the dataset's config accepts it: 4 of the kind identical." in text
-    assert "1 families have patches of more than one label." in text
+    assert "1 family has patches of more than one label" in text
     assert "on purpose" not in page_of(make_study()).text
 
 

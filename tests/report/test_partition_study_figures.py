@@ -32,7 +32,8 @@ def test_every_partition_is_in_the_histogram_and_each_seed_is_marked():
 
 
 def test_a_curve_passes_through_its_points():
-    points = {fraction: point_of(0.6 + 0.2 * fraction + 0.01 * RNG.normal(size=(8, 3))) for fraction in (0.0, 0.5, 1.0)}
+    rng = np.random.default_rng(1)
+    points = {fraction: point_of(0.6 + 0.2 * fraction + 0.01 * rng.normal(size=(8, 3))) for fraction in (0.0, 0.5, 1.0)}
     (axis,) = leak_figure({"reported": points, "true": points}, "a title").axes
     for line in axis.lines:
         np.testing.assert_allclose(line.get_xdata(), list(points))

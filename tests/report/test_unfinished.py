@@ -123,7 +123,7 @@ def test_one_cell_and_one_seed(make_study):
     rng = np.random.default_rng(2)
     history = history_table(rng)
     one = history.filter(pyarrow.compute.equal(history["learning_rate"], 0.01))
-    page = page_of(make_study(history=one))
+    page = page_of(make_study(history=one, folds=None))
     assert page.tables["cells"][0][-1].startswith("validation accuracy")
     assert "there was one cell, so that nothing was picked among cells" in page.text
     single = history.filter(pyarrow.compute.equal(history["seed"], 0))
@@ -131,7 +131,7 @@ def test_one_cell_and_one_seed(make_study):
     test = test.filter(pyarrow.compute.equal(test["seed"], 0))
     page = page_of(make_study(history=single, test=test, folds=None, validation=test))
     assert "with one seed a cell, no seed is left to check the choice" in page.text
-    assert "mean of 1 session)" in page.text
+    assert "This is of 1 session" in page.text
     assert "±" not in page.tables["cells"][1][4]
 
 

@@ -22,7 +22,7 @@ SMALL = {"size": 64, "seed": 3}
 def dataset(request, slides, tmp_path_factory):
     out = tmp_path_factory.mktemp("pipeline")
     write_manifest(tile_folder(slides, Tiling())[0], out / "m.parquet")
-    config = DatasetConfig(transforms=1)
+    config = DatasetConfig(transforms=1, standardisation="per_split")
     return open_dataset(build_from_manifest(slides, out / "m.parquet", config, out, request.param))
 
 

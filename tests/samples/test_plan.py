@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 from nbjax.config import METHODS, DatasetConfig
 from nbjax.errors import InputError
-from nbjax.partition import audit_patches
-from nbjax.samples.plan import SPLITS, count_samples, plan_samples
+from nbjax.partition import audit_patches, partition_families
+from nbjax.samples.card import dataset_card
+from nbjax.samples.plan import SPLITS, count_samples, plan_samples, replaced_methods
+from nbjax.samples.standardise import Standardisation
 from nbjax.slides.manifest import SCHEMA, Manifest, SlideRecord
 
 # Of each family of a cohort that filing splits as the paper's Table 2 has it; the sums are the paper's, the sizes made up
@@ -161,7 +163,46 @@ def test_bad_cohorts_get_one_sentence():
     for sizes, message in [
         ({"D": [3, 2, 1], "PD": [4, 4]}, "label PD has 2 families; expected at least 3"),
         ({"D": [3, 2, 1]}, "carry one label only"),
-        ({"D": [1, 1, 1], "PD": [50, 1, 1, 1, 1]}, "label D has no patch in the"),
     ]:
         with pytest.raises(InputError, match=message):
             plan_samples(manifest_of(sizes), DatasetConfig())
+    with pytest.raises(InputError, match=r"label D has no patch in the .* --set=dataset.method=exact gives every"):
+        plan_samples(manifest_of({"D": [1, 1, 1], "PD": [9] * 7}), DatasetConfig(method="sequential"))
+
+
+@given(st.lists(st.integers(1, 60), min_size=3, max_size=6), st.sampled_from(["filing", "exact"]))
+@settings(max_examples=40, deadline=None)
+def test_three_families_a_label_are_enough(sizes, method):
+    plan = plan_samples(manifest_of({"D": sizes, "PD": [4, 4, 4]}), DatasetConfig(method=method))
+    counts = count_samples(plan)
+    assert all(counts[split][label]["families"] >= 1 for split in SPLITS for label in ("D", "PD"))
+    filled = len(set(partition_families(sizes, method=method).assignment.tolist())) == 3
+    assert (plan.partitions["D"].reason == "") == filled
+    assert plan.partitions["D"].method == (method if filled else "exact")
+    assert len(replaced_methods(plan)) == sum(bool(one.reason) for one in plan.partitions.values())
+
+
+def mixed_manifest():
+    """Seven families of which two have patches of both labels, and a slide for each label."""
+    sizes = {"D": [3, 4, 5, 6], "PD": [2, 3, 4, 5, 6]}
+    manifest = manifest_of(sizes)
+    both = {"D/000": "patient 1", "PD/000": "patient 1", "D/001": "patient 2", "PD/001": "patient 2"}
+    names = manifest.table["family"].to_pylist()
+    place = manifest.table.schema.get_field_index("family")
+    family = pa.array([both.get(name, name) for name in names])
+    return manifest._replace(table=manifest.table.set_column(place, SCHEMA.field("family"), family))
+
+
+def test_a_family_of_two_labels_is_refused_by_filing_with_a_flag_and_counts_once():
+    manifest = mixed_manifest()
+    with pytest.raises(
+        InputError,
+        match=r"patient 1 has patches of the labels D and PD, as 2 of 7 families .* --set=dataset.method=exact",
+    ):
+        plan_samples(manifest, DatasetConfig())
+    config = DatasetConfig(method="exact")
+    plan = plan_samples(manifest, config)
+    card = dataset_card(manifest, plan, dict.fromkeys(SPLITS, Standardisation((0.0,) * 3, (1.0,) * 3)), [], config)
+    assert card["families"] == {"D": 4, "PD": 5}
+    assert sum(card["distinct_families"][split] for split in SPLITS) == 7
+    assert card["partition"]["D"]["reason"] == ""

@@ -4,7 +4,7 @@ import PIL.Image
 import pytest
 
 from nbjax.errors import InputError
-from nbjax.slides import find_slides, open_slide
+from nbjax.slides import open_slide
 
 
 def save(path, pixels, **options):
@@ -25,13 +25,6 @@ def test_lossless_images_are_read_to_the_pixel(tmp_path, pixels, suffix):
         np.testing.assert_array_equal(slide.read(10, 20, 50, 60), pixels[20:80, 10:60])
 
 
-def test_a_tiled_tiff_is_read_by_openslide_to_the_pixel(tmp_path, pixels):
-    big = np.tile(pixels, (2, 2, 1))[:512, :768]
-    PIL.Image.fromarray(big).save(tmp_path / "slide.tif", tile=(256, 256), compression="tiff_lzw")
-    with open_slide(tmp_path / "slide.tif") as slide:
-        np.testing.assert_array_equal(slide.read(100, 200, 300, 250), big[200:450, 100:400])
-
-
 def test_svs_equals_openslide(shared):
     path = shared / "slides/wsi/CMU-1-Small-Region.svs"
     with open_slide(path) as slide:
@@ -49,31 +42,6 @@ def test_transparent_pixels_are_white(tmp_path, pixels):
         assert slide.read(0, 0, 400, 300).min() == 255
 
 
-def test_label_and_family_come_from_the_folders(tmp_path, pixels):
-    for name in ("D/a.png", "PD/patient 1/b.png", "PD/patient 1/c.jpg", ".hidden/x.png", "D/notes.txt"):
-        if name.endswith("txt"):
-            (tmp_path / name).write_text("notes")
-        else:
-            save(tmp_path / name, pixels)
-    slides, ignored = find_slides(tmp_path)
-    assert [tuple(slide) for slide in slides] == [
-        ("D/a.png", "D", "D/a"),
-        ("PD/patient 1/b.png", "PD", "patient 1"),
-        ("PD/patient 1/c.jpg", "PD", "patient 1"),
-    ]
-    assert ignored == ["D/notes.txt"]
-
-
-def test_wrong_places_are_named(tmp_path, pixels):
-    with pytest.raises(InputError, match="no such folder"):
-        find_slides(tmp_path / "missing")
-    with pytest.raises(InputError, match="found no slide"):
-        find_slides(tmp_path)
-    save(tmp_path / "slide.png", pixels)
-    with pytest.raises(InputError, match=r"slide\.png: a slide's place must be <label>/<slide>"):
-        find_slides(tmp_path)
-
-
 def test_unreadable_images_are_named(tmp_path, pixels):
     whole = tmp_path / "whole.png"
     save(whole, pixels)
@@ -84,10 +52,3 @@ def test_unreadable_images_are_named(tmp_path, pixels):
     for name in ("cut.png", "text.png", "text.svs", "grey.png", "missing.png"):
         with pytest.raises(InputError, match=name), open_slide(tmp_path / name):
             pass
-
-
-def test_several_pages_are_refused(tmp_path, pixels):
-    image = PIL.Image.fromarray(pixels)
-    image.save(tmp_path / "pages.tif", save_all=True, append_images=[image])
-    with pytest.raises(InputError, match="holds 2 pages"), open_slide(tmp_path / "pages.tif"):
-        pass

@@ -27,12 +27,13 @@ from nbjax.training.strategy import FAST, Fidelity
 def dataset(slides, tmp_path_factory):
     out = tmp_path_factory.mktemp("dataset")
     write_manifest(tile_folder(slides, Tiling())[0], out / "m.parquet")
-    return open_dataset(build_from_manifest(slides, out / "m.parquet", DatasetConfig(), out))
+    config = DatasetConfig(standardisation="per_split")
+    return open_dataset(build_from_manifest(slides, out / "m.parquet", config, out))
 
 
 @pytest.fixture(scope="module")
 def backbone():
-    return load_backbone("resnet18")
+    return load_backbone("resnet18", weights="random")
 
 
 def by_hand(dataset, backbone, split, corners, size, stop):
@@ -93,7 +94,7 @@ def test_a_bank_of_pixels_keeps_them(dataset, backbone, tmp_path):
 
 
 def test_lite0_gets_its_own_convention(dataset, tmp_path):
-    lite0 = load_backbone("efficientnet_lite0")
+    lite0 = load_backbone("efficientnet_lite0", weights="random")
     bank = feature_bank(dataset, lite0, None, view_of(250, 64, Fidelity(crop="random")), tmp_path)
     mean, std = (np.asarray(values) for values in dataset.standardisation("train"))
     factor, shift = bank.conventions["train"]
@@ -104,7 +105,7 @@ def test_lite0_gets_its_own_convention(dataset, tmp_path):
 
 
 def test_other_weights_views_and_cuts_have_banks_of_their_own(dataset, backbone, tmp_path):
-    other = load_backbone("resnet18", seed=1)
+    other = load_backbone("resnet18", weights="random", seed=1)
     view = view_of(250, 64, FAST)
     folders = [
         feature_bank(dataset, *arguments, tmp_path).folder

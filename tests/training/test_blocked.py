@@ -10,12 +10,11 @@ from nbjax.training.program import NOTHING, Hyper, Program, Samples
 from nbjax.training.session import init, train_epoch
 from nbjax.training.sessions import grid, run_sessions
 
-RNG = np.random.default_rng(0)
-
 
 def split(count, features, dtype=np.float32):
-    labels = RNG.integers(0, 2, count)
-    inputs = RNG.normal(size=(count, features)) + 0.4 * labels[:, None]
+    rng = np.random.default_rng(count)
+    labels = rng.integers(0, 2, count)
+    inputs = rng.normal(size=(count, features)) + 0.4 * labels[:, None]
     return Samples(jnp.asarray(inputs.astype(dtype)), jnp.asarray(labels.astype(np.int32)))
 
 
@@ -39,11 +38,14 @@ def test_coefficients_are_those_of_the_recurrence(momentum):
     assert found.end == pytest.approx(weight)
 
 
-@pytest.mark.parametrize(("nonlinearities", "block"), [(0, 16), (1, 5), (2, 16)])
-def test_blocks_equal_single_steps_in_float64(nonlinearities, block):
+@pytest.mark.parametrize(
+    ("nonlinearities", "block", "head_input"),
+    [(0, 16, "features"), (1, 5, "standardised"), (2, 16, "features"), (2, 16, "standardised")],
+)
+def test_blocks_equal_single_steps_in_float64(nonlinearities, block, head_input):
     with jax.enable_x64(True):
         train, validation = split(107, 24, np.float64), split(20, 24, np.float64)
-        plain = Program(features=24, nonlinearities=nonlinearities, batch_size=8)
+        plain = Program(features=24, nonlinearities=nonlinearities, batch_size=8, head_input=head_input)
         hyper = Hyper(jnp.asarray(0.05, jnp.float64), jnp.uint32(3))
         state, _ = init(plain, hyper, NOTHING, train, validation)
         state = jax.tree.map(lambda leaf: leaf.astype(jnp.float64) if leaf.dtype == jnp.float32 else leaf, state)

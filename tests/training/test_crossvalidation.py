@@ -1,26 +1,106 @@
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nbjax.errors import InputError
 from nbjax.training.bank import Bank
-from nbjax.training.crossvalidation import cross_validate, family_folds
+from nbjax.training.crossvalidation import (
+    cross_validate,
+    cross_validations,
+    family_folds,
+    held_out_folds,
+    pooled_columns,
+    random_folds,
+)
 from nbjax.training.program import Program
 from nbjax.training.sessions import grid
 
 
-@given(st.lists(st.tuples(st.integers(0, 1), st.integers(1, 9)), min_size=6, max_size=30), st.integers(0, 99))
-def test_families_stay_whole_and_every_fold_has_every_label(families, seed):
-    families = [*families, (0, 3), (0, 2), (1, 2), (1, 4)]
-    sizes = np.asarray([size for _, size in families])
-    labels = np.repeat([label for label, _ in families], sizes)
-    names = np.repeat([f"f{index}" for index in range(len(families))], sizes)
-    folds = family_folds(names, labels, 5, seed)
+def rows_of(families):
+    """Names and labels of the rows of families, each given as its number of rows by label."""
+    names = [f"f{index}" for index, sizes in enumerate(families) for size in sizes.values() for _ in range(size)]
+    labels = [label for sizes in families for label, size in sizes.items() for _ in range(size)]
+    return np.asarray(names), np.asarray(labels)
+
+
+def check_folds(names, labels, fold, wanted):
+    """What has to hold whatever the families."""
     for name in set(names):
-        assert len(set(folds[names == name])) == 1
-    fewest = min(5, *(sum(label == one for label, _ in families) for one in (0, 1)))
+        assert len(set(fold[names == name])) == 1, "a family is in two folds"
+    assert set(fold) == set(range(fold.max() + 1))
+    for label in set(labels):
+        families = len(set(names[labels == label]))
+        for number in set(fold):
+            seen = len(set(names[(labels == label) & (fold != number)]))
+            assert seen >= min(2, families - 1), "a label is missing where it has to be learnt"
+    return min(wanted, *(len(set(names[labels == label])) for label in set(labels)))
+
+
+SIZES = st.integers(1, 9)
+TWO_LABELS = st.lists(st.dictionaries(st.integers(0, 1), SIZES, min_size=1), min_size=4, max_size=30)
+
+
+@given(TWO_LABELS, st.integers(2, 6), st.integers(0, 99))
+@settings(deadline=None)
+def test_families_stay_whole_and_every_fold_has_every_label(families, wanted, seed):
+    names, labels = rows_of([*families, {0: 3}, {0: 2}, {1: 2}, {1: 4, 0: 1}])
+    fold = family_folds(names, labels, wanted, seed)
+    fewest = check_folds(names, labels, fold, wanted)
+    if fewest > 2:
+        # Two folds may leave too little of a label of three families.
+        assert fold.max() + 1 == max(fewest, 2) or (wanted == 2 and fold.max() == 2)
+        for label in (0, 1):
+            assert set(fold[labels == label]) == set(fold)
+    np.testing.assert_array_equal(fold, family_folds(names, labels, wanted, seed))
+    order = np.random.default_rng(seed).permutation(len(names))
+    np.testing.assert_array_equal(fold[order], family_folds(names[order], labels[order], wanted, seed))
+
+
+@given(
+    st.lists(st.dictionaries(st.integers(0, 2), SIZES, min_size=1), max_size=20), st.integers(2, 6), st.integers(0, 99)
+)
+@settings(deadline=None)
+def test_families_of_three_labels_stay_whole(families, wanted, seed):
+    # Each pair of labels shares a family: in two folds one label would have nothing to be learnt from.
+    names, labels = rows_of([*families, {0: 3, 1: 2}, {1: 2, 2: 1}, {2: 5, 0: 1}])
+    check_folds(names, labels, family_folds(names, labels, wanted, seed), wanted)
+
+
+def test_folds_of_two_label_families_are_alike_in_patches_of_each_label():
+    rng = np.random.default_rng(0)
+    kinds = rng.integers(0, 3, 40)
+    families = [{label: int(rng.integers(5, 30)) for label in (0, 1) if kind in (label, 2)} for kind in kinds.tolist()]
+    names, labels = rows_of(families)
+    fold = family_folds(names, labels, 5, 0)
     for label in (0, 1):
-        assert set(folds[labels == label]) == set(range(fewest))
+        patches = np.bincount(fold[labels == label], minlength=5)
+        assert np.ptp(patches) < 0.1 * patches.mean()
+
+
+def test_a_label_with_one_family_cannot_be_held_out():
+    with pytest.raises(InputError, match="label 1 has 1 family"):
+        family_folds(np.array(["a", "b", "c"]), np.array([0, 0, 1]), 3, 0)
+
+
+def make_bank(family, label, features):
+    """A bank of samples that are each a patch of their own, in three splits."""
+    count = len(family)
+    columns = {
+        "label": label,
+        "family": np.char.add("f", family.astype(str)),
+        "slide": np.char.add("s", family.astype(str)),
+        "x": np.arange(count),
+        "y": np.arange(count),
+        "transform": np.zeros(count, int),
+    }
+    names = ("train", "validation", "test")
+    split = np.arange(count) * 3 // count
+    return Bank(
+        None,
+        {name: features[split == index].astype(np.float32) for index, name in enumerate(names)},
+        {name: {key: value[split == index] for key, value in columns.items()} for index, name in enumerate(names)},
+    )
 
 
 @pytest.fixture
@@ -28,27 +108,15 @@ def bank():
     """Ten families a label whose features name the family: nothing of it helps with another family."""
     rng = np.random.default_rng(0)
     family = np.repeat(np.arange(20), 6)
-    features = (10 * np.eye(20)[family] + rng.normal(size=(120, 20))).astype(np.float32)
-    columns = {
-        "label": family % 2,
-        "family": np.char.add("f", family.astype(str)),
-        "slide": np.char.add("s", family.astype(str)),
-        "x": np.arange(120),
-        "y": np.arange(120),
-        "transform": np.zeros(120, int),
-    }
-    split = np.asarray([0] * 60 + [1] * 30 + [2] * 30)
-    names = ("train", "validation", "test")
-    return Bank(
-        None,
-        {name: features[split == index] for index, name in enumerate(names)},
-        {name: {key: value[split == index] for key, value in columns.items()} for index, name in enumerate(names)},
-    )
+    return make_bank(family, family % 2, 10 * np.eye(20)[family] + rng.normal(size=(120, 20)))
+
+
+PROGRAM = Program(features=20, batch_size=16, criterion="validation_loss")
 
 
 def test_every_sample_is_predicted_once_a_seed_by_sessions_without_its_family(bank):
-    program = Program(features=20, batch_size=16, criterion="validation_loss")
-    table = cross_validate(program, grid([0.1], range(3)), 20, bank, 5)
+    columns = pooled_columns(bank.columns)
+    table = cross_validate(PROGRAM, grid([0.1], range(3)), 20, bank, held_out_folds(columns, 5))
     assert len(table) == 3 * 120
     for seed in range(3):
         samples = np.sort(table["sample"].to_numpy()[table["seed"].to_numpy() == seed])
@@ -56,3 +124,77 @@ def test_every_sample_is_predicted_once_a_seed_by_sessions_without_its_family(ba
     # Had a session seen the family, it would know its label: the features say nothing else.
     hits = (table["probability"].to_numpy() > 0.5) == table["label"].to_numpy()
     assert 0.2 < hits.mean() < 0.7
+
+
+def test_what_is_held_out_does_not_standardise_itself(bank):
+    """Another family of the same fold may look like anything: nothing of it reaches the head or its moments."""
+    program = Program(features=20, batch_size=16, head_input="standardised", weight_decay=0.3)
+    held_out = held_out_folds(pooled_columns(bank.columns), 2)
+    one = cross_validate(program, grid([0.01], [0]), 2, bank, held_out)
+    fold, family = one["fold"].to_numpy(), np.asarray(one["family"].to_pylist())
+    odd = family[fold == 0][0]
+    inputs = {
+        split: np.where((bank.columns[split]["family"] == odd)[:, None], 1e3 * values, values)
+        for split, values in bank.inputs.items()
+    }
+    other = cross_validate(program, grid([0.01], [0]), 2, bank._replace(inputs=inputs), held_out)
+    same = (fold == 0) & (family != odd)
+    found, again = one["probability"].to_numpy(), other["probability"].to_numpy()
+    np.testing.assert_array_equal(found[same], again[same])
+    assert np.abs(found[fold == 1] - again[fold == 1]).max() > 1e-3
+
+
+def test_a_random_split_flatters_where_features_name_the_family(bank, capsys):
+    tables = cross_validations(PROGRAM, grid([0.1], range(2)), 20, bank, 5)
+    assert list(tables) == ["fold", "random_fold"]
+    accuracies = {}
+    for name, table in tables.items():
+        hits = (table["probability"].to_numpy() > 0.5) == table["label"].to_numpy()
+        accuracies[name] = hits.mean()
+        assert sorted(set(table["fold"].to_pylist())) == list(range(5))
+    assert accuracies["random_fold"] > 0.95 > 0.7 > accuracies["fold"]
+    # Both bars end where they said that they would.
+    shown = capsys.readouterr().err
+    assert shown.count(f"{5 * 2 * 21}/{5 * 2 * 21}") == 2
+
+
+def test_a_head_sees_nothing_of_a_patient_with_two_labels():
+    """Patients of both labels, whose look says who they are: who saw the patient's other label is misled."""
+    patient, label = np.repeat(np.arange(12), 10), np.tile([0, 1], 60)
+    made = make_bank(patient, label, np.pad(10 * np.eye(12)[patient], ((0, 0), (0, 8))))
+    columns = pooled_columns(made.columns)
+    tables = [
+        cross_validate(PROGRAM, grid([0.1], range(2)), 20, made, fold)
+        for fold in (
+            held_out_folds(columns, 4),
+            family_folds(np.char.add(columns["family"], label.astype(str)), columns["label"], 4),
+        )
+    ]
+    whole, apart = (((table["probability"].to_numpy() > 0.5) == table["label"].to_numpy()).mean() for table in tables)
+    assert 0.35 < whole < 0.65
+    assert apart < whole - 0.2
+    numbers = set(zip(tables[0]["family"].to_pylist(), tables[0]["fold"].to_pylist(), strict=True))
+    assert len(numbers) == 12
+
+
+def test_all_transforms_of_a_patch_are_in_one_fold():
+    rng = np.random.default_rng(0)
+    patch = rng.permutation(np.repeat(np.arange(60), rng.integers(1, 9, 60)))
+    columns = {
+        "slide": np.char.add("s", (patch // 5).astype(str)),
+        "family": np.char.add("f", (patch // 10).astype(str)),
+        "label": patch % 2,
+        "x": patch % 5,
+        "y": np.zeros_like(patch),
+    }
+    for fold in (random_folds(columns, 5), held_out_folds(columns, 5)):
+        assert all(len(set(fold[patch == one])) == 1 for one in range(60))
+    fold = random_folds(columns, 5)
+    first = np.unique(patch, return_index=True)[1]
+    for label in (0, 1):
+        assert np.bincount(fold[first][columns["label"][first] == label]).tolist() == [6] * 5
+    assert (random_folds(columns, 5, seed=1) != fold).any()
+    # Patches are what is balanced, however many transforms they have.
+    np.testing.assert_array_equal(
+        held_out_folds({name: values[first] for name, values in columns.items()}, 5), held_out_folds(columns, 5)[first]
+    )

@@ -42,7 +42,7 @@ def test_results_do_not_depend_on_how_sessions_are_spread(tmp_path):
             assert whole.shape == (40, 4)
             assert len(np.unique(whole[:, 0])) == 20
             for how in ("vmap 2 7", "map 8 16"):
-                np.testing.assert_allclose(found[f"{k} {block} {how}"], whole, atol=1e-5)
+                np.testing.assert_allclose(found[f"{k} {block} {how}"], whole, rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("count", "size", "devices"), [(40, 7, 2), (40, 40, 1), (5, 100, 8), (9, 4, 1), (1, 1, 1)])

@@ -84,15 +84,27 @@ def unit(x, w, stage, stats, own):
     return np.maximum(after, 0), back
 
 
-def loop_step(w, velocity, stats, trained, x, labels, layers, own, masks):
-    """One step of the authors' loop, in place; returns its loss. `masks` is None for evaluation: no update then."""
+def features_before(w, stats, pixels):
+    """Evaluation-mode features of whole splits: their moments in training standardise the head's input."""
+    one, _ = unit(pixels, w, "one", stats, False)
+    two, _ = unit(one, w, "two", stats, False)
+    features = two.mean((1, 2))
+    variance = features.var(axis=0)
+    return features.mean(axis=0), np.sqrt(variance + 1e-4 * variance.mean())
+
+
+def loop_step(w, velocity, stats, trained, x, labels, layers, own, masks, moments=(0.0, 1.0), decay=0.0, rate=RATE):
+    """One step of the authors' loop, in place; returns its loss. `masks` is None for evaluation: no update then.
+
+    What the authors' loop had not: `moments` that standardise the head's input, and `decay` of its kernels.
+    """
     stats = stats if masks is not None else dict(stats)
     training = own and masks is not None
     one, back_one = unit(x, w, "one", stats, training)
     two, back_two = unit(one, w, "two", stats, training)
     features = two.mean((1, 2))
     dropped = features * masks["dropout"] if masks is not None else features
-    values, linear = [dropped], []
+    values, linear = [(dropped - moments[0]) / moments[1]], []
     for k in range(layers):
         linear.append(values[-1] @ w["head", k, "kernel"] + w["head", k, "bias"])
         if k < layers - 1:
@@ -108,12 +120,14 @@ def loop_step(w, velocity, stats, trained, x, labels, layers, own, masks):
         g = g @ w["head", k, "kernel"].T
         if k > 0:
             g = g * masks[k - 1] * np.where(linear[k - 1] > 0, 1, 0.2)
-    g = np.broadcast_to((g * masks["dropout"])[:, None, None] / EDGE**2, two.shape)
+    g = np.broadcast_to((g / moments[1] * masks["dropout"])[:, None, None] / EDGE**2, two.shape)
     g, more = back_two(g)
     grads |= more | back_one(g)[1]
+    for k in range(layers):
+        grads["head", k, "kernel"] = grads["head", k, "kernel"] + decay * w["head", k, "kernel"]
     for name in trained:
         velocity[name] = MOMENTUM * velocity.get(name, 0) + grads[name]
-        w[name] = w[name] - RATE * velocity[name]
+        w[name] = w[name] - rate * velocity[name]
     return loss
 
 
@@ -148,6 +162,8 @@ def problem(strategy, fidelity):
         view=View(EDGE, EDGE, "centre", 1),
         batch_norm=fidelity.batch_norm,
         dropout=fidelity.dropout == "on",
+        head_input=fidelity.head_input,
+        weight_decay=fidelity.weight_decay,
     )
     convention = jnp.asarray([[1 / 64] * 3, [-2.0] * 3], jnp.float32)
 
@@ -173,34 +189,42 @@ def weights_of(program, frozen, params):
 
 
 @pytest.mark.parametrize(
-    ("text", "batch_norm", "dropout"),
+    ("text", "batch_norm", "dropout", "head_input", "decay"),
     [
-        ("straightforward", "frozen", "on"),
-        ("straightforward", "batch", "off"),
-        ("extension-2", "frozen", "off"),
-        ("extension-2", "batch", "on"),
-        ("unfreezing-1", "frozen", "on"),
-        ("unfreezing-1", "batch", "off"),
-        ("unfreezing-2", "batch", "on"),
-        ("extension-1+unfreezing-all", "frozen", "off"),
+        ("straightforward", "frozen", "on", "features", 0.0),
+        ("straightforward", "batch", "off", "features", 0.0),
+        ("straightforward", "frozen", "off", "standardised", 0.3),
+        ("extension-2", "frozen", "off", "features", 0.0),
+        ("extension-2", "batch", "on", "features", 0.0),
+        ("unfreezing-1", "frozen", "on", "features", 0.0),
+        ("unfreezing-1", "batch", "off", "features", 0.0),
+        ("unfreezing-2", "batch", "on", "standardised", 0.1),
+        ("extension-1+unfreezing-all", "frozen", "off", "features", 0.0),
     ],
 )
-def test_every_step_has_the_loss_of_the_authors_loop(text, batch_norm, dropout):
-    strategy, fidelity = parse_strategy(text), Fidelity(batch_norm=batch_norm, dropout=dropout)
+def test_every_step_has_the_loss_of_the_authors_loop(text, batch_norm, dropout, head_input, decay):
+    strategy = parse_strategy(text)
+    fidelity = Fidelity(batch_norm=batch_norm, dropout=dropout, head_input=head_input, weight_decay=decay)
     program, frozen, train, validation = problem(strategy, fidelity)
-    hyper, own, layers = Hyper(jnp.float32(RATE), jnp.uint32(5)), batch_norm == "batch", strategy.nonlinearities + 1
+    rate = RATE if head_input == "features" else RATE / 10
+    hyper, own, layers = Hyper(jnp.float32(rate), jnp.uint32(5)), batch_norm == "batch", strategy.nonlinearities + 1
     pixels = [np.asarray(split.inputs, np.float64) / 64 - 2 for split in (train, validation)]
     labels = [np.asarray(split.labels) for split in (train, validation)]
     state, metrics = jax.jit(init, static_argnums=0)(program, hyper, frozen, train, validation)
     w, trained, stats = weights_of(program, frozen, state.params)
+    # Features over their small deviations round as much more, and ask for smaller steps.
+    tolerance = 1e-5 if head_input == "features" else 1e-4
     velocity = {}
+    beside = ((0.0, 1.0) if head_input == "features" else features_before(w, dict(stats), pixels[0]), decay, rate)
 
     def evaluated(which):
         starts = range(0, len(labels[which]), BATCH)
         batches = [(pixels[which][at : at + BATCH], labels[which][at : at + BATCH]) for at in starts]
-        return np.mean([loop_step(w, velocity, stats, trained, *batch, layers, own, None) for batch in batches])
+        return np.mean(
+            [loop_step(w, velocity, stats, trained, *batch, layers, own, None, *beside) for batch in batches]
+        )
 
-    np.testing.assert_allclose(metrics.train_loss_batches, evaluated(0), rtol=1e-5)
+    np.testing.assert_allclose(metrics.train_loss_batches, evaluated(0), rtol=tolerance)
     step, epoch_of = jax.jit(train_step, static_argnums=0), jax.jit(train_epoch, static_argnums=0)
     for epoch in range(1, EPOCHS + 1):
         keys = jax.random.split(jax.random.fold_in(jax.random.key(hyper.seed), epoch), 3)
@@ -212,16 +236,16 @@ def test_every_step_has_the_loss_of_the_authors_loop(text, batch_norm, dropout):
             masks = masks_of(jax.random.split(key)[1], len(rows), strategy.nonlinearities, dropout == "on")
             batch = pixels[0][rows], labels[0][rows]
             losses.append(means[0])
-            expected.append(loop_step(w, velocity, stats, trained, *batch, layers, own, masks))
-        np.testing.assert_allclose(losses, expected, rtol=1e-5)
+            expected.append(loop_step(w, velocity, stats, trained, *batch, layers, own, masks, *beside))
+        np.testing.assert_allclose(losses, expected, rtol=tolerance)
         state, metrics = epoch_of(program, state, hyper, frozen, train, validation)
-        np.testing.assert_allclose(metrics.train_loss_batches, np.mean(expected), rtol=1e-5)
-        np.testing.assert_allclose(metrics.validation_loss_batches, evaluated(1), rtol=1e-5)
+        np.testing.assert_allclose(metrics.train_loss_batches, np.mean(expected), rtol=tolerance)
+        np.testing.assert_allclose(metrics.validation_loss_batches, evaluated(1), rtol=tolerance)
     for (stage, *rest), leaf in ((path, w[path]) for path in program.trained):
         found = state.params["suffix"][stage]
         for name in rest:
             found = found[name]
-        np.testing.assert_allclose(found, leaf, rtol=1e-4, atol=1e-5)
+        np.testing.assert_allclose(found, leaf, rtol=10 * tolerance, atol=1e-5)
 
 
 def test_a_session_behind_a_cut_is_the_session_on_pixels():

@@ -3,9 +3,8 @@ import sklearn.metrics
 
 from nbjax.training.level_scores import level_scores
 
-RNG = np.random.default_rng(0)
 # Twelve patches of five families, three samples each, in any order.
-PATCH = RNG.permutation(np.repeat(np.arange(12), 3))
+PATCH = np.random.default_rng(0).permutation(np.repeat(np.arange(12), 3))
 FAMILY = np.array([0, 0, 0, 1, 1, 2, 2, 2, 3, 3, 4, 4])[PATCH]
 LABEL = np.array([0, 1, 1, 0, 1])[FAMILY]
 
@@ -17,7 +16,7 @@ def grouped(probability, group):
 
 
 def test_each_level_is_scikit_learns_score_of_mean_probabilities():
-    logits = RNG.normal(size=(2, 36, 1)).astype(np.float32)
+    logits = np.random.default_rng(1).normal(size=(2, 36, 1)).astype(np.float32)
     found = level_scores(logits, LABEL, PATCH, FAMILY)
     for session in range(2):
         probability = 1 / (1 + np.exp(-logits[session, :, 0].astype(float)))
@@ -36,7 +35,7 @@ def test_each_level_is_scikit_learns_score_of_mean_probabilities():
 
 
 def test_two_outputs_give_what_one_gives():
-    logits = RNG.normal(size=(3, 36, 1)).astype(np.float32)
+    logits = np.random.default_rng(2).normal(size=(3, 36, 1)).astype(np.float32)
     both = np.concatenate([np.zeros_like(logits), logits], axis=2)
     one, other = (level_scores(each, LABEL, PATCH, FAMILY) for each in (logits, both))
     for level in one:
@@ -48,3 +47,12 @@ def test_a_family_with_many_patches_counts_once():
     found = level_scores(logits, LABEL, PATCH, FAMILY)
     assert found["family"][1] == 4 / 5
     assert found["patch"][1] == 9 / 12
+
+
+def test_a_family_with_two_labels_is_judged_once_for_each():
+    # Families 0 and 1 are one patient: label 0 in three patches, label 1 in two.
+    patient = np.where(FAMILY == 1, 0, FAMILY)
+    logits = np.random.default_rng(2).normal(size=(2, 36, 1)).astype(np.float32)
+    apart, together = (level_scores(logits, LABEL, PATCH, family) for family in (FAMILY, patient))
+    for level in apart:
+        np.testing.assert_allclose(apart[level], together[level])

@@ -3,7 +3,7 @@ import pytest
 
 from nbjax.config import DatasetConfig, PartitionStudyConfig
 from nbjax.errors import InputError
-from nbjax.partition import partition_families
+from nbjax.partition import partition_classes, partition_families
 from nbjax.samples.balance import transforms_per_class
 from nbjax.training import partition_study
 from nbjax.training.bank import Bank
@@ -144,9 +144,44 @@ def test_a_stopped_run_goes_on_to_the_same_table(cohort, tmp_path, monkeypatch):
         run_arrangements(cohort, some, CONFIG, 3, tmp_path / "whole", "key")
 
 
-def test_a_family_with_two_labels_is_refused():
+def two_label_bank():
+    """The bank with three families of label B given to families of label A: twelve families, three with two labels."""
     bank = make_bank()
     for columns in bank.columns.values():
-        columns["family"] = np.where(columns["family"] == "f14", "f00", columns["family"])
-    with pytest.raises(InputError, match="f00 has two labels"):
-        cohort_of(bank, ("A", "B"))
+        for family, other in (("f14", "f00"), ("f13", "f01"), ("f12", "f08")):
+            columns["family"] = np.where(columns["family"] == family, other, columns["family"])
+    return bank
+
+
+def test_families_with_two_labels_are_assigned_jointly_and_lie_in_one_split():
+    cohort = cohort_of(two_label_bank(), ("A", "B"))
+    assert cohort.families == tuple(f"f{number:02d}" for number in range(12))
+    found = arrange_partitions(cohort, CONFIG)
+    assert [one.about["method"] for one in found] == ["exact"] + ["resampled"] * 6
+    counts = np.zeros((12, 2), int)
+    np.add.at(counts, (cohort.family, cohort.label), 1)
+    limit = partition_classes(counts, method="exact").discrepancy + CONFIG.tolerance + 1e-9
+    for one in found:
+        for family in range(12):
+            assert len(set(one.split[cohort.family == family])) == 1
+        for label in (0, 1):
+            assert set(one.split[cohort.label == label]) == {0, 1, 2}
+        assert np.mean([one.about[f"discrepancy_{name}"] for name in "AB"]) <= limit
+    assert len({one.split.tobytes() for one in found[1:]}) == 6
+    table = assignment_table(cohort, found).to_pylist()
+    assert len(table) == 7 * 15
+    splits = {}
+    for row in table:
+        splits.setdefault((row["partition"], row["family"]), set()).add(row["split"])
+    assert all(len(of_one) == 1 for of_one in splits.values())
+    assert sum(row["patches"] for row in table if row["partition"] == 0) == 72
+
+
+def test_families_with_two_labels_leak_between_train_and_validation_alone():
+    cohort = cohort_of(two_label_bank(), ("A", "B"))
+    some = arrange_partitions(cohort, CONFIG)
+    for leak in arrange_leaks(cohort, some, CONFIG):
+        np.testing.assert_array_equal(leak.split == 2, some[leak.about["partition"]].split == 2)
+        assert leak.about["train_families"] == len(set(cohort.family[leak.split == 0].tolist()))
+        for number, rows in enumerate(sample_rows(cohort, leak.split, CONFIG)):
+            assert set(np.asarray(cohort.bank.labels)[rows].tolist()) == {0, 1}, number

@@ -29,7 +29,7 @@ def test_its_layers_are_the_papers():
 
 
 def program_and_frozen():
-    backbone = load_backbone("small_cnn")
+    backbone = load_backbone("small_cnn", weights="random")
     names = [stage.name for stage in NETWORK.stages[:-1]]
     frozen = Frozen(*({name: tree[name] for name in names} for tree in (backbone.params, backbone.batch_stats)))
     view = View(224, 224, "centre", 1)
@@ -81,12 +81,12 @@ def test_sessions_learn_and_change_every_parameter():
 
 @pytest.mark.parametrize(("size", "width"), [(46, 64), (80, 576)])
 def test_it_can_be_made_for_smaller_pictures(size, width):
-    backbone = load_headless("small_cnn", None, size)
+    backbone = load_headless("small_cnn", "random", size)
     found = forward(backbone.network, backbone.params, backbone.batch_stats, jnp.zeros((1, size, size, 3)))
     assert found[2]["flatten"].shape == (1, width)
     assert found[0].shape == (1, 1)
     with pytest.raises(InputError, match="needs at least 46 pixels"):
-        load_headless("small_cnn", None, 45)
+        load_headless("small_cnn", "random", 45)
 
 
 def test_there_are_no_weights_for_it():

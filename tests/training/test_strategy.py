@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from nbjax.errors import InputError
 from nbjax.models import build_network
 from nbjax.training.cut import find_cut, trainable
-from nbjax.training.strategy import ALL, FAST, PAPER, Fidelity, Strategy, parse_strategy
+from nbjax.training.strategy import ALL, FAST, PAPER, PLAIN, Fidelity, Strategy, head_of, parse_strategy
 
 WRITTEN = st.builds(
     Strategy,
@@ -90,3 +90,20 @@ def test_the_cut_is_the_latest_that_changes_nothing(
 def test_without_crops_random_windows_do_not_move_the_cut() -> None:
     network, strategy = build_network("vgg16"), Strategy()
     assert find_cut(network, strategy, Fidelity(crop="random"), crops=False).start == "classifier.6"
+
+
+@pytest.mark.parametrize(
+    ("text", "fidelity", "expected"),
+    [
+        ("straightforward", FAST, ("standardised", FAST.weight_decay)),
+        ("extension-2", FAST, ("standardised", 0.0)),
+        ("unfreezing-1", FAST, ("standardised", 0.0)),
+        ("scratch", FAST, ("features", 0.0)),
+        ("straightforward", PLAIN, ("features", 0.0)),
+        ("straightforward", PAPER, ("features", 0.0)),
+    ],
+)
+def test_decay_is_for_a_linear_head_that_is_trained_alone(
+    text: str, fidelity: Fidelity, expected: tuple[str, float]
+) -> None:
+    assert head_of(parse_strategy(text), fidelity) == expected

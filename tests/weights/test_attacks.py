@@ -17,7 +17,7 @@ MANY = 450_000
 
 PICKLES = {
     # Values nested so deep that hashing, comparing or printing one would exhaust the stack.
-    "a deep tuple as a key": (b"}" + b")" + b"\x85" * MANY + b"K\x01s.", "uses a tuple as the key of a dict"),
+    "a deep tuple as a key": (b"}" + b")" + b"\x85" * MANY + b"K\x01s.", "an object of tuple is of type int"),
     "a deep tuple as a value": (b"}X\x01\0\0\0w" + b")" + b"\x85" * MANY + b"s.", "its 'w' is of type tuple"),
     "a deep tuple as a persistent id": (
         b"]" + b"\x85" * MANY + b"Q.",
@@ -28,28 +28,28 @@ PICKLES = {
         TENSOR + b"(" + STORAGE + b"K\0)" + b"\x85" * MANY + b")tR.",
         "not whole numbers|strides",
     ),
-    "marks without end": (b"(" * 1_000_000, "over 500,000 steps"),
-    "lists without end": (b"]" * 1_000_000, "over 500,000 steps"),
+    "marks without end": (b"(" * 1_100_000, "over 1,000,000 steps"),
+    "lists without end": (b"]" * 1_100_000, "over 1,000,000 steps"),
     # 2 to the power of 200 leaves in 200 memoised lists.
     "a billion laughs": (b"]q\0" + b"](h\0h\0eq\0" * 200 + b".", "holds a value of type list"),
-    "a billion laughs as a name": (b"]q\0" + b"](h\0h\0eq\0" * 200 + b"}h\0K\1s.", "uses a list as the key"),
+    "a billion laughs as a name": (b"]q\0" + b"](h\0h\0eq\0" * 200 + b"}h\0K\1s.", "an object of list is of type int"),
     "a dict of pairs again and again": (
         b"](" + b"]K\1aK\2a" * 20_000 + b"eq\0ccollections\nOrderedDict\nq\1" + b"h\1h\0\x85R" * 20_000 + b".",
-        "over 500,000 steps",
+        "over 1,000,000 steps",
     ),
     "a giant LONG1 claim": (b"\x8a\xff\1.", "ends in the middle"),
-    "a giant LONG4": (b"\x8b\xff\xff\xff\x7f.", "uses the opcode"),
-    "a giant BINBYTES8": (b"\x8e" + b"\xff" * 7 + b"\x7f.", "uses the opcode"),
-    "a giant BINUNICODE8": (b"\x8d" + b"\xff" * 7 + b"\x7f.", "uses the opcode"),
-    "a giant BYTEARRAY8": (b"\x96" + b"\xff" * 7 + b"\x7f.", "uses the opcode"),
-    "a giant BINUNICODE": (b"X\xff\xff\xff\xff.", "claims a text of 4,294,967,295 bytes"),
+    "a giant LONG4": (b"\x8b\xff\xff\xff\x7f.", "ends in the middle"),
+    "a giant BINBYTES8": (b"\x8e" + b"\xff" * 7 + b"\x7f.", "ends in the middle"),
+    "a giant BINUNICODE8": (b"\x8d" + b"\xff" * 7 + b"\x7f.", "ends in the middle"),
+    "a giant BYTEARRAY8": (b"\x96" + b"\xff" * 7 + b"\x7f.", "ends in the middle"),
+    "a giant BINUNICODE": (b"X\xff\xff\xff\xff.", "ends in the middle"),
     "a frame that lies": (b"\x95" + b"\xff" * 8 + b"N.", "ends inside of a frame"),
     "a global name without end": (b"c" + b"x" * 100_000, "global name without an end"),
     "a memo number never stored": (b"j\xff\xff\xff\xff.", "asks for the value number 4294967295"),
-    "a huge memo number": (b"Nr\xff\xff\xff\xff0.", "uses the opcode b'0'"),
+    "a huge memo number": (b"Nr\xff\xff\xff\xff0.", "empty stack"),
     "a duplicate": (b"N2.", "uses the opcode"),
     "an instance": (b"(iposix\nsystem\n.", "uses the opcode"),
-    "an object": (b"(cposix\nsystem\no.", "asks for 'posix.system'"),
+    "an object": (b"(cposix\nsystem\no.", "a value of type posix.system, not a state_dict"),
     "an extension": (b"\x82\x01.", "uses the opcode"),
     "a text persistent id": (b"P0\n.", "uses the opcode"),
     "a number as persistent id": (b"K\1Q.", "something other than a storage"),
@@ -60,8 +60,36 @@ PICKLES = {
     "a tensor built upon": (TENSOR + b"(" + STORAGE + b"K\0K\4\x85K\1\x85tR}b.", "gives a state to something other"),
     "a tensor appended to": (TENSOR + b"(" + STORAGE + b"K\0K\4\x85K\1\x85tRNa.", "appends to something other"),
     "a tensor of truth values": (TENSOR + b"(" + STORAGE + b"K\0\x88\x85\x89\x85tR.", "not whole numbers"),
-    "an attribute through a dotted name": (b"\x8c\x05torch\x8c\x0bSize.__call\x93.", "asks for 'torch.Size.__call'"),
+    "an attribute through a dotted name": (
+        b"\x8c\x05torch\x8c\x0bSize.__call\x93.",
+        "a value of type torch.Size.__call, not",
+    ),
     "an empty stack": (b".", "empty stack"),
+    # Each a mark of its own that keeps no more than its name.
+    "a foreign call again and again": (
+        b"cposix\nsystem\nq\0" + b"X\x09\0\0\0touch x y\x85q\x010" + b"h\0h\1R" * 300_000 + b".",
+        "a value of type posix.system",
+    ),
+    "names that grow": (
+        b"X\0\x03\0\0" + b"x" * 768 + b"q\0" + b"h\0h\0\x93" * 200_000 + b".",
+        "a global name longer than any",
+    ),
+    "tensors of tensors of foreign storages": (
+        TENSOR + b"q\0cposix\nsystem\n" + b"q\1" + b"h\0(h\1K\0))tRq\1" * 60_000 + b".",
+        "a value of type posix.system",
+    ),
+    "numbers of one hash": (
+        b"}("
+        + b"".join(b"\x8a\x0a" + (k * (2**61 - 1)).to_bytes(10, "little") + b"K\0" for k in range(1, 150_000))
+        + b"u.",
+        "an object of int is of type int",
+    ),
+    "dicts in dicts in dicts, all the same": (
+        b"}q\0"
+        + b"".join(b"}q\1(" + b"".join(b"X\4\0\0\0%04dh\0" % k for k in range(9_000)) + b"uh\1q\0" for _ in range(3))
+        + b".",
+        "is of type dict, not a tensor",
+    ),
     "nothing to append to": (b"Na.", "empty stack"),
     "odd items": (b"}(K\1u.", "sets the items"),
     "protocol 0": (b"\x80\0N.", "is of protocol 0"),

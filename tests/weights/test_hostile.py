@@ -25,8 +25,9 @@ pages = int(open("/proc/self/statm").read().split()[0])
 limit = pages * resource.getpagesize() + 2**30
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 for path in sys.argv[2:]:
-    signal.alarm(5)
-    begin = time.monotonic()
+    # Of the processor: others may be at work beside.
+    signal.setitimer(signal.ITIMER_PROF, 5)
+    begin = time.process_time()
     try:
         arrays = read_checkpoint(path)
         with np.load(sys.argv[1]) as expected:
@@ -34,17 +35,17 @@ for path in sys.argv[2:]:
         outcome = "loaded" if correct else "loaded other values"
     except InputError as error:
         outcome = str(error)
-    signal.alarm(0)
+    signal.setitimer(signal.ITIMER_PROF, 0)
     # Not ru_maxrss, which a child inherits from the process that started it.
     peak = next(int(line.split()[1]) / 1024 for line in open("/proc/self/status") if line.startswith("VmHWM"))
-    print(json.dumps({"path": path, "outcome": outcome, "seconds": time.monotonic() - begin, "peak": peak}))
+    print(json.dumps({"path": path, "outcome": outcome, "seconds": time.process_time() - begin, "peak": peak}))
 """
 
 
 def read_in_child(shared: Path, canary: Path, paths: list[Path]) -> list[dict]:
     arguments = [sys.executable, "-c", CHILD, str(shared / "weights/good/expected.npz"), *map(str, paths)]
     environment = {**os.environ, "NBJAX_CANARY": str(canary)}
-    run = subprocess.run(arguments, capture_output=True, text=True, timeout=300, env=environment, check=False)
+    run = subprocess.run(arguments, capture_output=True, text=True, env=environment, check=False)
     assert run.returncode == 0, run.stderr
     return [json.loads(line) for line in run.stdout.splitlines()]
 

@@ -172,7 +172,7 @@ def test_model_state_dict_and_metadata(write, tmp_path: Path) -> None:
         ([1, 2], "it holds a value of type list, not a state_dict"),
         ({"epoch": 3}, "its 'epoch' is of type int, not a tensor"),
         ({"model": {"a": 1}}, "its 'model' is of type dict, not a tensor"),
-        ({"state_dict": {}, "model_state_dict": {}}, "both a 'state_dict' and a 'model_state_dict'"),
+        ({"state_dict": {}, "model_state_dict": {}}, "under several keys .'state_dict', 'model_state_dict'."),
         ({}, "it holds no tensors"),
         ({"state_dict": {}}, "it holds no tensors"),
     ],

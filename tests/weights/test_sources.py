@@ -1,10 +1,15 @@
 """Downloads from a server on this machine, and the table of published files."""
 
 import contextlib
+import errno
+import fcntl
 import hashlib
 import http.server
 import re
+import shutil
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,8 +19,17 @@ import pytest
 
 from nbjax.errors import InputError
 from nbjax.weights import sources
-from nbjax.weights.checkpoint import digits_in_name
-from nbjax.weights.sources import LITE0, SOURCES, Source, describe, download, find_source, recognise, weight_sets
+from nbjax.weights.sources import (
+    LITE0,
+    SOURCES,
+    Source,
+    describe,
+    digits_in_name,
+    download,
+    find_source,
+    recognise,
+    weight_sets,
+)
 
 CONTENT = np.random.default_rng(0).bytes(3 * 2**20 + 17)
 NAME = f"net-{hashlib.sha256(CONTENT).hexdigest()[:8]}.pth"
@@ -109,6 +123,47 @@ def test_a_server_that_continues_elsewhere_is_not_believed(server, tmp_path: Pat
 def test_a_part_that_is_already_whole_is_taken(server, tmp_path: Path) -> None:
     (tmp_path / f"{NAME}.part").write_bytes(CONTENT)
     assert download(server.source(), tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.timeout(60)
+def test_two_downloads_of_one_file_at_once_both_end_well(server, tmp_path: Path) -> None:
+    program = (
+        "import sys; from pathlib import Path; from nbjax.weights.sources import Source, download; "
+        f"print(download(Source('x', 'y', {server.source().address!r}, ''), Path({str(tmp_path)!r})))"
+    )
+    runs = [subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    assert [run.communicate(timeout=50)[0].strip() for run in runs] == [str(tmp_path / NAME)] * 2
+    assert [file.name for file in tmp_path.iterdir()] == [NAME]
+    assert (tmp_path / NAME).read_bytes() == CONTENT
+    assert server.asked == [None]
+
+
+def test_a_folder_without_locks_is_downloaded_to_all_the_same(server, tmp_path: Path, monkeypatch) -> None:
+    def no_locks(*arguments) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", no_locks)
+    assert download(server.source(), tmp_path).read_bytes() == CONTENT
+    server.stop_after = 100
+    (tmp_path / NAME).unlink()
+    with pytest.raises(InputError, match="the connection ended after 100 of"):
+        download(server.source(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_full_disk_is_said_before_the_download(server, tmp_path: Path, monkeypatch) -> None:
+    usage = shutil.disk_usage(tmp_path)._replace(free=1000)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(InputError, match=r"no room for 3,145,745 bytes more\); name another folder, as in NBJAX_HOME="):
+        download(server.source(), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cache_that_is_no_folder_is_named(server, tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("NBJAX_HOME", str(tmp_path / "file"))
+    with pytest.raises(InputError, match=r"file/downloads: cannot be written \(Not a directory\); name another folder"):
+        download(server.source())
 
 
 @pytest.mark.parametrize("start", [b"", b"wrong", CONTENT + b"more"])

@@ -1,0 +1,314 @@
+"""The first paragraphs of a report: what was done, whether anything was learned, how well it went, how sure that is."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from nbjax.analysis.scores import Score
+from nbjax.analysis.units import Units
+from nbjax.analysis.verdict import Verdict
+from nbjax.report.findings import Findings, Tested
+from nbjax.report.grid import percent, span, three
+from nbjax.report.score_tables import LEVELS
+
+FEW_FAMILIES = 5
+# An interval this wide leaves open whether a classifier is good or worthless.
+SAYS_NOTHING = 0.5
+SESSION = "a session is one training run from a random start of its own"
+CELL = "a cell is one combination of backbone, strategy, learning rate and batch size"
+
+
+def chance(units: Units) -> float:
+    """Accuracy of always answering the most frequent label."""
+    return float(np.bincount(units.labels).max() / len(units.labels))
+
+
+def counted(number: int, word: str, words: str = "") -> str:
+    """A number with its noun, in the plural where that is due."""
+    return f"{number:,} {word if number == 1 else words or word + 's'}"
+
+
+def answer(found: Findings) -> list[str]:
+    """What was done and what came of it: the held-out families first, then the random split beside them, then the test split."""
+    verdict, task = found.verdict, _task(found)
+    if verdict is None:
+        so_far = "" if found.progress is None else f" ({found.progress[0]} of {counted(found.progress[1], 'program')})"
+        return [f"{task[0]} is to tell {task[1]}.", f"The study is not finished{so_far}: nothing was classified yet."]
+    if verdict.nothing:
+        return [
+            f"Nothing was learned: in {verdict.untrained} of {counted(verdict.sessions, 'session')} of the best cell, no epoch of "
+            f"training was better than the start, before any training (epoch 0). {task[0]} was to tell {task[1]}; what is there "
+            f"answers at random, so that no score of it is shown ({SESSION}; {CELL}).",
+            *why_nothing(found, verdict),
+        ]
+    done = f"{task[0]} was trained to tell {task[1]}."
+    if verdict.untrained:
+        done = (
+            f"{task[0]} was to tell {task[1]}. In {verdict.untrained} of {counted(verdict.sessions, 'session')} nothing was learned: "
+            f"they kept their random start, and the scores below are means over all {verdict.sessions}."
+        )
+    return [done, *(text for text in (_held_out(found), _random_split(found), _test_split(found)) if text)]
+
+
+def _task(found: Findings) -> tuple[str, str]:
+    """What of a network is trained, and what it has to tell apart in which patches."""
+    study = found.study
+    dataset, backbone = study["dataset"], study["backbone"]
+    train = dataset["counts"]["train"].values()
+    weights = "pretrained on ImageNet" if backbone["pretrained"] else "with random weights"
+    if study["strategy"] == "scratch":
+        weights = "from a random start"
+    kind = "phantom slides (drawn by a program, no patient)" if dataset["phantom"] else "slides"
+    network = f"{_trained(study['strategy'])} {backbone['name']}, {weights},"
+    return network, (
+        f"{' from '.join(dataset['classes'])} in {sum(row['patches'] for row in train)} patches of "
+        f"{counted(families(dataset, 'train'), 'family', 'families')} of {kind}"
+    )
+
+
+def families(dataset: Mapping[str, Any], split: str | None = None) -> int:
+    """Families of a split, or of the dataset: one that has patches of two labels counts once."""
+    totals = dataset.get("distinct_families", {})
+    if split is None:
+        return int(totals["all"]) if "all" in totals else sum(dataset["families"].values())
+    return int(totals[split]) if split in totals else sum(row["families"] for row in dataset["counts"][split].values())
+
+
+def _held_out(found: Findings) -> str:
+    folds = found.folds
+    if folds is None:
+        return ""
+    accuracy, units = folds.score("accuracy"), LEVELS[folds.units.level]
+    by_family = folds.scores.get(("family", "accuracy"))
+    also = ""
+    if by_family is not None and by_family.estimate is not None:
+        also = f", and {percent(by_family.estimate)} of the families by the mean of their {units}"
+    return (
+        f"With each of the {distinct(folds)} families held out once, {percent(accuracy.estimate)} of the {units} were classified "
+        f"rightly ({_interval(accuracy)}){also}. {_session_note(folds, accuracy)} Always answering the most frequent label would give "
+        f"{percent(chance(folds.units))}."
+    )
+
+
+def _session_note(tested: Tested, accuracy: Score) -> str:
+    """What the numbers are means of, and the loss, each explained where it first stands."""
+    labels = tested.units.probabilities.shape[2]
+    spread = "" if accuracy.std is None else f", standard deviation {percent(accuracy.std)}"
+    of = (
+        "This is of 1 session" if tested.sessions == 1 else f"These are means over {tested.sessions:,} sessions{spread}"
+    )
+    return (
+        f"{of} ({SESSION}); the loss is "
+        f"{_spread(tested.score('loss'))} nats (cross-entropy: 0 is certain and right, guessing gives {three(math.log(labels))})."
+    )
+
+
+def distinct(tested: Tested) -> int:
+    """Families that were predicted, each counted once whatever its labels."""
+    return len(np.unique(tested.units.families))
+
+
+def _random_split(found: Findings) -> str:
+    folds, careless = found.folds, found.random_folds
+    if folds is None or careless is None:
+        return ""
+    honest, apparent = (tested.score("accuracy").estimate for tested in (folds, careless))
+    assert honest is not None
+    assert apparent is not None
+    said = (
+        f"Had the {LEVELS[careless.units.level]} been split at random, so that those of one family lie on both sides, "
+        f"{percent(apparent)} would have been reported"
+    )
+    if apparent > honest:
+        return f"{said}: {100 * (apparent - honest):.1f} points more, which slides of new patients would not give."
+    return f"{said}; here that flatters nothing."
+
+
+def _test_split(found: Findings) -> str:
+    test = found.test
+    if test is None:
+        return ""
+    accuracy, units = test.score("accuracy"), LEVELS[test.units.level]
+    who = f"{counted(distinct(test), 'family', 'families')}{_unseen(found.study['dataset'])}"
+    if found.folds is not None and says_nothing(accuracy):
+        return (
+            f"The one test split, {who}, says next to nothing: {percent(accuracy.estimate)} of its {units} were classified rightly, "
+            f"with {_interval(accuracy)}."
+        )
+    note = _session_note(test, accuracy) if found.folds is None else ""
+    return (
+        f"On the test split, {who}, {percent(accuracy.estimate)} of the {units} were classified rightly ({_interval(accuracy)})."
+        f"{_by_slide(test)} {note} Always answering the most frequent label would give {percent(chance(test.units))} there."
+    ).replace("  ", " ")
+
+
+def says_nothing(score: Score) -> bool:
+    """Whether a score has no interval, or one so wide that it decides nothing."""
+    return score.low is None or score.high is None or score.high - score.low > SAYS_NOTHING
+
+
+def _unseen(dataset: Mapping[str, Any]) -> str:
+    """That training saw nothing of the test families, unless the audit found what splits share and was told to accept it."""
+    found = set(dataset.get("audit", {})) - {"label"}
+    accepted = dataset.get("config", {}).get("accept", [])
+    return "" if found and accepted else " it never saw"
+
+
+def _trained(strategy: str) -> str:
+    """What of a network a strategy trains, up to the network's name."""
+    if strategy == "scratch":
+        return "The whole of"
+    head = "A new last layer on"
+    if "extension" in strategy:
+        head = "A new head of several layers on"
+    return head.removesuffix(" on") + " and the last layers of" if "unfreezing" in strategy else f"{head} the frozen"
+
+
+def _by_slide(test: Tested) -> str:
+    slides = test.scores.get(("slide", "accuracy"))
+    if slides is None or slides.units == test.score("accuracy").units:
+        return ""
+    return f" With all patches of a slide taken together, {percent(slides.estimate)} of {slides.units} slides were classified rightly."
+
+
+def _spread(score: Score) -> str:
+    return three(score.estimate) if score.std is None else f"{three(score.estimate)} ± {three(score.std)}"
+
+
+def _interval(score: Score) -> str:
+    if score.low is None:
+        return f"no interval: {score.reason}"
+    return f"95 % interval {span(score.low, score.high, percent)}, counting families"
+
+
+def why_nothing(found: Findings, verdict: Verdict) -> list[str]:
+    """What may be the cause where nothing was learned, and what to try."""
+    rates = sorted(found.study.get("config", {}).get("learning_rates", []))
+    said = []
+    if not verdict.training_fell:
+        tried = f" ({', '.join(f'{rate:g}' for rate in rates)} were tried)" if rates else ""
+        said.append(
+            f"Not even the training loss fell: the learning rates{tried} may be too small, or so great that training diverges. Try "
+            "others, as in --set=learning_rates=1e-4,1e-3,1e-2."
+        )
+    else:
+        said.append(
+            "The training loss fell and the validation loss did not: what was learned of the training families does not carry over to "
+            "those of the validation split. There may be too few families, the labels may not differ in what this backbone sees, or the "
+            "learning rates are too great."
+        )
+    mode = found.study["dataset"]["standardisation"]["mode"]
+    if found.study["backbone"]["pretrained"] and mode in ("per_split", "train"):
+        said.append(
+            f"The images are standardised by moments of their own (dataset.standardisation is {mode}), not by those that the pretrained "
+            "backbone knows: --set=dataset.standardisation=imagenet."
+        )
+    if not found.study["backbone"]["pretrained"]:
+        said.append("The backbone's weights are random; with --set=weights=imagenet its features may tell more.")
+    return said
+
+
+def verdict_words(found: Findings, verdict: Verdict) -> tuple[str, list[str]]:
+    """Whether the chosen cell learned: a word or two, and what that rests on."""
+    reasons = [
+        f"{verdict.sessions - verdict.untrained} of {counted(verdict.sessions, 'session')} of the chosen cell kept an epoch of "
+        f"training; the median of the kept epochs is {verdict.median} of {verdict.epochs}."
+    ]
+    compared = "above" if verdict.validation_accuracy > verdict.chance else "not above"
+    accuracy = (
+        f"Their validation accuracy is {percent(verdict.validation_accuracy)}, {compared} the {percent(verdict.chance)} of always "
+        "answering one label"
+    )
+    doubtful = compared == "above" and not verdict.above_chance
+    reasons.append(accuracy + (", but no further than guessing may reach on so few patches." if doubtful else "."))
+    if verdict.last:
+        reasons.append(
+            f"{counted(verdict.last, 'session')} kept the last epoch: more may be better, as in --set=epochs={2 * verdict.epochs}."
+        )
+    if verdict.edge:
+        rate = found.study["chosen"]["learning_rate"]
+        beyond = rate / 3 if verdict.edge == "least" else 3 * rate
+        reasons.append(
+            f"The chosen learning rate, {rate:g}, is the {verdict.edge} that was tried: one beyond it may be better, as in "
+            f"--set=learning_rates={','.join(f'{one:.3g}' for one in sorted((rate, beyond)))}."
+        )
+    if verdict.nothing:
+        return "No", reasons
+    if not verdict.above_chance:
+        return "It does not show", reasons
+    return ("In part" if verdict.untrained else "Yes"), reasons
+
+
+def cautions(found: Findings) -> list[str]:
+    """What a reader must not overlook."""
+    study = found.study
+    said = []
+    if study["dataset"]["phantom"]:
+        said.append(
+            "This is a phantom: procedural pictures in the manner of stained tissue. It says nothing of any tumour."
+        )
+    said += _leaks(study["dataset"])
+    if not study["backbone"]["pretrained"] and study["strategy"] != "scratch":
+        said.append("The backbone's weights are random: its features were never trained on any picture.")
+    diverged = sum(cell.diverged for cell in found.losses)
+    if diverged:
+        said.append(f"{diverged} of {found.sessions} sessions diverged (a loss was not finite).")
+    for name, tested in (("held-out families'", found.folds), ("test split's", found.test)):
+        said += [] if tested is None else _guessing(name, tested)
+    if found.test is not None:
+        said += _few_families(found.test, found.classes)
+    return said
+
+
+def _guessing(name: str, tested: Tested) -> list[str]:
+    accuracy, guess = tested.score("accuracy"), chance(tested.units)
+    if accuracy.estimate is not None and accuracy.estimate <= guess:
+        return [
+            f"The {name} accuracy, {percent(accuracy.estimate)}, is not above the {percent(guess)} of always answering the most frequent "
+            "label."
+        ]
+    if accuracy.low is not None and accuracy.low > guess:
+        return []
+    reach = (
+        f"has no interval ({accuracy.reason})"
+        if accuracy.low is None
+        else f"has an interval down to {percent(accuracy.low)}"
+    )
+    return [
+        f"The {name} accuracy {reach}, not above the {percent(guess)} of always answering the most frequent label: it alone does not show "
+        "that anything was learned."
+    ]
+
+
+def _few_families(test: Tested, classes: list[str]) -> list[str]:
+    number = test.score("accuracy").families
+    if min(number) >= FEW_FAMILIES:
+        return []
+    return [
+        f"The test split has {' and '.join(map(str, number))} families of the labels {' and '.join(classes)}; with fewer than "
+        f"{FEW_FAMILIES} of a label its score depends much on which ones."
+    ]
+
+
+def _leaks(dataset: Mapping[str, Any]) -> list[str]:
+    """What the splits share, on purpose or accepted."""
+    leak, audit = dataset.get("leak", "none"), dataset.get("audit", {})
+    said = []
+    if leak != "none":
+        said.append(
+            f"Training and validation share families on purpose (the dataset's leak is {leak}): a validation score is no "
+            "estimate for new patients here."
+            + ("" if dataset["config"].get("accept") else " The test split is not concerned.")
+        )
+    shared = {kind: row["findings"] for kind, row in audit.items() if kind != "label"}
+    if shared and (leak == "none" or dataset["config"].get("accept")):
+        counts = ", ".join(f"{count} of the kind {kind}" for kind, count in shared.items())
+        said.append(f"The audit found what the splits share, and the dataset's config accepts it: {counts}.")
+    if "label" in audit:
+        number = audit["label"]["findings"]
+        said.append(
+            f"{counted(number, 'family has', 'families have')} patches of more than one label; each counts as one family everywhere."
+        )
+    return said

@@ -1,0 +1,30 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def run(program, **environment):
+    kept = {name: value for name, value in os.environ.items() if name not in ("HOME", "NBJAX_HOME")}
+    command = [sys.executable, "-c", program]
+    return subprocess.run(command, cwd=ROOT, env=kept | environment, capture_output=True, check=False)
+
+
+def test_a_terminal_without_a_letter_shows_a_question_mark():
+    program = "from experiments.cli import run; run(lambda: print('0.25 \N{MICRO SIGN}m \N{GREEK SMALL LETTER SIGMA}'))"
+    done = run(program, PYTHONIOENCODING="latin-1", NBJAX_HOME="home")
+    assert (done.returncode, done.stdout.decode("latin-1").strip()) == (0, "0.25 \N{MICRO SIGN}m ?")
+
+
+# A user without an entry in the system's table, as in many containers.
+NOBODY = "import pwd; pwd.getpwuid = lambda number: {}[number]; from experiments.cli import run; "
+
+
+def test_without_a_home_scripts_run_and_what_needs_one_says_so():
+    done = run(NOBODY + "run(lambda: print('ran'))")
+    assert (done.returncode, done.stdout) == (0, b"ran\n"), done.stderr
+    done = run(NOBODY + "from nbjax.weights.folders import downloads; run(downloads)")
+    assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
+    assert b"NBJAX_HOME=FOLDER" in done.stderr

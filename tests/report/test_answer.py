@@ -1,0 +1,126 @@
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from nbjax.analysis.verdict import judge
+from nbjax.report.answer import answer, cautions, verdict_words
+from nbjax.report.findings import find
+from tests.report.conftest import CELL, history_table, page_of, placed_predictions, write_study
+
+RNG_SEED = 3
+
+
+def history_of(curves, rate=0.01):
+    """Sessions of the chosen rate that follow `curves`, beside those of the other rate."""
+    other = [row for row in history_table(np.random.default_rng(0)).to_pylist() if row["learning_rate"] != rate]
+    rows = [
+        {
+            **CELL,
+            "learning_rate": rate,
+            "batch_size": 8,
+            "seed": seed,
+            "epoch": epoch,
+            "train_loss": loss,
+            "validation_loss": loss,
+            "diverged": False,
+            "train_accuracy": 0.9,
+            "validation_accuracy": 0.9,
+        }
+        for seed, curve in enumerate(curves)
+        for epoch, loss in enumerate(curve)
+    ]
+    return pa.Table.from_pylist([*other, *rows])
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """A finished study's findings, with held-out and randomly held-out families."""
+    folder = tmp_path_factory.mktemp("study")
+    rng = np.random.default_rng(RNG_SEED)
+    tables = {"test": placed_predictions(rng, ("D", "PD")), "folds": placed_predictions(rng, ("D", "PD"), fold=True)}
+    write_study(folder, **tables)
+    careless = placed_predictions(rng, ("D", "PD"), noise=0.1, fold=True)
+    pyarrow.parquet.write_table(careless, folder / "random_fold_predictions.parquet")
+    return find(folder)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.lists(st.floats(0.01, 5), min_size=6, max_size=6), min_size=1, max_size=5))
+def test_no_answer_says_trained_where_a_session_kept_epoch_0(found, curves):
+    counts = found.study["dataset"]["counts"]["validation"]
+    verdict = judge(history_of(curves), found.study["chosen"], "max_train_validation_loss", counts)
+    said = " ".join(answer(found._replace(verdict=verdict)))
+    kept_none = any(min(curve) == curve[0] for curve in curves)
+    assert ("was trained" in said) == (not kept_none)
+    assert said.startswith("Nothing was learned") == verdict.nothing
+    word, _ = verdict_words(found, verdict)
+    assert (word == "No") == verdict.nothing
+    assert (word == "Yes") <= (not kept_none)
+
+
+def test_a_study_that_learned_nothing_shows_no_score_and_no_curve(tmp_path):
+    rising = history_of([[0.7, 0.8, 0.9, 1.0, 1.1, 1.2]] * 4)
+    page = page_of(write_study(tmp_path, history=rising))
+    assert page.text.split("straightforward ")[1].startswith("Nothing was learned: in 4 of 4 sessions")
+    assert "Did it learn? No." in page.text
+    assert "was trained to tell" not in page.text
+    assert "the median of the kept epochs is 0 of 5" in page.text
+    assert {"test", "confusion", "temperature"}.isdisjoint(page.tables)
+    assert sorted(path.stem for path in (tmp_path / "figures").glob("*.png")) == ["curves"]
+    assert "--set=learning_rates=" in page.text
+    assert "--set=dataset.standardisation=imagenet" in page.text
+
+
+def test_held_out_families_come_first_then_the_random_split_then_the_test_split(found):
+    said = answer(found)
+    assert [text.split(" ")[0] for text in said] == ["A", "With", "Had", "The"]
+    estimates = [100 * tested.score("accuracy").estimate for tested in (found.folds, found.random_folds, found.test)]
+    for text, estimate in zip(said[1:], estimates, strict=True):
+        assert f"{estimate:.1f} %" in text
+    assert f"{estimates[1] - estimates[0]:.1f} points more" in said[2]
+
+
+def test_a_test_split_whose_interval_is_wide_says_next_to_nothing(found):
+    score = found.test.score("accuracy")._replace(low=0.04, high=1.0)
+    test = found.test._replace(scores={**found.test.scores, (found.test.units.level, "accuracy"): score})
+    assert "says next to nothing" in answer(found._replace(test=test))[-1]
+    assert "4.0 % to 100.0 %" in answer(found._replace(test=test))[-1]
+
+
+def test_held_out_scores_are_compared_with_guessing(found):
+    assert not [text for text in cautions(found) if "held-out" in text]
+    low = found.folds.score("accuracy")._replace(low=0.3)
+    folds = found.folds._replace(scores={**found.folds.scores, (found.folds.units.level, "accuracy"): low})
+    assert "The held-out families' accuracy has an interval down to 30.0 %" in " ".join(
+        cautions(found._replace(folds=folds))
+    )
+
+
+def test_a_family_of_two_labels_is_one_family(tmp_path):
+    table = placed_predictions(np.random.default_rng(0), ("D", "PD"), fold=True)
+    names = [name.split("/")[1] for name in table["family"].to_pylist()]
+    table = table.set_column(table.column_names.index("family"), "family", pa.array(names))
+    assert "With each of the 5 families held out once" in answer(find(write_study(tmp_path, folds=table)))[1]
+
+
+@pytest.mark.parametrize("positive", [None, "D", "PD"])
+def test_the_positive_label_is_named_and_sensitivity_is_its_share(tmp_path, positive):
+    def change(record):
+        record["config"] = {"positive": positive}
+
+    table = placed_predictions(np.random.default_rng(1), ("D", "PD"))
+    study = find(write_study(tmp_path, change, test=table, folds=None, validation=table))
+    name = positive or "PD"
+    assert study.classes[1] == name
+    page = page_of(tmp_path)
+    assert f"The positive label is {name}" in page.text
+    assert f"sensitivity ({name} classified rightly)" in {row[0] for row in page.tables["test"]}
+    other = find(write_study(tmp_path, test=table, folds=None, validation=table))
+    mirrored = {"sensitivity": "specificity", "specificity": "sensitivity"} if positive == "D" else {}
+    for metric in ("accuracy", "loss", "roc_auc", "sensitivity", "specificity", "brier"):
+        expected = other.test.score(mirrored.get(metric, metric)).estimate
+        assert study.test.score(metric).estimate == pytest.approx(expected)
+    np.testing.assert_allclose(study.calibration.temperature, other.calibration.temperature, rtol=1e-4)
