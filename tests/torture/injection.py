@@ -64,7 +64,7 @@ def count_events(under: str, kill_at: int | None, counted: list[int]) -> None:
         path = os.fsdecode(path)
         if not path.startswith("/") and event in ("os.remove", "os.rmdir") and values[-1] not in (-1, None):
             with contextlib.suppress(OSError):
-                path = os.path.join(os.readlink(f"/proc/self/fd/{values[-1]}"), path)  # noqa: PTH118
+                path = str(Path(f"/proc/self/fd/{values[-1]}").readlink() / path)
         if not os.path.abspath(path).startswith(under):  # noqa: PTH100
             return
         counted[0] += 1
@@ -91,7 +91,7 @@ def work(request: dict[str, Any], events: int) -> int:
         if isinstance(status, str):
             print(status, file=sys.stderr)
             status = 1
-    except BaseException:
+    except Exception:
         traceback.print_exc()
         status = 99
     sys.stdout.flush()
