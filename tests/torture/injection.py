@@ -91,7 +91,7 @@ def work(request: dict[str, Any], events: int) -> int:
         if isinstance(status, str):
             print(status, file=sys.stderr)
             status = 1
-    except Exception:
+    except Exception:  # noqa: BLE001 (the parent prints it)
         traceback.print_exc()
         status = 99
     sys.stdout.flush()

@@ -104,7 +104,7 @@ def test_a_damaged_history_is_said_and_its_program_alone_runs_again(finished, tm
     content = bytearray(second.read_bytes())
     content[len(content) // 2] ^= 1
     second.write_bytes(content)
-    with pytest.raises(InputError, match="history.parquet is damaged: .* the same command runs this program again"):
+    with pytest.raises(InputError, match=r"history\.parquet is damaged: .* the same command runs this program again"):
         learn(copy)
     with store.locked(copy):
         learn(copy)
