@@ -155,7 +155,7 @@ class Held(NamedTuple):
 
 def hold_out(config: StudyConfig, out: Path, chosen: dict[str, Any], repeats: int) -> Held:
     """Trains the chosen cell and every reference on the same folds of a finished study's bank."""
-    record = json.loads((out / "study.json").read_text())
+    record = json.loads((out / "study.json").read_text(encoding="utf-8"))
     load = functools.lru_cache(maxsize=1)(lambda name: load_headless(name, config.weights, config.input_size))
     this = Study(config, open_dataset(out / record["dataset"]["folder"]), out, out / "banks", load)
     task = next(iter(plan_study(this).values()))[0]
@@ -244,7 +244,7 @@ def measure(name: str) -> str:
     config = load_config(CONFIG, [*REAL.get(name, ()), *SET.value])
     config = dataclasses.replace(config, name=name)
     study(config, str(folder), out / "study")
-    record = json.loads((out / "study" / "study.json").read_text())
+    record = json.loads((out / "study" / "study.json").read_text(encoding="utf-8"))
     chosen, spent = record["chosen"], sum(record["seconds"].values())
     held = hold_out(config, out / "study", chosen, REPEATS.value)
     cells = [
@@ -270,7 +270,7 @@ def main(_: list[str]) -> None:
     keep_freed_memory()
     path = Path(__file__).with_suffix(".md")
     # Words below the table are written by hand and stay.
-    text, _, words = (path.read_text() if path.is_file() else "").partition("\n## ")
+    text, _, words = (path.read_text(encoding="utf-8") if path.is_file() else "").partition("\n## ")
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| ")}
     rows = {name: row for name, row in rows.items() if name in (*REAL, *PHANTOMS)}
     for name in NAMES.value or (*REAL, *PHANTOMS):
@@ -280,7 +280,7 @@ def main(_: list[str]) -> None:
     heads += [f"logistic regression, {name}; study less it" for name in REFERENCES] + ["seconds"]
     table = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
     table += [rows[name] for name in (*REAL, *PHANTOMS) if name in rows]
-    path.write_text("\n".join([*introduction(), *table]) + "\n" + (f"\n## {words}" if words else ""))
+    path.write_text("\n".join([*introduction(), *table]) + "\n" + (f"\n## {words}" if words else ""), encoding="utf-8")
 
 
 def introduction() -> list[str]:

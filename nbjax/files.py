@@ -25,7 +25,7 @@ from nbjax.progress import say
 SEAL = ".sha256"
 SUMS = "SHA256SUMS"
 # .NAME.PROCESS-ITS START.RANDOM.tmp, and .old for a folder that is being replaced.
-TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)-(?P<begin>\d+)\.[0-9a-f]{8}\.(?P<kind>tmp|old)")
+TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)(-(?P<begin>\d+))?\.[0-9a-f]+\.(?P<kind>tmp|old)")
 
 
 @contextlib.contextmanager
@@ -182,7 +182,8 @@ def clear_leftovers(folder: Path, name: str | None = None) -> None:
         found = [path for kind in ("tmp", "old") for path in folder.glob(f".{glob.escape(name)}.*.{kind}")]
     for path in found:
         parts = TEMPORARY.fullmatch(path.name)
-        if parts is None or _begin(int(parts["process"])) == parts["begin"]:
+        begin = None if parts is None else _begin(int(parts["process"]))
+        if parts is None or (begin is not None and begin == (parts["begin"] or begin)):
             continue
         if parts["kind"] == "old" and not (path.parent / parts["name"]).exists():
             path.rename(path.parent / parts["name"])

@@ -11,7 +11,7 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from nbjax.errors import InputError
-from nbjax.files import replacing
+from nbjax.files import SEAL, check_seal, sealing
 from nbjax.slides.folder import listed
 from nbjax.slides.names import one_patients_names
 from nbjax.spreadsheet import write_csv
@@ -87,7 +87,7 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
     if path.suffix.lower() == ".csv":
         write_csv(manifest.table, path)
         return
-    with replacing(path) as temporary:
+    with sealing(path) as temporary:
         table = manifest.table.replace_schema_metadata({"nbjax": json.dumps(header)})
         pyarrow.parquet.write_table(table, temporary, write_page_checksum=True)
 
@@ -101,6 +101,9 @@ def read_manifest(path: str | Path) -> Manifest:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: there is no such manifest; make one with `python -m experiments.tile`.")
+    advice = f"make it anew with `python -m experiments.tile`, or remove {path}{SEAL} where it was changed on purpose"
+    if Path(f"{path}{SEAL}").is_file():
+        check_seal(path, advice)
     try:
         table = pyarrow.parquet.read_table(path, page_checksum_verification=True)
         header = json.loads((table.schema.metadata or {})[b"nbjax"])

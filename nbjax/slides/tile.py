@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from nbjax.errors import InputError
 from nbjax.fields import check, check_types
-from nbjax.files import printable, sha256
+from nbjax.files import damage, printable, sha256
+from nbjax.progress import say
 from nbjax.slides.folder import SlideFile, find_slides
 from nbjax.slides.header import Header, read_header
 from nbjax.slides.manifest import SCHEMA, TILING_FLAG, Manifest, SlideRecord, read_manifest, write_manifest
@@ -183,6 +184,12 @@ def _known_slides(paths: list[Path], tiling: Tiling) -> dict[str, TiledSlide]:
     """What earlier calls tiled in the same way, by sha256; a manifest that is damaged or another's is no help."""
     known: dict[str, TiledSlide] = {}
     for path in paths:
+        if not path.is_file():
+            continue
+        found = damage(path)
+        if found is not None:
+            say(f"{path} {found}; its slides are tiled again.")
+            continue
         try:
             earlier = read_manifest(path)
         except InputError:

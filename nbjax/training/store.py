@@ -15,7 +15,7 @@ import pyarrow.parquet
 
 from nbjax import locks
 from nbjax.errors import InputError, first_line
-from nbjax.files import check_folder, check_seal, clear_leftovers, damage, sealing
+from nbjax.files import check_folder, check_seal, clear_leftovers, damage, remove_sealed, sealing
 from nbjax.progress import say
 
 PROGRAMS = "programs"
@@ -23,7 +23,6 @@ DESCRIPTION = "program.json"
 HISTORY = "history.parquet"
 LOGITS = "logits.npz"
 BEST = "best"
-DESCRIPTION = "program.json"
 IN_FLIGHT = "in_flight"
 
 
@@ -31,7 +30,7 @@ IN_FLIGHT = "in_flight"
 def locked(folder: Path) -> Iterator[None]:
     """Keeps other processes out of a study's folder, and first clears what killed ones left there.
 
-    A finished program with a damaged file is said and counts as unfinished, so that it runs again.
+    A program with a damaged file is said and counts as not begun, so that it runs again.
 
     Raises:
         InputError: another process is at work there, or nothing can be written there.
@@ -39,20 +38,24 @@ def locked(folder: Path) -> Iterator[None]:
     check_folder(folder)
     with locks.locked(folder, "this study"):
         clear_leftovers(folder)
-        for history in sorted(folder.glob(f"{PROGRAMS}/*/{HISTORY}")):
-            _look_through(history.parent)
+        for program in sorted(folder.glob(f"{PROGRAMS}/*")):
+            _look_through(program)
         yield
 
 
 def _look_through(folder: Path) -> None:
-    """Drops a finished program's checkpoint, and its claim to be finished where one of its files is damaged."""
-    for name in (HISTORY, LOGITS, BEST, DESCRIPTION):
-        found = damage(folder / name)
-        if found is not None:
-            say(f"{folder / name} {found}; this program runs again.")
-            (folder / HISTORY).unlink()
-            return
-    shutil.rmtree(folder / IN_FLIGHT, ignore_errors=True)
+    """Drops a finished program's checkpoint; a damaged program loses what says that it is finished and how it is planned."""
+    finished = is_finished(folder)
+    needed = (DESCRIPTION, HISTORY, LOGITS, BEST) if finished else (DESCRIPTION,)
+    found = {name: damage(folder / name) for name in needed if finished or (folder / name).exists()}
+    damaged = [name for name, what in found.items() if what is not None]
+    if damaged:
+        say(f"{folder / damaged[0]} {found[damaged[0]]}; this program runs again.")
+        remove_sealed(folder / HISTORY)
+    if DESCRIPTION in damaged:
+        remove_sealed(folder / DESCRIPTION)
+    if finished or damaged:
+        shutil.rmtree(folder / IN_FLIGHT, ignore_errors=True)
 
 
 def write_table(table: pa.Table, path: Path) -> None:

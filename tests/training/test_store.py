@@ -29,6 +29,7 @@ def test_a_checkpoint_gives_back_every_bit_and_only_the_last_is_kept(tmp_path):
     for epoch in (3, 10, 9):
         store.checkpoint(tmp_path, epoch, states, stacked)
     assert [path.name for path in (tmp_path / store.IN_FLIGHT).iterdir()] == ["9"]
+    (tmp_path / store.IN_FLIGHT / ".11.4194304-1.0123abcd.tmp").mkdir()
     epoch, found, kept = store.restore(tmp_path, jax.eval_shape(lambda: states), metrics)
     assert epoch == 9
     assert jax.tree.structure(found) == jax.tree.structure(states)
