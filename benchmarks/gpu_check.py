@@ -23,8 +23,9 @@ JOB = flags.DEFINE_string("job", None, "the one that this process does; set by t
 SECONDS = flags.DEFINE_integer("seconds", 330, "after which no job begins, and those that run are stopped 20 later")
 AT_ONCE = flags.DEFINE_integer("at_once", 5, "processes at once")
 SIZE = flags.DEFINE_integer("size", None, "pixels of the images; else what each network was published with")
-# Of the outputs' deviation, and of the gradients' norm: sums in another order, through many layers.
-OUTPUT_TOLERANCE, GRADIENT_TOLERANCE = 1e-3, 1e-2
+# Of the outputs' deviation, and of the gradients' norm: sums in another order, through many layers. Random weights and batch
+# statistics of eight images make gradients ill-conditioned: float32 and float64 on one CPU differ by 0.02 for ResNet-50.
+OUTPUT_TOLERANCE, GRADIENT_TOLERANCE = 1e-3, 5e-2
 # Images of an evaluation pass and of a training step; sessions side by side.
 IMAGES, BATCH, SESSIONS = 4, 8, 2
 REPEATS = 20
