@@ -42,10 +42,10 @@ def read(tmp_path, content, name="table.csv"):
         csv_of(NAMES).encode("utf-16"),
         codecs.BOM_UTF16_BE + csv_of(NAMES).encode("utf-16-be"),
         csv_of(NAMES).encode("utf-32"),
-        gzip.compress(csv_of(NAMES).encode()),
+        gzip.compress(csv_of(NAMES).encode(), mtime=0),
         parquet({"name": NAMES, "x": [250] * len(NAMES)}),
         parquet({"name": pa.array(NAMES).dictionary_encode(), "x": [250.0] * len(NAMES)}),
-        gzip.compress(parquet({"name": pa.array(NAMES, pa.large_string()), "x": ["250"] * len(NAMES)})),
+        gzip.compress(parquet({"name": pa.array(NAMES, pa.large_string()), "x": ["250"] * len(NAMES)}), mtime=0),
     ],
 )
 @pytest.mark.parametrize("suffix", [".csv", ".PARQUET", ".txt"])
@@ -77,7 +77,7 @@ def test_whole_numbers_of_parquet_are_their_digits(tmp_path):
         ("name,x\na,1\n".encode("utf-16-le"), "UTF-16LE without a byte order mark"),
         (codecs.BOM_UTF16_LE + b"n", "damaged"),
         (b"name,x\na\0,1\n", "zero bytes"),
-        (gzip.compress(b"name,x\na,1\n")[:-9], "gzipped file is damaged"),
+        (gzip.compress(b"name,x\na,1\n", mtime=0)[:-9], "gzipped file is damaged"),
         (b"PK\x03\x04rest", "an Excel workbook"),
         (b"ARROW1\0\0", "Feather"),
         (b"PAR1 and no more", "damaged Parquet"),
