@@ -111,7 +111,7 @@ def test_values_that_are_no_numbers_are_named_on_reading(tmp_path, name: str, va
 
 
 def test_random_weights_are_asked_for() -> None:
-    with pytest.warns(RandomWeightsWarning, match=r'ask for them by weights="random"'):
+    with pytest.warns(RandomWeightsWarning, match=r'ask for them by load_backbone\("resnet18", weights="random"\)'):
         fallen_into = load_backbone("resnet18", seed=3)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
