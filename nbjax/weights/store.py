@@ -12,6 +12,7 @@ import logging
 import os
 import re
 import shutil
+import tempfile
 from pathlib import Path
 from typing import Any, TypeAlias, Union
 
@@ -80,10 +81,12 @@ def _bytes(tree: Tree) -> int:
 
 
 def _check_room(folder: Path, size: int) -> None:
-    """Weights hardly compress."""
+    """Takes the room and gives it back, which sees quotas too; weights hardly compress."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     if shutil.disk_usage(folder.parent).free < size + _ROOM:
         raise OSError(errno.ENOSPC, "the disk has no room for them")
+    with tempfile.TemporaryFile(dir=folder.parent) as file:
+        os.posix_fallocate(file.fileno(), 0, size + _ROOM)
 
 
 def _write(folder: Path, tree: Tree) -> None:
