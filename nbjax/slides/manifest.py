@@ -114,7 +114,9 @@ def read_manifest(path: str | Path) -> Manifest:
             f"{path}: the manifest has schema version {version}, this nbjax reads up to {SCHEMA_VERSION}; update nbjax."
         )
     if Path(f"{path}{SEAL}").is_file():
-        advice = f"make it anew with `python -m experiments.tile`, or remove {path}{SEAL} where it was changed on purpose"
+        advice = (
+            f"make it anew with `python -m experiments.tile`, or remove {path}{SEAL} where it was changed on purpose"
+        )
         check_seal(path, advice)
     if not table.schema.remove_metadata().equals(SCHEMA):
         raise InputError(
