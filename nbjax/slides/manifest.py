@@ -101,9 +101,6 @@ def read_manifest(path: str | Path) -> Manifest:
     path = Path(path)
     if not path.is_file():
         raise InputError(f"{path}: there is no such manifest; make one with `python -m experiments.tile`.")
-    advice = f"make it anew with `python -m experiments.tile`, or remove {path}{SEAL} where it was changed on purpose"
-    if Path(f"{path}{SEAL}").is_file():
-        check_seal(path, advice)
     try:
         table = pyarrow.parquet.read_table(path, page_checksum_verification=True)
         header = json.loads((table.schema.metadata or {})[b"nbjax"])
@@ -116,6 +113,11 @@ def read_manifest(path: str | Path) -> Manifest:
         raise InputError(
             f"{path}: the manifest has schema version {version}, this nbjax reads up to {SCHEMA_VERSION}; update nbjax."
         )
+    if Path(f"{path}{SEAL}").is_file():
+        advice = (
+            f"make it anew with `python -m experiments.tile`, or remove {path}{SEAL} where it was changed on purpose"
+        )
+        check_seal(path, advice)
     if not table.schema.remove_metadata().equals(SCHEMA):
         raise InputError(
             f"{path}: the manifest has the columns {table.column_names}; expected {SCHEMA.names}; make it anew."
