@@ -18,7 +18,7 @@ from urllib.parse import urlsplit
 
 from nbjax import progress
 from nbjax.errors import InputError
-from nbjax.files import sha256
+from nbjax.files import sha256, sync, sync_folder
 from nbjax.weights.folders import VARIABLE, downloads
 
 LICENSE = (
@@ -234,7 +234,9 @@ def _download(source: Source, path: Path, part: Path) -> Path:
     except InputError:
         part.unlink()
         raise
+    sync(part)
     part.replace(path)
+    sync_folder(path.parent)
     return path
 
 

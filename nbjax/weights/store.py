@@ -19,7 +19,7 @@ from typing import Any, TypeAlias, Union
 import numpy as np
 
 from nbjax.errors import InputError
-from nbjax.files import replacing, sha256
+from nbjax.files import replacing, reserve, sha256
 from nbjax.weights.folders import VARIABLE, home
 
 Tree: TypeAlias = dict[str, Union[np.ndarray, "Tree"]]
@@ -86,7 +86,7 @@ def _check_room(folder: Path, size: int) -> None:
     if shutil.disk_usage(folder.parent).free < size + _ROOM:
         raise OSError(errno.ENOSPC, "the disk has no room for them")
     with tempfile.TemporaryFile(dir=folder.parent) as file:
-        os.posix_fallocate(file.fileno(), 0, size + _ROOM)
+        reserve(file, size + _ROOM)
 
 
 def _write(folder: Path, tree: Tree) -> None:
