@@ -14,7 +14,9 @@ import scipy.special
 from experiments.study import study
 from nbjax.config import StudyConfig, load_config
 from nbjax.errors import InputError
+from nbjax.files import sealing
 from nbjax.report.page import write_report
+from nbjax.slides.manifest import read_manifest
 
 ROOT = Path(__file__).parents[2]
 SMALL = {
@@ -88,7 +90,8 @@ def test_a_report_at_any_time(finished, tmp_path):
     shutil.copytree(out, killed, ignore=shutil.ignore_patterns("*.parquet", "banks", "phantom"))
     shutil.copytree(out / "programs", killed / "programs", dirs_exist_ok=True)
     record = json.loads((killed / "study.json").read_text())
-    (killed / "study.json").write_text(json.dumps(record | {"chosen": None}))
+    with sealing(killed / "study.json") as temporary:
+        temporary.write_text(json.dumps(record | {"chosen": None}), encoding="utf-8")
     page = write_report(killed).read_text()
     assert "The study is not finished" in page
     assert "6 sessions in 2 cells of the grid" in page
@@ -104,14 +107,17 @@ def test_a_report_of_no_study_is_one_sentence(tmp_path):
         assert expected in lines[0]
 
 
-def test_a_damaged_bank_is_named(finished, slides, tmp_path):
+def test_a_damaged_bank_is_said_and_made_again(finished, slides, tmp_path, capsys):
     _, out = finished
     copy = tmp_path / "study"
     shutil.copytree(out, copy)
     (bank,) = (copy / "banks").glob("*/train.npy")
-    bank.write_bytes(b"cut")
-    with pytest.raises(InputError, match=r"train\.npy: not a feature bank file"):
-        study(StudyConfig(name="small", **SMALL), str(slides), copy)
+    whole = bank.read_bytes()
+    bank.write_bytes(whole[:-8] + bytes(byte ^ 1 for byte in whole[-8:]))
+    # A finished study looks at its bank again where it concludes.
+    study(StudyConfig(name="small", **SMALL), str(slides), copy)
+    assert "train.npy is damaged" in capsys.readouterr().err
+    assert bank.read_bytes() == whole
 
 
 def break_folder(kind, slides, folder):
@@ -146,7 +152,13 @@ def test_bad_folders_get_one_sentence_and_leave_nothing_half_written(kind, slide
     with pytest.raises(InputError, match=expected) as caught:
         study(StudyConfig(name="small", **SMALL), str(tmp_path / "slides"), tmp_path / "out")
     assert "\n" not in str(caught.value)
-    assert not list((tmp_path / "out").rglob("*"))
+    # What was tiled is kept, whole, for the next run; nothing else is there.
+    left = {path.name for path in (tmp_path / "out").rglob("*")}
+    manifests = {name for name in left if name in ("manifest.parquet", "manifest.unfinished.parquet")}
+    assert len(manifests) <= 1
+    assert left <= {"lock", *manifests, *(f"{name}.sha256" for name in manifests)}
+    for name in manifests:
+        assert len(read_manifest(tmp_path / "out" / name).table)
 
 
 def test_exit_status_and_one_sentence_from_a_shell(tmp_path, shared):

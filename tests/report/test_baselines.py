@@ -69,7 +69,7 @@ def test_the_studys_line_says_what_its_report_says(finished):
         shown = rows[-1]
         assert shown["level"] == tested.units.level == "patch"
         for end, value in (("accuracy", accuracy.estimate), ("low", accuracy.low), ("high", accuracy.high)):
-            assert shown[f"{name}_{end}"] == ("" if value is None else str(value))
+            assert (float(shown[f"{name}_{end}"]) if shown[f"{name}_{end}"] else None) == value
         # One number for one thing, in every line.
         assert {row[f"{name}_units"] for row in rows} == {str(accuracy.units)}
         assert {row[f"{name}_distinct_families"] for row in rows} == {str(accuracy.distinct_families)}
