@@ -14,7 +14,7 @@ import tensorflow_datasets as tfds
 
 from nbjax.config import DatasetConfig, to_dict
 from nbjax.errors import InputError
-from nbjax.files import check_room, damage, write_sums
+from nbjax.files import check_room, damage, sync, write_sums
 from nbjax.locks import locked
 from nbjax.progress import bar, say
 from nbjax.samples.assign import SPLITS
@@ -122,6 +122,8 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         _make_way(Path(self.data_path))
         super().download_and_prepare(**kwargs)
         if Path(self.data_path).is_dir() and damage(self.data_path) is not None:
+            # What TFDS writes for all configs together, beside them.
+            sync(Path(self.data_path).parents[1] / ".config")
             write_sums(self.data_path)
 
     def _log_download_bytes(self) -> None:

@@ -17,11 +17,11 @@ import resource
 import runpy
 import signal
 import sys
-import tempfile
+import threading
 import time
 import traceback
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 MODULES = (
     "jax",
@@ -102,24 +102,26 @@ def work(request: dict[str, Any], events: int) -> int:
 
 def run(request: dict[str, Any]) -> dict[str, Any]:
     """One request in a child."""
-    with contextlib.ExitStack() as stack:
-        out, err = (stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8")) for _ in range(2))
-        return _run(request, out, err)
-
-
-def _run(request: dict[str, Any], out: IO[str], err: IO[str]) -> dict[str, Any]:
     reading, writing = os.pipe()
+    # What it says goes through pipes: a file would have the limit of its other files.
+    pipes = [os.pipe() for _ in range(2)]
     begin = time.monotonic()
     child = os.fork()
     if child == 0:
         status = 98
         try:
-            os.dup2(out.fileno(), 1)
-            os.dup2(err.fileno(), 2)
+            for number, (_, end) in enumerate(pipes, start=1):
+                os.dup2(end, number)
             status = work(request, writing)
         finally:
             os._exit(status)
     os.close(writing)
+    for _, end in pipes:
+        os.close(end)
+    said: list[list[str]] = [[], []]
+    readers = [threading.Thread(target=_read, args=(end, into)) for (end, _), into in zip(pipes, said, strict=True)]
+    for reader in readers:
+        reader.start()
     deadline = begin + request.get("kill_after", 500)
     ended = 0
     while not ended:
@@ -131,12 +133,16 @@ def _run(request: dict[str, Any], out: IO[str], err: IO[str]) -> dict[str, Any]:
     seconds = time.monotonic() - begin
     events = int(os.read(reading, 20) or 0)
     os.close(reading)
-    texts = []
-    for file in (out, err):
-        file.seek(0)
-        texts.append(file.read())
+    for reader in readers:
+        reader.join()
+    texts = ["".join(some) for some in said]
     status = -os.WTERMSIG(status) if os.WIFSIGNALED(status) else os.WEXITSTATUS(status)
     return {"status": status, "out": texts[0], "err": texts[1], "seconds": seconds, "events": events}
+
+
+def _read(end: int, into: list[str]) -> None:
+    with open(end, encoding="utf-8", errors="replace") as pipe:
+        into.append(pipe.read())
 
 
 def main() -> None:

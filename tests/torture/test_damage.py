@@ -7,17 +7,21 @@ import pytest
 
 from tests.torture.conftest import wrong
 
-# Files that are read again, each said by its own name or by that of its folder.
+# Files that are read again, each said by its own name or by that of its folder; a bank whose description is damaged is
+# made again whole, so its features are harmed on their own.
 READ_AGAIN = {
     "manifest.parquet": "manifest.parquet",
     "study.json": "study.json",
     "banks/*/bank.json": "banks/",
-    "banks/*/train.npy": "train.npy",
-    "banks/*/test.npy": "test.npy",
     "programs/*straight*/history.parquet": "history.parquet",
     "programs/*extension*/logits.npz": "logits.npz",
 }
-PROGRAM = {"programs/*straight*/best/tree/d/*": "best", "programs/*extension*/program.json": "program.json"}
+PARTS = {
+    "banks/*/train.npy": "train.npy",
+    "banks/*/test.npy": "test.npy",
+    "programs/*straight*/best/tree/d/*": "best",
+    "programs/*extension*/program.json": "program.json",
+}
 DATASET = [
     "dataset/neuroblastoma/*/1.0.0/*train.array_record*",
     "dataset/neuroblastoma/*/1.0.0/dataset_info.json",
@@ -75,15 +79,17 @@ def test_everything_damaged_at_once_is_said_and_made_again(way, run, commands, f
 
 @pytest.mark.slow
 @pytest.mark.parametrize("way", [way for way in WAYS if way != "unsealed"])
-def test_a_damaged_file_of_the_dataset_or_of_a_program_is_said_and_made_again(way, run, commands, finished, tmp_path):
+def test_a_damaged_file_of_the_dataset_of_a_bank_or_of_a_program_is_said_and_made_again(
+    way, run, commands, finished, tmp_path
+):
     draw = random.Random(way)
     out = tmp_path / "out"
     shutil.copytree(finished, out)
-    harmed(out, [*PROGRAM, DATASET[(WAYS.index(way) + 2) % len(DATASET)]], way, draw)
+    harmed(out, [*PARTS, DATASET[(WAYS.index(way) + 2) % len(DATASET)]], way, draw)
     answer = run(commands["study"].request(out))
     assert answer["status"] == 0, answer["err"]
     assert wrong(out, finished) == []
-    for name in (*PROGRAM.values(), "1.0.0"):
+    for name in (*PARTS.values(), "1.0.0"):
         assert name in answer["err"], answer["err"]
 
 

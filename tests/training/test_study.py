@@ -4,14 +4,7 @@ import functools
 import hashlib
 import itertools
 import json
-import os
-import random
 import shutil
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import numpy as np
 import pyarrow.compute as pc
@@ -29,7 +22,6 @@ from nbjax.training.choice import NAMES
 from nbjax.training.plan import SAID, plan_backbone
 from nbjax.training.study import Study, conclude, plan_study, run_study
 
-ROOT = Path(__file__).parents[2]
 GRID = {
     "backbones": ("small_cnn",),
     "weights": "random",
@@ -308,47 +300,3 @@ def test_a_description_holds_what_decides_a_result_apart_from_how_it_ran(finishe
         assert path.parent.name.endswith(hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12])
         assert found.keys() - decides.keys() == set(SAID)
         assert decides["view"] == [48, 250, "centre", 1]
-
-
-def command(slides, out, environment=None):
-    """The study as from a shell, with many short epochs, in a process of its own."""
-    settings = {**GRID, "epochs": 300, "checkpoint_seconds": 0.2, "folds": 0, "test_curve": True}
-    values = [f"--set={name}={','.join(map(str, v)) if isinstance(v, tuple) else v}" for name, v in settings.items()]
-    return subprocess.Popen(
-        [sys.executable, "-m", "experiments.study", f"--slides={slides}", f"--out={out}", *values],
-        cwd=ROOT,
-        env={**os.environ, **(environment or {})},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-@pytest.mark.slow
-def test_killed_at_thirty_moments_the_table_is_the_same_to_the_bit(finished, slides, tmp_path):
-    whole, cut = tmp_path / "whole", tmp_path / "cut"
-    for folder in (whole, cut):
-        for name in ("dataset", "banks", "manifest.parquet"):
-            (shutil.copytree if (finished / name).is_dir() else shutil.copy)(finished / name, folder / name)
-    begin = time.monotonic()
-    with command(slides, whole) as process:
-        assert process.wait() == 0, process.stderr.read()
-    span = time.monotonic() - begin
-    draw, kills, ends, in_flight = random.Random(0), 0, 0, 0
-    while kills < 30 or ends == 0:
-        with command(slides, cut) as process:
-            try:
-                process.wait(draw.uniform(0.2, 1.0) * span if kills < 30 else None)
-                assert process.returncode == 0, process.stderr.read()
-            except subprocess.TimeoutExpired:
-                process.send_signal(signal.SIGKILL)
-                kills += 1
-                in_flight += bool(list(cut.glob("programs/*/in_flight/*")))
-                continue
-        ends += 1
-        for name in TABLES[:2]:
-            assert (cut / name).read_bytes() == (whole / name).read_bytes()
-        if kills < 30:
-            shutil.rmtree(cut / "programs")
-    assert in_flight > 5
-    assert not list(cut.rglob("*.tmp"))
