@@ -160,12 +160,13 @@ def build(config: StudyConfig, folder: Path, manifest: Path, out: Path, banks: P
 
 
 def check_backbones(config: StudyConfig) -> dict[str, Any]:
-    """Loads each backbone once and returns what is said of it."""
-    from nbjax.models import load_headless
+    """Loads each backbone once, when all names are known to be right, and returns what is said of it."""
+    from nbjax.models import check_names, load_headless
     from nbjax.training.cut import trainable
     from nbjax.training.record import describe_backbone
     from nbjax.training.strategy import parse_strategy
 
+    check_names(config.backbones, config.weights)
     found = {}
     for name in config.backbones:
         backbone = load_headless(name, config.weights, config.input_size)

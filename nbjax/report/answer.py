@@ -200,11 +200,13 @@ def why_nothing(found: Findings, verdict: Verdict) -> list[str]:
             "learning rates are too great."
         )
     mode = found.study["dataset"]["standardisation"]["mode"]
-    if found.study["backbone"]["pretrained"] and mode in ("per_split", "train"):
+    if found.study["backbone"]["pretrained"] and mode == "per_split":
         said.append(
-            f"The images are standardised by moments of their own (dataset.standardisation is {mode}), not by those that the pretrained "
-            "backbone knows: --set=dataset.standardisation=imagenet."
+            "Each split is standardised by moments of its own (dataset.standardisation is per_split), so that a patch looks different "
+            "to the backbone in each, and not as its pictures did: --set=dataset.standardisation=imagenet."
         )
+    elif found.study["backbone"]["pretrained"] and mode == "imagenet":
+        said.append("Where the slides' scanners differ, --set=dataset.standardisation=train may help.")
     if not found.study["backbone"]["pretrained"]:
         said.append("The backbone's weights are random; with --set=weights=imagenet its features may tell more.")
     return said
