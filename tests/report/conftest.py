@@ -103,7 +103,14 @@ def study_record(classes):
             "border_pixels_lost": 0.0321,
             "counts": counts,
             "partition": {
-                label: {"method": "filing", "discrepancy": 0.0712, "mu": 0.2, "epsilon": 0.1, **shares}
+                label: {
+                    "method": "filing",
+                    "reason": "",
+                    "discrepancy": 0.0712,
+                    "mu": 0.2,
+                    "epsilon": 0.1,
+                    **shares,
+                }
                 for label in classes
             },
             "standardisation": {"mode": "per_split", "mean": {}, "std": {}},

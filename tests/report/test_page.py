@@ -1,5 +1,6 @@
 import base64
 import io
+import json
 import re
 
 import numpy as np
@@ -13,6 +14,7 @@ import sklearn.metrics
 
 from nbjax.analysis import family_interval
 from nbjax.errors import InputError
+from nbjax.files import sealing
 from nbjax.report.page import write_report
 from nbjax.report.tables import names_of_cells
 from tests.report.conftest import page_of, per_cent, scores_of
@@ -55,6 +57,17 @@ def test_the_chosen_cell_alone_is_marked(make_study):
         "chosen"
     ) == 2  # in two tables
     assert re.search(r'<tr class="chosen"><td data-value="0.01">0.01</td>', page.source)
+
+
+def test_a_method_that_took_the_place_of_another_says_why(make_study):
+    folder = make_study()
+    assert "leaves a split" not in page_of(folder).text
+    record = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    why = {"method": "exact", "reason": "iterative filing leaves a split without a family, so this is another"}
+    record["dataset"]["partition"]["PD"] |= why
+    with sealing(folder / "study.json") as temporary:
+        temporary.write_text(json.dumps(record), encoding="utf-8")
+    assert f"Label PD, method exact: {why['reason']}." in page_of(folder).text
 
 
 def test_test_scores_equal_scikit_learns(make_study):
