@@ -250,7 +250,7 @@ def measure(name: str) -> str:
     cells = [
         name,
         f"{len(held.families)}, {len(np.unique(held.families))}",
-        f"{chosen['learning_rate']:g}, {chosen['epochs']}",
+        f"{chosen['learning_rate']:g}, {chosen['epochs'] or '0: nothing learned'}",
         score(held, "study"),
     ]
     for other in REFERENCES:
