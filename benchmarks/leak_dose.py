@@ -22,9 +22,8 @@ from experiments.partitions import features
 from nbjax.analysis.leakage import Mean, mean_of
 from nbjax.config import PartitionStudyConfig, load_config
 from nbjax.partition import exchange, random
-from nbjax.training.partition_study import Cohort, arrange_partitions, program_of, sample_rows
-from nbjax.training.partitions import Rows, fill_up, run_partitions
-from nbjax.training.sessions import grid
+from nbjax.training.partition_study import Cohort, arrange_partitions, arranged, program_of, sample_rows
+from nbjax.training.sessions import rows_of_splits, run_sessions
 
 flags.adopt_module_key_flags(studies)
 OVERLAPS = flags.DEFINE_list(
@@ -79,20 +78,22 @@ def leaks(cohort: Cohort, home: np.ndarray, draws: int) -> dict[str, list[np.nda
 
 def run(cohort: Cohort, config: PartitionStudyConfig, home: np.ndarray, splits: list[np.ndarray]) -> Found:
     """Trains under each draw with each seed."""
-    program, hypers = program_of(cohort, config), grid(config.learning_rates, range(config.seeds))
+    program = program_of(cohort, config)
     rows = [sample_rows(cohort, split, config) for split in splits]
-    train, validation, test = (fill_up([one[split] for one in rows]) for split in (TRAIN, VALIDATION, TEST))
+    train, validation, test = (rows_of_splits([one[split] for one in rows]) for split in (TRAIN, VALIDATION, TEST))
     # What is in validation's place is looked at after every epoch and changes no step.
     ends = []
     for shown in (validation, test):
-        histories = []
+        losses = []
         for start in range(0, len(splits), DRAWS_AT_ONCE):
-            some = slice(start, start + DRAWS_AT_ONCE)
-            pair = [Rows(one.rows[some], one.count[some]) for one in (train, shown)]
-            histories.append(np.asarray(run_partitions(program, config.epochs, hypers, cohort.bank, *pair).history))
-        ends.append(np.concatenate(histories)[:, :, -LAST:, :].mean(axis=2, dtype=np.float64))
+            chosen = np.arange(start, min(start + DRAWS_AT_ONCE, len(splits)))
+            hypers = arranged(config.learning_rates[0], config.seeds, train, shown, chosen)
+            metrics = run_sessions(program, config.epochs, hypers, cohort.bank, cohort.bank).metrics
+            both = np.stack([metrics.train_loss, metrics.validation_loss], axis=2)
+            losses.append(both[:, -LAST:].mean(axis=1, dtype=np.float64).reshape(len(chosen), config.seeds, 2))
+        ends.append(np.concatenate(losses))
     guests = [np.mean(home[split == VALIDATION] == TRAIN) for split in splits]
-    return Found(ends[0][..., 0], ends[0][..., 2], ends[1][..., 2], np.asarray(guests))
+    return Found(ends[0][..., 0], ends[0][..., 1], ends[1][..., 1], np.asarray(guests))
 
 
 def alike(cohort: Cohort) -> tuple[float, float, float]:

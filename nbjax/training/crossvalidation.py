@@ -13,8 +13,8 @@ import pyarrow as pa
 from nbjax.partition import joint_folds
 from nbjax.progress import meter
 from nbjax.training.bank import Bank
-from nbjax.training.program import NOTHING, Hyper, Program, Samples
-from nbjax.training.sessions import TOGETHER, best_logits
+from nbjax.training.program import NOTHING, Hyper, Program, Rows, Samples
+from nbjax.training.sessions import TOGETHER, best_logits, rows_of_splits
 from nbjax.training.sessions import epochs as run_epochs
 from nbjax.training.tables import prediction_table
 
@@ -106,13 +106,22 @@ def cross_validations(program: Program, hypers: Hyper, epochs: int, bank: Bank, 
         "fold": ("every family held out once", held_out),
         "random_fold": ("patches held out at random", random_folds(columns, len(np.unique(held_out)))),
     }
+    # Of one size, so that all folds of both run in one compiled program.
+    size = len(held_out) - min(int(np.bincount(fold).min()) for _, fold in assignments.values())
     return {
-        name: cross_validate(program, hypers, epochs, bank, fold, label) for name, (label, fold) in assignments.items()
+        name: cross_validate(program, hypers, epochs, bank, fold, label, size)
+        for name, (label, fold) in assignments.items()
     }
 
 
 def cross_validate(
-    program: Program, hypers: Hyper, epochs: int, bank: Bank, fold: np.ndarray, label: str = "held out"
+    program: Program,
+    hypers: Hyper,
+    epochs: int,
+    bank: Bank,
+    fold: np.ndarray,
+    label: str = "held out",
+    size: int | None = None,
 ) -> pa.Table:
     """Predictions on every sample of the bank by sessions that were trained on the other folds.
 
@@ -124,34 +133,32 @@ def cross_validate(
         hypers: one learning rate, and the seeds of the sessions of each fold.
         epochs: of each session.
         bank: of the study.
-        fold: of each sample, int `[samples]`.
+        fold: of each sample, int `[samples]`, in 0…folds-1.
         label: of the progress bar.
+        size: rows that training sets are filled up to; else as many as the greatest has.
 
     Returns:
         One row a fold's seed and sample, with the columns of the study's test predictions and `fold`.
     """
-    inputs = np.concatenate([bank.inputs[split] for split in SPLITS])
     columns = pooled_columns(bank.columns)
-    labels = columns["label"]
-    on_device = jax.tree.map(jnp.asarray, hypers)
-    numbers, sessions = np.unique(fold), len(hypers.seed)
+    samples = Samples(
+        jnp.asarray(np.concatenate([bank.inputs[split] for split in SPLITS])), jnp.asarray(columns["label"], jnp.int32)
+    )
+    folds, sessions = int(fold.max()) + 1, len(hypers.seed)
+    train = rows_of_splits([np.flatnonzero(fold != number) for number in range(folds)], size)
     tables = []
-    with meter(len(numbers) * sessions * (epochs + 1), label, "session-epoch") as done:
-        for number in numbers:
-            train = _samples(inputs, labels, fold != number, program.crops)
-            # The training samples stand in the place of validation, so that what is held out chooses nothing.
-            for last, _ in run_epochs(program, TOGETHER, on_device, epochs, train, train):
+    with meter(folds * sessions * (epochs + 1), label, "session-epoch") as done:
+        for number in range(folds):
+            own = Rows(*(np.repeat(values[number][None], sessions, axis=0) for values in train))
+            # The training rows stand in the place of validation, so that what is held out chooses nothing.
+            some = jax.tree.map(jnp.asarray, hypers._replace(train=own, validation=own))
+            for last, _ in run_epochs(program, TOGETHER, some, epochs, samples, samples):
                 # Else the bar would count what is only asked for.
                 states = jax.block_until_ready(last)
                 done(sessions)
             rows = np.flatnonzero(fold == number)
             held_out: dict[str, Any] = {name: values[rows] for name, values in columns.items()}
-            samples = _samples(inputs, labels, fold == number, program.crops)
-            logits = np.asarray(best_logits(program, TOGETHER, states, on_device, NOTHING, samples))
+            logits = np.asarray(best_logits(program, TOGETHER, states, some, NOTHING, samples))[:, rows]
             table = prediction_table(hypers.seed, logits, held_out, rows)
             tables.append(table.append_column("fold", pa.array(np.full(len(table), number, np.int32))))
     return pa.concat_tables(tables)
-
-
-def _samples(inputs: np.ndarray, labels: np.ndarray, chosen: np.ndarray, crops: int) -> Samples:
-    return Samples(jnp.asarray(inputs[np.repeat(chosen, crops)]), jnp.asarray(labels[chosen], jnp.int32))

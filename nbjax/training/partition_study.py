@@ -5,7 +5,6 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
@@ -25,9 +24,8 @@ from nbjax.progress import meter
 from nbjax.samples.plan import split_transforms
 from nbjax.training.bank import Bank
 from nbjax.training.level_scores import level_scores
-from nbjax.training.partitions import Outcome, fill_up, run_partitions
-from nbjax.training.program import Program, Samples
-from nbjax.training.sessions import grid
+from nbjax.training.program import NOTHING, Hyper, Program, Rows, Samples
+from nbjax.training.sessions import TOGETHER, Finished, best_logits, grid, rows_of_splits, run_sessions
 from nbjax.training.store import is_whole, read_table, write_table
 from nbjax.training.strategy import head_of, parse_strategy
 
@@ -208,11 +206,10 @@ def run_arrangements(
     """
     program = program_of(cohort, config)
     rows = [sample_rows(cohort, one.split, config) for one in arrangements]
-    train, validation = (fill_up([one[split] for one in rows]) for split in (0, 1))
+    train, validation = (rows_of_splits([one[split] for one in rows]) for split in (0, 1))
     each = max(1, SESSIONS // seeds)
     each = -(-len(rows) // -(-len(rows) // each))
-    hypers = grid(config.learning_rates, range(seeds))
-    decides = [key, __version__, repr(program), config.epochs, config.learning_rates, seeds, train.rows.shape[1], each]
+    decides = [key, __version__, repr(program), config.epochs, config.learning_rates, seeds]
     tables = []
     with meter(len(rows) * seeds, "sessions", "session") as done:
         for start in range(0, len(rows), each):
@@ -223,36 +220,60 @@ def run_arrangements(
                 digest.update(json.dumps(one.about).encode() + one.split.astype(np.int8).tobytes())
             path = folder / f"{digest.hexdigest()[:24]}.parquet"
             if not is_whole(path):
-                splits = [jax.tree.map(lambda values, some=some: values[some], one) for one in (train, validation)]
-                outcome = run_partitions(program, config.epochs, hypers, cohort.bank, *splits)
-                outcome = jax.tree.map(np.asarray, outcome)
+                hypers = arranged(config.learning_rates[0], seeds, train, validation, some)
+                finished = run_sessions(program, config.epochs, hypers, cohort.bank, cohort.bank)
+                logits = best_logits(program, TOGETHER, finished.states, finished.hypers, NOTHING, cohort.bank)
                 here = slice(start, start + each)
-                write_table(_table(cohort, arrangements[here], rows[here], outcome, hypers.seed), path)
+                write_table(_table(cohort, arrangements[here], rows[here], finished, np.asarray(logits)), path)
             tables.append(read_table(path))
             done(len(arrangements[start : start + each]) * seeds)
     return pa.concat_tables(tables)
 
 
+def arranged(rate: float, seeds: int, train: Rows, validation: Rows, chosen: np.ndarray) -> Hyper:
+    """Sessions of every seed under every chosen arrangement; those of one arrangement lie together.
+
+    Args:
+        rate: learning rate.
+        seeds: sessions of each arrangement.
+        train: rows of the bank by arrangement.
+        validation: likewise.
+        chosen: numbers of arrangements.
+    """
+    each = grid([rate], range(seeds))
+    place = np.repeat(chosen, seeds)
+    rates, numbers = (np.tile(values, len(chosen)) for values in (each.learning_rate, each.seed))
+    return Hyper(rates, numbers, *(Rows(*(values[place] for values in split)) for split in (train, validation)))
+
+
 def _table(
-    cohort: Cohort, arrangements: list[Arrangement], rows: list[list[np.ndarray]], outcome: Outcome, seeds: np.ndarray
+    cohort: Cohort,
+    arrangements: list[Arrangement],
+    rows: list[list[np.ndarray]],
+    finished: Finished,
+    logits: np.ndarray,
 ) -> pa.Table:
+    """Scores of sessions `[arrangements * seeds]`, as `arranged` puts them; further ones fill a chunk up."""
     patch = np.empty(cohort.rows.size, np.int64)
     patch[cohort.rows] = np.arange(len(cohort.rows))[:, None]
     labels = np.asarray(cohort.bank.labels)
+    seeds = np.unique(finished.hypers.seed)
+    metrics, epochs = finished.metrics, np.asarray(finished.states.best_epoch)
+    finite = np.logical_and.reduce([np.isfinite(values).all(axis=1) for values in metrics])
     tables = []
-    for number, (one, split_rows) in enumerate(zip(arrangements, rows, strict=True)):
-        history, epoch = outcome.history[number], outcome.epoch[number]
-        columns: dict[str, Any] = {name: [value] * len(seeds) for name, value in one.about.items()}
+    for number, (arrangement, split_rows) in enumerate(zip(arrangements, rows, strict=True)):
+        mine = np.arange(number * len(seeds), (number + 1) * len(seeds))
+        columns: dict[str, Any] = {name: [value] * len(seeds) for name, value in arrangement.about.items()}
         columns |= {
             "seed": seeds.astype(np.int32),
-            "epoch": epoch,
-            "train_loss": history[np.arange(len(epoch)), epoch, 0],
+            "epoch": epochs[mine],
+            "train_loss": metrics.train_loss[mine, epochs[mine]],
+            "diverged": ~finite[mine],
         }
-        columns["diverged"] = ~np.isfinite(history).all(axis=(1, 2))
         for split in (1, 2):
             here = split_rows[split]
             of_patch = patch[here]
-            scores = level_scores(outcome.logits[number][:, here], labels[here], of_patch, cohort.family[of_patch])
+            scores = level_scores(logits[mine][:, here], labels[here], of_patch, cohort.family[of_patch])
             for level, (losses, accuracies) in scores.items():
                 columns[f"{SPLITS[split]}_{level}_loss"] = losses
                 columns[f"{SPLITS[split]}_{level}_accuracy"] = accuracies

@@ -26,7 +26,7 @@ from nbjax.training.choice import KINDS, choose
 from nbjax.training.cut import find_cut, trainable
 from nbjax.training.inputs import View, view_of
 from nbjax.training.program import NOTHING, Frozen, Hyper, Program, Samples
-from nbjax.training.sessions import Batching, advance, chunks, grid, start
+from nbjax.training.sessions import Batching, advance, chunks, filled_up, grid, start
 from nbjax.training.store import DESCRIPTION, IN_FLIGHT, is_finished
 from nbjax.training.strategy import Strategy, head_of, parse_strategy
 
@@ -149,7 +149,7 @@ def _tasks(
     common = _common(config, dataset, network, strategy, batch_size, view, weights)
 
     def task(some: Hyper, count: int, fit: Fit, name: str | None = None) -> Task:
-        rates, seeds = (values[:count].tolist() for values in some)
+        rates, seeds = some.learning_rate[:count].tolist(), some.seed[:count].tolist()
         key = {**common, "learning_rates": rates, "seeds": seeds}
         return Task(
             name or _name(key),
@@ -172,10 +172,10 @@ def _tasks(
     for name, some, fit in _known(programs, common, _limit(config)):
         pairs = _pairs(some)
         if place.keys() >= set(pairs):
-            tasks.append(task(_filled(some, fit.together), len(pairs), fit, name))
+            tasks.append(task(filled_up(some, fit.together), len(pairs), fit, name))
             place = {pair: number for pair, number in place.items() if pair not in pairs}
     if place:
-        missing = Hyper(*(values[list(place.values())] for values in hypers))
+        missing: Hyper = jax.tree.map(lambda values: values[list(place.values())], hypers)
         frozen = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype), frozen_part(program, backbone))
         fit = _fit(config, dataset, program, missing, frozen, row_of(backbone, cut.start, view))
         tasks += [task(some, count, fit) for some, count in chunks(missing, fit.together, fit.batching.devices)]
@@ -224,11 +224,6 @@ def _name(key: dict[str, Any]) -> str:
 def _pairs(hypers: Hyper) -> list[tuple[float, int]]:
     """Learning rate and seed of each session."""
     return list(zip(hypers.learning_rate.tolist(), hypers.seed.tolist(), strict=True))
-
-
-def _filled(hypers: Hyper, count: int) -> Hyper:
-    """Sessions filled up to so many with the last one."""
-    return Hyper(*(np.pad(values, (0, count - len(values)), mode="edge") for values in hypers))
 
 
 def _program(

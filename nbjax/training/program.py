@@ -70,16 +70,32 @@ class Program(NamedTuple):
         return self.network is None or self.start == self.network.stages[-1].name
 
 
+class Rows(NamedTuple):
+    """A split as rows of the samples.
+
+    Attributes:
+        rows: int32 `[size]`; the first `count` are the split's, the others fill it up.
+        count: int32, at least 1.
+    """
+
+    rows: Any
+    count: Any
+
+
 class Hyper(NamedTuple):
     """Traced hyper-parameters: sessions that differ in them share one compiled program.
 
     Attributes:
         learning_rate: float32.
         seed: uint32; every random number of the session derives from it and the epoch.
+        train: the rows of the training samples that the session sees; None for all. Rows are for heads on features alone.
+        validation: likewise of the validation samples.
     """
 
     learning_rate: Any
     seed: Any
+    train: Rows | None = None
+    validation: Rows | None = None
 
 
 class Samples(NamedTuple):

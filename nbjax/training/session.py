@@ -19,6 +19,7 @@ from nbjax.training.program import (
     Hyper,
     Params,
     Program,
+    Rows,
     Samples,
     features_of,
     fetch,
@@ -105,16 +106,35 @@ def _by_blocks(
 
 
 def evaluate(
-    program: Program, params: Params, batch_stats: Any, frozen: Frozen, samples: Samples, key: jax.Array
+    program: Program,
+    params: Params,
+    batch_stats: Any,
+    frozen: Frozen,
+    samples: Samples,
+    key: jax.Array,
+    rows: Rows | None = None,
 ) -> tuple[jax.Array, jax.Array]:
     """Loss and accuracy `[2]` of a split in evaluation mode: means over samples, and means over batches."""
-    logits = logits_of_all(program, params, batch_stats, frozen, samples, key)
-    values = jnp.stack([sample_losses(logits, samples.labels), sample_hits(logits, samples.labels)])
-    count, size = samples.labels.shape[0], program.batch_size
-    full = count // size
-    batches = [jnp.mean(values[:, : full * size].reshape(2, full, size), axis=2)] if full else []
-    batches += [jnp.mean(values[:, full * size :], axis=1, keepdims=True)] if count % size else []
-    return jnp.mean(values, axis=1), jnp.mean(jnp.concatenate(batches, axis=1), axis=1)
+    # All samples, whatever the rows: one matrix product for all sessions is faster than collecting each one's rows.
+    logits, labels = logits_of_all(program, params, batch_stats, frozen, samples, key), samples.labels
+    if rows is None:
+        return _means(program, logits, labels, len(labels))
+    return _means(program, logits[rows.rows], labels[rows.rows], rows.count)
+
+
+def _means(
+    program: Program, logits: jax.Array, labels: jax.Array, count: jax.Array | int
+) -> tuple[jax.Array, jax.Array]:
+    """Loss and accuracy `[2]` of the first `count` samples, at least one: means over samples, and means over batches."""
+    size = program.batch_size
+    real = jnp.arange(len(labels)) < count
+    values = jnp.where(real, jnp.stack([sample_losses(logits, labels), sample_hits(logits, labels)]), 0.0)
+    padding = -len(labels) % size
+    batches = jnp.pad(values, ((0, 0), (0, padding))).reshape(2, -1, size)
+    sizes = jnp.pad(real, (0, padding)).reshape(-1, size).sum(axis=1)
+    of_batches = jnp.sum(batches, axis=2) / jnp.maximum(sizes, 1).astype(values.dtype)
+    number = jnp.asarray(-(-count // size), values.dtype)
+    return jnp.sum(values, axis=1) / jnp.asarray(count, values.dtype), jnp.sum(of_batches, axis=1) / number
 
 
 def init(program: Program, hyper: Hyper, frozen: Frozen, train: Samples, validation: Samples) -> tuple[State, Metrics]:
@@ -122,7 +142,8 @@ def init(program: Program, hyper: Hyper, frozen: Frozen, train: Samples, validat
     key = jax.random.fold_in(jax.random.key(hyper.seed), 0)
     params, batch_stats = initial(program, key, frozen)
     if program.head_input == "standardised":
-        batch_stats = {**batch_stats, MOMENTS: _input_moments(program, params, batch_stats, frozen, train, key)}
+        found = _input_moments(program, params, batch_stats, frozen, train, key, hyper.train)
+        batch_stats = {**batch_stats, MOMENTS: found}
     state = State(
         epoch=jnp.int32(0),
         params=params,
@@ -135,21 +156,30 @@ def init(program: Program, hyper: Hyper, frozen: Frozen, train: Samples, validat
         stopped=jnp.bool_(False),
     )
     keys = jax.random.split(key)
-    first = evaluate(program, params, batch_stats, frozen, train, keys[0])
-    second = evaluate(program, params, batch_stats, frozen, validation, keys[1])
+    first = evaluate(program, params, batch_stats, frozen, train, keys[0], hyper.train)
+    second = evaluate(program, params, batch_stats, frozen, validation, keys[1], hyper.validation)
     metrics = _metrics(first, second)
     return _keep_best(program, state, metrics), metrics
 
 
 def _input_moments(
-    program: Program, params: Params, batch_stats: Any, frozen: Frozen, train: Samples, key: jax.Array
+    program: Program,
+    params: Params,
+    batch_stats: Any,
+    frozen: Frozen,
+    train: Samples,
+    key: jax.Array,
+    rows: Rows | None,
 ) -> dict[str, jax.Array]:
     """Of the features of the training split before training; all crops of a bank count."""
     if program.head_only:
         features = train.inputs.astype(params["head"][0]["kernel"].dtype)
     else:
         features = _by_blocks(program, train, key, lambda x: features_of(program, params, batch_stats, frozen, x)[0])
-    return moments(features, len(features))
+    if rows is None:
+        return moments(features, len(features))
+    crops = rows.rows[:, None] * program.crops + jnp.arange(program.crops)
+    return moments(features[crops.ravel()], rows.count * program.crops)
 
 
 def train_epoch(
@@ -162,11 +192,15 @@ def train_epoch(
     """
     epoch = state.epoch + 1
     order_key, step_key, validation_key = jax.random.split(jax.random.fold_in(jax.random.key(hyper.seed), epoch), 3)
-    order = jax.random.permutation(order_key, train.labels.shape[0])
     carry = (state.params, state.batch_stats, state.opt_state)
-    train_all = train_blocks if program.block > 1 and program.weight_decay == 0 else _train_all
+    if hyper.train is None:
+        order = jax.random.permutation(order_key, train.labels.shape[0])
+        train_all = train_blocks if program.block > 1 and program.weight_decay == 0 else _train_all
+    else:
+        order, train_all = _order_of(hyper.train, order_key), _train_rows
     (params, batch_stats, opt_state), means = train_all(program, carry, hyper, frozen, train, order, step_key)
-    metrics = _metrics(means, evaluate(program, params, batch_stats, frozen, validation, validation_key))
+    found = evaluate(program, params, batch_stats, frozen, validation, validation_key, hyper.validation)
+    metrics = _metrics(means, found)
     new = state._replace(epoch=epoch, params=params, batch_stats=batch_stats, opt_state=opt_state)
     new = _keep_best(program, new, metrics)
     if program.goal is None:
@@ -203,6 +237,39 @@ def _train_all(
     return carry, (weights @ means, jnp.mean(means, axis=0))
 
 
+def _order_of(rows: Rows, key: jax.Array) -> jax.Array:
+    """The samples of a split in a fresh order `[size]`, then what fills it up, which does not change that order."""
+    words = jax.random.bits(key, rows.rows.shape, jnp.uint32)
+    return rows.rows[jnp.lexsort((words, jnp.arange(len(rows.rows)) >= rows.count))]
+
+
+def _train_rows(
+    program: Program,
+    carry: tuple[Params, Any, Any],
+    hyper: Hyper,
+    frozen: Frozen,
+    train: Samples,
+    order: jax.Array,
+    key: jax.Array,
+) -> tuple[tuple[Params, Any, Any], tuple[jax.Array, jax.Array]]:
+    """As `_train_all`, where the first `hyper.train.count` of the order count: a step with none of them changes nothing."""
+    assert hyper.train is not None
+    size, count = program.batch_size, hyper.train.count
+    steps = -(-len(order) // size)
+    batches = jnp.pad(order, (0, steps * size - len(order)), mode="edge").reshape(steps, size)
+    sizes = jnp.clip(count - size * jnp.arange(steps), 0, size)
+
+    def step(carry: Any, batch: tuple[jax.Array, jax.Array, jax.Array]) -> Any:
+        number, rows, real = batch
+        step_key = jax.random.fold_in(key, number)
+        new, means = train_step(program, carry, hyper, frozen, train, rows, step_key, jnp.maximum(real, 1))
+        return jax.tree.map(lambda new, old: jnp.where(real > 0, new, old), new, carry), jnp.where(real > 0, means, 0.0)
+
+    carry, means = jax.lax.scan(step, carry, (jnp.arange(steps), batches, sizes))
+    weights = sizes.astype(means.dtype) / count.astype(means.dtype)
+    return carry, (weights @ means, jnp.sum(means, axis=0) / (-(-count // size)).astype(means.dtype))
+
+
 def train_step(
     program: Program,
     carry: tuple[Params, Any, Any],
@@ -211,17 +278,22 @@ def train_step(
     train: Samples,
     rows: jax.Array,
     key: jax.Array,
+    count: jax.Array | None = None,
 ) -> tuple[tuple[Params, Any, Any], jax.Array]:
-    """One update on the samples `rows`; returns their mean loss and hits before it, `[2]`."""
+    """One update on the samples `rows`, or the first `count` of them; returns their mean loss and hits before it, `[2]`."""
     params, batch_stats, opt_state = carry
     window_key, dropout_key = jax.random.split(key)
     x, labels = fetch(program, train, rows, window_key), train.labels[rows]
 
     def mean_loss(params: Params) -> tuple[jax.Array, Any]:
         logits, changed = logits_of(program, params, batch_stats, frozen, x, dropout_key)
-        loss = jnp.mean(sample_losses(logits, labels))
-        means = jnp.stack([loss, jnp.mean(sample_hits(logits, labels))])
-        return loss + penalty(program, params), (changed, means)
+        values = jnp.stack([sample_losses(logits, labels), sample_hits(logits, labels)])
+        if count is None:
+            means = jnp.mean(values, axis=1)
+        else:
+            real = jnp.arange(len(rows)) < count
+            means = jnp.sum(jnp.where(real, values, 0.0), axis=1) / count.astype(values.dtype)
+        return means[0] + penalty(program, params), (changed, means)
 
     gradients, (changed, means) = jax.grad(mean_loss, has_aux=True)(params)
     # Optax counts on JAX's own promotion of types.

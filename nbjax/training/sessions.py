@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, PartitionSpec
 
-from nbjax.training.program import NOTHING, Frozen, Hyper, Program, Samples
+from nbjax.training.program import NOTHING, Frozen, Hyper, Program, Rows, Samples
 from nbjax.training.session import Metrics, State, evaluate, init, logits_of_all, train_epoch
 
 AXIS = "sessions"
@@ -46,9 +46,32 @@ def chunks(hypers: Hyper, size: int, devices: int = 1) -> list[tuple[Hyper, int]
     pieces = -(-count // max(devices, size - size % devices))
     each = -(-count // pieces)
     each += -each % devices
-    rates, seeds = (np.pad(values, (0, each * pieces - count), mode="edge") for values in hypers)
-    starts = range(0, count, each)
-    return [(Hyper(rates[at : at + each], seeds[at : at + each]), min(each, count - at)) for at in starts]
+    return [
+        (filled_up(jax.tree.map(lambda values, at=at: values[at : at + each], hypers), each), min(each, count - at))
+        for at in range(0, count, each)
+    ]
+
+
+def filled_up(hypers: Hyper, count: int) -> Hyper:
+    """As many sessions, the last one repeated."""
+
+    def longer(values: np.ndarray) -> np.ndarray:
+        return np.pad(values, [(0, count - len(values)), *[(0, 0)] * (values.ndim - 1)], mode="edge")
+
+    filled: Hyper = jax.tree.map(longer, hypers)
+    return filled
+
+
+def rows_of_splits(rows: Sequence[np.ndarray], size: int | None = None) -> Rows:
+    """Splits of different sizes as one array `[splits, size]`, each filled up with its own last row.
+
+    Args:
+        rows: of each split, at least one.
+        size: to which; else that of the greatest.
+    """
+    size = max(map(len, rows)) if size is None else size
+    filled = np.stack([np.pad(split, (0, size - len(split)), mode="edge") for split in rows])
+    return Rows(filled.astype(np.int32), np.asarray([len(split) for split in rows], np.int32))
 
 
 def _each(batching: Batching, function: Callable[..., Any], many: Any, shared: Any) -> Any:

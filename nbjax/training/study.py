@@ -196,7 +196,7 @@ def _epochs(
 
 def _best(task: Task, states: State) -> dict[str, Any]:
     """The parameters of each cell's best session, with the session axis first."""
-    rates, seeds = (values[: task.sessions] for values in task.hypers)
+    rates, seeds = task.hypers.learning_rate[: task.sessions], task.hypers.seed[: task.sessions]
     scores = np.asarray(states.best_score)[: task.sessions]
     rows = [
         members[np.argmin(scores[members])] for members in (np.flatnonzero(rates == rate) for rate in np.unique(rates))
