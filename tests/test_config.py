@@ -84,7 +84,7 @@ def test_a_config_file_is_told_what_it_lacks(tmp_path):
             "Fidelity has no field 'crp'; did you mean 'crop'",
         ),
     ]:
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
         with pytest.raises(InputError, match=expected):
             load_config(path)
 

@@ -61,7 +61,7 @@ for at in range(1, 100):
     _, status = os.waitpid(child, 0)
     from nbjax.files import damage
     it = root / "it"
-    text = it.read_text() if it.is_file() else "+".join(sorted((it / name).read_text() for name in "ab"))
+    text = it.read_text(encoding="utf-8") if it.is_file() else "+".join(sorted((it / name).read_text() for name in "ab"))
     print(at, os.WIFSIGNALED(status), text, damage(it))
     change(it, "old")
     if not os.WIFSIGNALED(status):
@@ -88,13 +88,13 @@ def test_a_folder_is_replaced_also_where_names_cannot_be_exchanged(tmp_path, mon
     for text in ("old", "new"):
         with sealing(tmp_path / "it") as temporary:
             temporary.mkdir()
-            (temporary / text).write_text(text)
+            (temporary / text).write_text(text, encoding="utf-8")
     assert sorted(path.name for path in (tmp_path / "it").iterdir()) == sorted([SUMS, "new"])
     assert [path.name for path in tmp_path.iterdir()] == ["it"]
     # A process that died between the two renames.
     (tmp_path / "it").rename(tmp_path / ".it.4194304-1.0123abcd.old")
     clear_leftovers(tmp_path)
-    assert (tmp_path / "it" / "new").read_text() == "new"
+    assert (tmp_path / "it" / "new").read_text(encoding="utf-8") == "new"
     assert [path.name for path in tmp_path.iterdir()] == ["it"]
 
 
@@ -180,7 +180,7 @@ def test_a_dead_process_is_cleared_after_and_a_live_one_is_not(tmp_path):
     with subprocess.Popen([sys.executable, "-c", "print(end='', flush=True)"]) as gone:
         gone.wait()
     alive = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
-    begin = Path(f"/proc/{alive.pid}/stat").read_text().rsplit(")", 1)[1].split()[19]
+    begin = Path(f"/proc/{alive.pid}/stat").read_text(encoding="utf-8").rsplit(")", 1)[1].split()[19]
     try:
         kept = tmp_path / f".it.{alive.pid}-{begin}.0123abcd.tmp"
         # Numbers of processes come again.
@@ -193,7 +193,7 @@ def test_a_dead_process_is_cleared_after_and_a_live_one_is_not(tmp_path):
         for path in (kept, *left):
             path.mkdir(parents=True)
         with replacing(tmp_path / "it") as temporary:
-            temporary.write_text("it")
+            temporary.write_text("it", encoding="utf-8")
         assert [path.exists() for path in (kept, *left)] == [True, False, True, False]
         clear_leftovers(tmp_path)
         assert [path.exists() for path in (kept, *left)] == [True, False, False, False]
@@ -215,7 +215,7 @@ def test_no_room_is_said_before_and_while_writing(tmp_path):
 
 
 def test_places_that_cannot_be_written_are_said(tmp_path):
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     (tmp_path / "folder").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
     check_folder(tmp_path / "folder" / "new" / "er")
@@ -231,8 +231,8 @@ def test_places_that_cannot_be_written_are_said(tmp_path):
 
 def test_a_lock_leaves_no_process_behind_and_an_empty_folder_not_at_all(tmp_path):
     with locked(tmp_path / "a", "this study"):
-        assert (tmp_path / "a" / LOCK).read_text() == f"process {os.getpid()}"
-        (tmp_path / "a" / "kept").write_text("")
+        assert (tmp_path / "a" / LOCK).read_text(encoding="utf-8") == f"process {os.getpid()}"
+        (tmp_path / "a" / "kept").write_text("", encoding="utf-8")
     assert (tmp_path / "a" / LOCK).read_bytes() == b""
     with pytest.raises(InputError, match="wrong"), locked(tmp_path / "b" / "c", "this study"):
         raise InputError("wrong")
@@ -246,7 +246,7 @@ def test_a_file_system_without_locks_is_said_and_the_work_goes_on(number, tmp_pa
 
     monkeypatch.setattr(fcntl, "flock", refuse)
     with locked(tmp_path, "this study"):
-        (tmp_path / "kept").write_text("")
+        (tmp_path / "kept").write_text("", encoding="utf-8")
     said = capsys.readouterr().err
     assert "this file system has no locks" in said
     assert "another process" not in said

@@ -224,7 +224,7 @@ def test_tfds_build_from_a_shell_gives_the_same_bytes_twice_and_on_beam(slides, 
     assert sum(len(source) for source in dataset.splits.values()) == sum(
         row["samples"] for labels in dataset.card["counts"].values() for row in labels.values()
     )
-    assert json.loads((folder / "metadata.json").read_text())["partition"]["A"]["method"] == "filing"
+    assert json.loads((folder / "metadata.json").read_text(encoding="utf-8"))["partition"]["A"]["method"] == "filing"
     assert digests(tfds_build(slides, tmp_path / "two", "--config=slides")) == digests(folder)
     options = "--beam_pipeline_options=direct_num_workers=2,direct_running_mode=multi_processing"
     assert digests(tfds_build(slides, tmp_path / "beam", "--config=slides", options)) == digests(folder)

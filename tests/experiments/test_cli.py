@@ -13,7 +13,9 @@ def run(program, **environment):
 
 
 def test_a_terminal_without_a_letter_shows_a_question_mark():
-    program = "from experiments.cli import run; run(lambda: print('0.25 \N{MICRO SIGN}m \N{GREEK SMALL LETTER SIGMA}'))"
+    program = (
+        r"from experiments.cli import run; run(lambda: print('0.25 \N{MICRO SIGN}m \N{GREEK SMALL LETTER SIGMA}'))"
+    )
     done = run(program, PYTHONIOENCODING="latin-1", NBJAX_HOME="home")
     assert (done.returncode, done.stdout.decode("latin-1").strip()) == (0, "0.25 \N{MICRO SIGN}m ?")
 

@@ -52,10 +52,10 @@ def test_figures_and_tables_of_a_study(finished, tmp_path):
     history = pyarrow.parquet.read_table(finished / "sessions.parquet").to_pylist()
     plain = [row for row in history if row["strategy"] == "straightforward"]
     best = min(max(row["train_loss"], row["validation_loss"]) for row in plain)
-    (row,) = csv.DictReader((tmp_path / "figure_11.csv").read_text().splitlines())
+    (row,) = csv.DictReader((tmp_path / "figure_11.csv").read_text(encoding="utf-8").splitlines())
     assert float(row["best_loss"]) == best
     assert int(row["sessions"]) == 4
-    by_strategy = list(csv.DictReader((tmp_path / "table_4.csv").read_text().splitlines()))
+    by_strategy = list(csv.DictReader((tmp_path / "table_4.csv").read_text(encoding="utf-8").splitlines()))
     assert [row["strategy"] for row in by_strategy] == ["straightforward", "extension"]
     assert float(by_strategy[0]["best_loss"]) == best
 

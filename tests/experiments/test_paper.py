@@ -21,7 +21,7 @@ def run(*arguments: str) -> subprocess.CompletedProcess[str]:
 def test_one_job_leaves_a_page(slides: Path, tmp_path: Path) -> None:
     done = run("--size=small", "--jobs=partition", f"--slides={slides}", f"--out={tmp_path}")
     assert done.returncode == 0, done.stderr
-    page = (tmp_path / "report.html").read_text()
+    page = (tmp_path / "report.html").read_text(encoding="utf-8")
     assert f"report: {tmp_path / 'report.html'}" in done.stdout
     assert "The partition" in page
     assert "not possible: patches_per_family_and_class: 6 families cannot fill 7 folds" in page
@@ -51,7 +51,7 @@ def test_a_job_that_cannot_run_leaves_the_others_and_is_said(slides: Path, tmp_p
     done = run("--size=small", "--jobs=baselines,partition", f"--slides={slides}", f"--out={tmp_path}")
     assert done.returncode == 1
     assert "1 of 2 jobs could not run" in done.stderr
-    assert "The partition" in (tmp_path / "report.html").read_text()
+    assert "The partition" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
 def test_an_unknown_job_ends_in_one_sentence(tmp_path: Path) -> None:

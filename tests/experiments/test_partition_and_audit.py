@@ -29,7 +29,7 @@ def test_methods_are_compared(tmp_path):
     families = "PD:171,168,68,68,50,41,41,9,7,5,5 D:190,187,70,70,38,9,9,9"
     done = run("partition", f"--families={families}", f"--out={tmp_path}")
     assert done.returncode == 0, done.stderr
-    with (tmp_path / "partition.csv").open() as file:
+    with (tmp_path / "partition.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     found = {(row["label"], row["method"]): float(row["discrepancy"]) for row in rows}
     assert len(found) == 8
@@ -68,7 +68,7 @@ def test_patients_with_two_labels_are_partitioned_jointly(slides, tmp_path):
 
 def write_table(manifest, path, splits):
     rows = manifest.kept().to_pylist()
-    with path.open("w", newline="") as file:
+    with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, ["slide", "family", "label", "x", "y", "split"], extrasaction="ignore")
         writer.writeheader()
         writer.writerows({**row, "split": splits(index, row)} for index, row in enumerate(rows))
@@ -82,13 +82,13 @@ def test_a_table_with_leaks_and_one_without(slides, tmp_path):
     assert done.returncode == 1
     assert "family: 15" in done.stdout
     assert "60 patches" in done.stdout.splitlines()[-1]
-    found = json.loads((tmp_path / "audit.json").read_text())
+    found = json.loads((tmp_path / "audit.json").read_text(encoding="utf-8"))
     assert len(found["findings"]["family"]) == 15
 
     write_table(manifest, tmp_path / "clean.csv", lambda _, row: names[int(row["slide"].split()[1][0]) % 3])
     done = run("audit", f"--table={tmp_path / 'clean.csv'}", f"--slides={slides}", f"--out={tmp_path / 'audit.json'}")
     assert done.returncode == 0, done.stdout
-    assert json.loads((tmp_path / "audit.json").read_text())["findings"] == {}
+    assert json.loads((tmp_path / "audit.json").read_text(encoding="utf-8"))["findings"] == {}
 
 
 @pytest.mark.parametrize(
@@ -129,6 +129,6 @@ def test_the_same_families_from_any_table_and_the_same_files_again(tmp_path):
         compare(cohort, DatasetConfig(), tmp_path / name, 20.0)
     written = sorted(path.name for path in (tmp_path / "one").iterdir())
     assert "heat_map_B%2FC.csv" in written
-    assert "'=A" in (tmp_path / "one/partition.csv").read_text()
+    assert "'=A" in (tmp_path / "one/partition.csv").read_text(encoding="utf-8")
     for name in written:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()

@@ -52,14 +52,14 @@ def test_tables_figures_and_an_answer_in_words(finished):
     assert "Which families are in which split explains" in text
     assert "under 4 nearly equally good partitions with 3 seeds each" in text
     assert not list(out.rglob("*.tmp"))
-    assert json.loads((out / "record.json").read_text())["config"]["partitions"] == 4
+    assert json.loads((out / "record.json").read_text(encoding="utf-8"))["config"]["partitions"] == 4
 
 
 def test_variance_is_that_of_the_resampled_partitions_alone(finished):
     _, out = finished
     table = pyarrow.parquet.read_table(out / "partitions.parquet")
     scores = score_matrix(table, "test_sample_accuracy")
-    found = json.loads((out / "variance.json").read_text())
+    found = json.loads((out / "variance.json").read_text(encoding="utf-8"))
     parts = found["samples (as in the paper)"]
     estimates = [parts[name]["variance"] for name in ("partition", "seed", "interaction")]
     np.testing.assert_allclose(estimates, np.maximum(estimate_components(scores[1:]), 0), atol=1e-12)

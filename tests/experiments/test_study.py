@@ -43,7 +43,7 @@ def finished(slides, tmp_path_factory):
 
 def test_a_study_ends_in_a_report(finished):
     report, out = finished
-    page = report.read_text()
+    page = report.read_text(encoding="utf-8")
     assert "random weights" in page
     assert "15 slides of 15 families" in page
     assert "http" not in page.replace("http-equiv", "")
@@ -56,10 +56,10 @@ def test_the_same_command_again_uses_what_is_finished(finished, slides):
     _, out = finished
     kept = {path: path.stat().st_mtime_ns for folder in ("dataset", "banks") for path in (out / folder).rglob("*.*")}
     before = (out / "sessions.parquet").read_bytes()
-    seconds = json.loads((out / "study.json").read_text())["seconds"]
+    seconds = json.loads((out / "study.json").read_text(encoding="utf-8"))["seconds"]
     study(StudyConfig(name="small", **SMALL), str(slides), out)
     # What it took to make all this is still told.
-    again = json.loads((out / "study.json").read_text())["seconds"]
+    again = json.loads((out / "study.json").read_text(encoding="utf-8"))["seconds"]
     assert again["sessions"] == seconds["sessions"] > 0
     assert all(again[step] >= seconds[step] for step in seconds)
     assert {path: path.stat().st_mtime_ns for path in kept} == kept
@@ -69,30 +69,30 @@ def test_the_same_command_again_uses_what_is_finished(finished, slides):
 def test_validation_predictions_are_the_programs_logits(finished):
     _, out = finished
     (program,) = (out / "programs").iterdir()
-    description = json.loads((program / "program.json").read_text())
-    chosen = json.loads((out / "study.json").read_text())["chosen"]
+    description = json.loads((program / "program.json").read_text(encoding="utf-8"))
+    chosen = json.loads((out / "study.json").read_text(encoding="utf-8"))["chosen"]
     rows = [np.isclose(rate, chosen["learning_rate"]) for rate in description["learning_rates"]]
     logits = np.load(program / "logits.npz")["validation"][rows][..., 0]
     table = pyarrow.parquet.read_table(out / "validation_predictions.parquet")
     table = table.sort_by([("seed", "ascending"), ("sample", "ascending")])
     found = table["probability"].to_numpy().reshape(logits.shape)
     np.testing.assert_allclose(found, scipy.special.expit(logits), rtol=1e-5)
-    assert "temperature" in (out / "report.html").read_text()
+    assert "temperature" in (out / "report.html").read_text(encoding="utf-8")
 
 
 def test_a_report_at_any_time(finished, tmp_path):
     _, out = finished
     status, lines = run("experiments.report", f"--study={out}", f"--out={tmp_path / 'one'}")
     assert (status, lines) == (0, [])
-    text = [(folder / "report.html").read_text() for folder in (out, tmp_path / "one")]
+    text = [(folder / "report.html").read_text(encoding="utf-8") for folder in (out, tmp_path / "one")]
     assert text[0] == text[1]
     killed = tmp_path / "killed"
     shutil.copytree(out, killed, ignore=shutil.ignore_patterns("*.parquet", "banks", "phantom"))
     shutil.copytree(out / "programs", killed / "programs", dirs_exist_ok=True)
-    record = json.loads((killed / "study.json").read_text())
+    record = json.loads((killed / "study.json").read_text(encoding="utf-8"))
     with sealing(killed / "study.json") as temporary:
         temporary.write_text(json.dumps(record | {"chosen": None}), encoding="utf-8")
-    page = write_report(killed).read_text()
+    page = write_report(killed).read_text(encoding="utf-8")
     assert "The study is not finished" in page
     assert "6 sessions in 2 cells of the grid" in page
 
@@ -164,7 +164,8 @@ def test_bad_folders_get_one_sentence_and_leave_nothing_half_written(kind, slide
 def test_exit_status_and_one_sentence_from_a_shell(tmp_path, shared):
     misspelt = tmp_path / "config.py"
     misspelt.write_text(
-        "from nbjax.config import StudyConfig\ndef get_config():\n    return StudyConfig(name='x', sedes=3)\n"
+        "from nbjax.config import StudyConfig\ndef get_config():\n    return StudyConfig(name='x', sedes=3)\n",
+        encoding="utf-8",
     )
     for arguments, expected in [
         ([f"--config={misspelt}"], "StudyConfig has no field 'sedes'; did you mean 'seeds'?"),

@@ -18,7 +18,7 @@ def test_rows_as_parquet_and_csv(slides, tmp_path):
     assert done.returncode == 0, done.stderr
     assert "manifest.parquet" in done.stdout.splitlines()[-1]
     manifest = read_manifest(tmp_path / "manifest.parquet")
-    with (tmp_path / "manifest.csv").open() as file:
+    with (tmp_path / "manifest.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["slide"] for row in rows] == manifest.table["slide"].to_pylist()
     assert [int(row["x"]) for row in rows] == manifest.table["x"].to_pylist()

@@ -80,7 +80,7 @@ def rebuild(shared: Path) -> Callable[[str, str], Case]:
 
     def build(arch: str, salt: str = "shared") -> Case:
         folder = shared / "parity" / "torchvision"
-        meta = json.loads((folder / f"{arch}.json").read_text())
+        meta = json.loads((folder / f"{arch}.json").read_text(encoding="utf-8"))
         with np.load(folder / f"{arch}.npz") as file:
             reference = dict(file)
         state_dict = {name: rebuilt(arch, name, tuple(shape), salt) for name, shape in meta["state_dict"].items()}

@@ -14,7 +14,7 @@ ARCHITECTURES = ("resnet18", "googlenet", "efficientnet_b0", "vgg16_bn", "densen
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 def test_parameters_come_in_torchs_order(arch: str, shared: Path) -> None:
-    meta = json.loads((shared / "parity" / "torchvision" / f"{arch}.json").read_text())
+    meta = json.loads((shared / "parity" / "torchvision" / f"{arch}.json").read_text(encoding="utf-8"))
     auxiliary = tuple(f"{stage.name}." for stage in build_network(arch).auxiliary)
     statistics = ("running_mean", "running_var", "num_batches_tracked")
     expected = [name for name in meta["state_dict"] if not name.endswith(statistics) and not name.startswith(auxiliary)]

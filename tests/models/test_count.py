@@ -111,7 +111,7 @@ def test_the_table_from_a_shell(tmp_path: Path) -> None:
     assert len({line.count("|") for line in lines[: len(NETWORKS) + 2]}) == 1
     assert any(line.startswith("| inception_v3 ") and "27,161,264" in line and "5.713B" in line for line in lines)
     assert "multiply-accumulates" in done.stdout
-    with (tmp_path / "models.csv").open(newline="") as file:
+    with (tmp_path / "models.csv").open(newline="", encoding="utf-8") as file:
         rows = {row["backbone"]: row for row in csv.DictReader(file)}
     assert list(rows) == list(NETWORKS)
     assert rows["resnet18"]["parameters"] == "11689512"

@@ -77,7 +77,7 @@ def plain_discrepancy(splits: list[list[int]], proportions: tuple[float, ...]) -
 
 
 def test_filing_is_never_worse_than_the_authors_grid_on_the_shared_cases(shared):
-    cases = json.loads((shared / "partition" / "cases.json").read_text())
+    cases = json.loads((shared / "partition" / "cases.json").read_text(encoding="utf-8"))
     assert len(cases) == 120
     for case in cases:
         found = partition_families(case["patches_per_family"], case["proportions"])

@@ -28,7 +28,7 @@ def sizes_per_split(sizes, assignment):
 
 @pytest.fixture(scope="session")
 def cases(shared: Path) -> list[dict]:
-    return json.loads((shared / "partition" / "cases.json").read_text())
+    return json.loads((shared / "partition" / "cases.json").read_text(encoding="utf-8"))
 
 
 def test_sequential_agrees_with_the_shared_cases(cases):

@@ -41,7 +41,7 @@ def test_rows_match_the_studys_predictions(finished, ours, own):
 
 
 def test_the_table_holds_what_the_predictions_say(finished):
-    with (finished / "baselines.csv").open() as file:
+    with (finished / "baselines.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     assert [row["method"] for row in rows][-1] == "study"
     predictions = pyarrow.parquet.read_table(finished / "baselines.parquet")
@@ -52,7 +52,7 @@ def test_the_table_holds_what_the_predictions_say(finished):
         assert float(row["test_roc_auc"]) == pytest.approx(result.score("roc_auc").estimate)
         assert row["chosen"].startswith("C = ")
     assert rows[-1]["sessions"] == "2"
-    lines = (finished / "baselines.md").read_text().splitlines()
+    lines = (finished / "baselines.md").read_text(encoding="utf-8").splitlines()
     assert len([line for line in lines if line.startswith("|")]) == 2 + 5
     assert len({line.count("|") for line in lines if line.startswith("|")}) == 1
     with PIL.Image.open(finished / "figures/baselines.png") as picture:
@@ -61,7 +61,7 @@ def test_the_table_holds_what_the_predictions_say(finished):
 
 
 def test_the_studys_line_says_what_its_report_says(finished):
-    with (finished / "baselines.csv").open() as file:
+    with (finished / "baselines.csv").open(encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     found = find(finished)
     for name, tested in (("test", found.test), ("folds", found.folds)):

@@ -277,7 +277,7 @@ def test_missing_and_damaged_files_are_named(make_study):
     (folder / "sessions.parquet").unlink()
     with pytest.raises(InputError, match=r"sessions\.parquet: not a readable table"):
         write_report(folder)
-    (folder / "study.json").write_text('{"name": ')
+    (folder / "study.json").write_text('{"name": ', encoding="utf-8")
     with pytest.raises(InputError, match=r"study\.json: not a study's record"):
         write_report(folder)
     assert not (folder / "report.html").exists()

@@ -103,7 +103,7 @@ def test_one_that_fails_is_named_and_the_others_are_made(make_study, tmp_path):
 
     assert run("-m", "experiments.figures").returncode == 0
     before = {path.name for path in out.iterdir()}
-    (out / "mine.txt").write_text("")
+    (out / "mine.txt").write_text("", encoding="utf-8")
     assert {"figure_11.png", "figure_19.png", "figure_20.csv"} <= before
     ended = run("-c", FAILING)
     assert ended.returncode == 1

@@ -49,20 +49,22 @@ def folder(make_study, tmp_path):
     for name in ("partition/heat_map_D.png", "leakage/figures/figure8.png"):
         (tmp_path / name).parent.mkdir(parents=True)
         matplotlib.figure.Figure((1, 1)).savefig(tmp_path / name)
-    (tmp_path / "partition" / "partition.csv").write_text("class,method,D\nD,filing,0.012345\n")
+    (tmp_path / "partition" / "partition.csv").write_text("class,method,D\nD,filing,0.012345\n", encoding="utf-8")
     (tmp_path / "answers").mkdir()
-    (tmp_path / "answers" / "leakage.txt").write_text("Experiment 1 <ends> at 0.9.\nWhat intervals are over.\n")
+    (tmp_path / "answers" / "leakage.txt").write_text(
+        "Experiment 1 <ends> at 0.9.\nWhat intervals are over.\n", encoding="utf-8"
+    )
     fields = "sessions,mean,std,low,high,p,p_ranks,effect"
     numbers = dict.fromkeys(ROWS, "4,0.5,0.1,0.4,0.6,0.2,0.25,1")
     rows = [f"{leak},{name},{values}" for leak in ("none", "exchange") for name, values in numbers.items()]
-    (tmp_path / "leakage/summary.csv").write_text("\n".join([f"leak,measure,{fields}", *rows]))
+    (tmp_path / "leakage/summary.csv").write_text("\n".join([f"leak,measure,{fields}", *rows]), encoding="utf-8")
     difference = "gap,none,exchange,4,0.0987,0.1,-0.1,0.3,0.0451,0.125,1"
-    (tmp_path / "leakage/comparisons.csv").write_text(f"measure,leak,less,{fields}\n{difference}")
+    (tmp_path / "leakage/comparisons.csv").write_text(f"measure,leak,less,{fields}\n{difference}", encoding="utf-8")
     return tmp_path
 
 
 def test_the_page_shows_what_is_there_in_the_papers_order(folder):
-    text = write_paper(folder).read_text()
+    text = write_paper(folder).read_text(encoding="utf-8")
     page = Page(text)
     assert page.headings[:4] == ["The dataset", "The partition", "Leakage, the small network", "Frozen backbones"]
     assert "straightforward is unfinished: 1 of 2 programs." in text
@@ -79,21 +81,21 @@ def test_the_page_shows_what_is_there_in_the_papers_order(folder):
 def test_many_seeds_of_the_distribution_make_no_search_look_better(folder):
     write_paper(folder)
     alone = pyarrow.csv.read_csv(folder / "figures/figure_11.csv").to_pylist()
-    table = (folder / "figures/table_4.csv").read_text()
+    table = (folder / "figures/table_4.csv").read_text(encoding="utf-8")
     study = folder / "distribution"
     shutil.copytree(folder / "straightforward", study)
     many = random_history([("resnet18", "straightforward", 0, 0, 0.05, 8)], seeds=40)
     pyarrow.parquet.write_table(many, study / "programs" / "a" / "history.parquet")
     write_paper(folder)
     assert pyarrow.csv.read_csv(folder / "figures/figure_11.csv").to_pylist() == alone
-    assert (folder / "figures/table_4.csv").read_text() == table
+    assert (folder / "figures/table_4.csv").read_text(encoding="utf-8") == table
     assert len(pyarrow.csv.read_csv(folder / "figures/figure_18.csv")) == 40
 
 
 def test_a_program_of_an_earlier_config_is_no_study(folder):
-    record = json.loads((folder / "straightforward/study.json").read_text())
-    (folder / "straightforward/study.json").write_text(json.dumps(record | {"programs": ["b"]}))
-    text = write_paper(folder).read_text()
+    record = json.loads((folder / "straightforward/study.json").read_text(encoding="utf-8"))
+    (folder / "straightforward/study.json").write_text(json.dumps(record | {"programs": ["b"]}), encoding="utf-8")
+    text = write_paper(folder).read_text(encoding="utf-8")
     assert "Frozen backbones" not in Page(text).headings
 
 
@@ -111,19 +113,19 @@ def test_what_a_job_left_damaged_is_named_with_the_job(folder, name, content, jo
     path.parent.mkdir(exist_ok=True)
     path.unlink(missing_ok=True)
     if content is not None:
-        path.write_text(content)
+        path.write_text(content, encoding="utf-8")
     with pytest.raises(InputError, match=f"what {job} wrote is damaged or incomplete.*run that job again"):
         write_paper(folder)
 
 
 def test_a_damaged_record_is_named(folder):
-    (folder / "partition" / "record.json").write_text("{")
+    (folder / "partition" / "record.json").write_text("{", encoding="utf-8")
     with pytest.raises(InputError, match=r"record\.json: not an experiment's record"):
         write_paper(folder)
 
 
 def test_the_page_needs_nothing_from_elsewhere(folder):
-    for link in Page(write_paper(folder).read_text()).links:
+    for link in Page(write_paper(folder).read_text(encoding="utf-8")).links:
         assert link.startswith("data:") or (folder / link).is_file()
 
 

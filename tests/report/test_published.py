@@ -9,7 +9,7 @@ from nbjax.report import published
 
 @pytest.fixture(scope="module")
 def results(shared):
-    return json.loads((shared / "paper/results.json").read_text())
+    return json.loads((shared / "paper/results.json").read_text(encoding="utf-8"))
 
 
 def test_figure_11(results):

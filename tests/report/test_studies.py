@@ -100,8 +100,8 @@ def test_sessions_of_other_lengths_are_not_put_into_one_cell(make_folder, make_h
 def test_studies_that_differ_are_refused(make_folder, make_history, change, expected):
     one = read_study(make_folder("one", {"a": make_history(CELLS)}))
     folder = make_folder("two", {"a": make_history(CELLS)})
-    record = json.loads((folder / "study.json").read_text())
-    (folder / "study.json").write_text(json.dumps(record | change))
+    record = json.loads((folder / "study.json").read_text(encoding="utf-8"))
+    (folder / "study.json").write_text(json.dumps(record | change), encoding="utf-8")
     with pytest.raises(InputError, match=expected) as caught:
         pool([one, read_study(folder)])
     assert "\n" not in str(caught.value)

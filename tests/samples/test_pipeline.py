@@ -121,7 +121,7 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_workers_give_the_same_batches_in_a_plain_script(dataset, tmp_path):
-    (tmp_path / "script.py").write_text(SCRIPT)
+    (tmp_path / "script.py").write_text(SCRIPT, encoding="utf-8")
     command = [sys.executable, str(tmp_path / "script.py"), str(dataset.folder), str(tmp_path / "out.npz")]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr[-2000:]

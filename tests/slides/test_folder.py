@@ -29,8 +29,8 @@ def names(slides):
 def test_label_and_family_come_from_the_folders(folder):
     for name in ("PD/patient 1/b.v2.png", "PD/patient 1/c.jpg"):
         put(folder / name)
-    (folder / "D/notes.txt").write_text("notes")
-    (folder / "D/.DS_Store").write_text("")
+    (folder / "D/notes.txt").write_text("notes", encoding="utf-8")
+    (folder / "D/.DS_Store").write_text("", encoding="utf-8")
     slides, left_out = find_slides(folder)
     assert [tuple(slide) for slide in slides] == [
         ("D/a.png", "D", "D/a"),
@@ -87,7 +87,12 @@ def test_folders_of_the_system_are_passed_over_and_said(folder, name):
 
 
 def test_a_name_that_is_not_utf8_is_printed_and_refused(folder):
-    (folder / "D/a.png").rename(folder / "D" / os.fsdecode(b"pr\xe9parat 1.png"))
+    name = os.fsdecode(b"pr\xe9parat 1.png")
+    (folder / "D/a.png").rename(folder / "D" / name)
+    if name.isprintable():
+        # In a Latin-1 locale these bytes are a name like any other.
+        assert f"D/{name}" in {slide.name for slide in find_slides(folder)[0]}
+        return
     with pytest.raises(InputError, match=r"D/pr\\xe9parat 1\.png: the name is not UTF-8") as refused:
         find_slides(folder)
     str(refused.value).encode("utf-8")

@@ -158,7 +158,7 @@ def test_a_written_phantom_is_tiled_resumed_and_reused(tmp_path):
     paths = write_phantom(TINY, folder, progress)
     assert seen == ["PD-001", "PD-002", "PD-003", "D-001", "D-002"]
     assert [path.relative_to(folder).as_posix() for path in paths][3:] == ["D/D-001.png", "D/D-002.png"]
-    note = (folder / NOTE).read_text()
+    note = (folder / NOTE).read_text(encoding="utf-8")
     assert "no patient" in note
     assert '"overlap": 0.25' in note
     np.testing.assert_array_equal(np.asarray(PIL.Image.open(paths[4])), phantom_slide(TINY, "D", 1))

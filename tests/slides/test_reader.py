@@ -46,8 +46,8 @@ def test_unreadable_images_are_named(tmp_path, pixels):
     whole = tmp_path / "whole.png"
     save(whole, pixels)
     (tmp_path / "cut.png").write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    (tmp_path / "text.png").write_text("not an image")
-    (tmp_path / "text.svs").write_text("not a slide")
+    (tmp_path / "text.png").write_text("not an image", encoding="utf-8")
+    (tmp_path / "text.svs").write_text("not a slide", encoding="utf-8")
     save(tmp_path / "grey.png", pixels[..., 0])
     for name in ("cut.png", "text.png", "text.svs", "grey.png", "missing.png"):
         with pytest.raises(InputError, match=name), open_slide(tmp_path / name):

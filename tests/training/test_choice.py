@@ -29,7 +29,7 @@ def chosen(program):
 
 
 def entries(cache):
-    return {path: json.loads(path.read_text()) for path in (cache / "choices").iterdir()}
+    return {path: json.loads(path.read_text(encoding="utf-8")) for path in (cache / "choices").iterdir()}
 
 
 def test_the_fastest_is_taken_kept_and_not_measured_again(cache):
@@ -38,7 +38,7 @@ def test_the_fastest_is_taken_kept_and_not_measured_again(cache):
     assert entry["choice"] == first == min(entry["seconds"], key=entry["seconds"].get)
     assert set(entry["seconds"]) == {"vmap-1", "map-1"}
     for name in ("vmap-1", "map-1"):
-        path.write_text(json.dumps({**entry, "choice": name}))
+        path.write_text(json.dumps({**entry, "choice": name}), encoding="utf-8")
         assert chosen(ADAM) == name
         assert entries(cache) == {path: {**entry, "choice": name}}
 
@@ -61,7 +61,7 @@ def test_a_damaged_entry_is_measured_again_and_no_other_is_lost(damage, cache):
     chosen(ADAM)
     ((path, entry),) = entries(cache).items()
     other = path.with_name("other.json")
-    other.write_text("{}")
+    other.write_text("{}", encoding="utf-8")
     text = damage if isinstance(damage, str) else json.dumps({**entry, **damage})
     path.write_bytes(text.encode("latin1"))
     assert chosen(ADAM) in ("vmap-1", "map-1")
@@ -75,7 +75,7 @@ def test_a_cache_that_cannot_be_read_or_written_is_gone_without(cache, tmp_path,
     path.unlink()
     path.mkdir()
     assert chosen(ADAM) in ("vmap-1", "map-1")
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("NBJAX_HOME", str(tmp_path / "file"))
     assert chosen(ADAM) in ("vmap-1", "map-1")
 

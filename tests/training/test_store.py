@@ -145,5 +145,5 @@ def test_a_second_process_is_refused_and_a_dead_one_is_not(tmp_path):
             pass
         other.kill()
     with store.locked(tmp_path):
-        (tmp_path / "kept").write_text("")
+        (tmp_path / "kept").write_text("", encoding="utf-8")
     assert (tmp_path / "kept").is_file()

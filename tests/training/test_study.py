@@ -172,7 +172,9 @@ def same_to_rounding(one, other):
 
 def little_memory(out):
     """GiB in which not all sessions of a study's largest program run at once."""
-    needed = [json.loads(path.read_text())["memory_bytes"] for path in out.glob("programs/*/program.json")]
+    needed = [
+        json.loads(path.read_text(encoding="utf-8"))["memory_bytes"] for path in out.glob("programs/*/program.json")
+    ]
     return 0.6 * max(needed) / 2**30
 
 
@@ -248,7 +250,7 @@ def test_a_machine_with_fewer_devices_goes_on(finished, tmp_path):
     copy = tmp_path / "moved"
     shutil.copytree(finished, copy)
     for path in (copy / "programs").iterdir():
-        found = json.loads((path / "program.json").read_text())
+        found = json.loads((path / "program.json").read_text(encoding="utf-8"))
         # Six sessions, filled up for four devices.
         store.describe(path, {**found, "devices": 4, "together": 8})
         (path / "history.parquet").unlink()
@@ -272,7 +274,7 @@ def test_a_damaged_description_is_named_where_there_are_results(damage, finished
     copy.mkdir()
     (copy / "history.parquet").touch()
     if isinstance(damage, dict):
-        damage = json.dumps({**json.loads((folder / "program.json").read_text()), **damage})
+        damage = json.dumps({**json.loads((folder / "program.json").read_text(encoding="utf-8")), **damage})
     (copy / "program.json").write_bytes(damage.encode("latin1"))
     with pytest.raises(
         InputError, match=rf"{folder.name}/program.json: damaged .*; remove .*{folder.name}, and"
@@ -286,16 +288,16 @@ def test_a_damaged_description_without_results_is_written_anew(finished, tmp_pat
     shutil.copytree(finished, copy)
     folder = sorted((copy / "programs").iterdir())[0]
     (folder / "history.parquet").unlink()
-    described = json.loads((folder / "program.json").read_text())
-    (folder / "program.json").write_text("{")
+    described = json.loads((folder / "program.json").read_text(encoding="utf-8"))
+    (folder / "program.json").write_text("{", encoding="utf-8")
     learn(copy)
-    assert json.loads((folder / "program.json").read_text()) == described
+    assert json.loads((folder / "program.json").read_text(encoding="utf-8")) == described
     assert tables(copy) == tables(finished)
 
 
 def test_a_description_holds_what_decides_a_result_apart_from_how_it_ran(finished):
     for path in finished.glob("programs/*/program.json"):
-        found = json.loads(path.read_text())
+        found = json.loads(path.read_text(encoding="utf-8"))
         decides = {name: value for name, value in found.items() if name not in SAID}
         assert path.parent.name.endswith(hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()[:12])
         assert found.keys() - decides.keys() == set(SAID)

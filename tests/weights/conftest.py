@@ -198,7 +198,7 @@ def tar_members(value, tensors: dict[str, Tensor], views: dict[str, tuple[str, i
 @contextlib.contextmanager
 def memory_limit(extra: int = 2**30) -> Iterator[None]:
     """At most `extra` bytes of address space more than now."""
-    pages = int(Path("/proc/self/statm").read_text().split()[0])
+    pages = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0])
     soft, hard = resource.getrlimit(resource.RLIMIT_AS)
     resource.setrlimit(resource.RLIMIT_AS, (pages * resource.getpagesize() + extra, hard))
     try:

@@ -160,7 +160,7 @@ def test_a_full_disk_is_said_before_the_download(server, tmp_path: Path, monkeyp
 
 
 def test_a_cache_that_is_no_folder_is_named(server, tmp_path: Path, monkeypatch) -> None:
-    (tmp_path / "file").write_text("")
+    (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("NBJAX_HOME", str(tmp_path / "file"))
     with pytest.raises(InputError, match=r"file/downloads: cannot be written \(Not a directory\); name another folder"):
         download(server.source())

@@ -103,7 +103,7 @@ NO_DATE = json.dumps({"files": {}, "source": "net.pth", "source_sha256": "0", "d
 )
 def test_a_wrong_provenance_is_a_clear_error(source: Path, text: str) -> None:
     folder = save_tree("net", {"w": np.ones(2)}, source)
-    (folder / "provenance.json").write_text(text)
+    (folder / "provenance.json").write_text(text, encoding="utf-8")
     for read in (load_tree, read_provenance):
         with pytest.raises(InputError, match="damaged"):
             read("net")
@@ -111,7 +111,7 @@ def test_a_wrong_provenance_is_a_clear_error(source: Path, text: str) -> None:
 
 def test_an_added_file_is_damage(source: Path) -> None:
     folder = save_tree("net", {"w": np.ones(2)}, source)
-    (folder / "tree" / "more").write_text("")
+    (folder / "tree" / "more").write_text("", encoding="utf-8")
     with pytest.raises(InputError, match=r"1 files changed since \(first more\)"):
         load_tree("net")
 
