@@ -5,8 +5,8 @@
     python -m experiments.figures --studies=results/unfreezing-small --out=results/figures
 
 Small: the small phantom, one backbone, k = 0 to 3, one cell of three sessions each; 180 seconds on two cores (AMD EPYC), as
-`make paper` runs it with nothing compiled before. Expected on the validation split: a selected loss of 0.287 ± 0.010 (standard
-deviation of three sessions) at k = 0, 0.284 ± 0.019 at 1, 0.356 ± 0.046 at 2 and 0.367 ± 0.037 at 3, after at most four
+`make paper` runs it with nothing compiled before. Expected on the validation split: a selected loss of 0.281 ± 0.006 (standard
+deviation of three sessions) at k = 0, 0.276 ± 0.016 at 1, 0.332 ± 0.049 at 2 and 0.343 ± 0.042 at 3, after at most two
 epochs.
 
 Paper: four backbones, eleven k, 16 cells of ten sessions each: 7,040 sessions, torchvision's weights, which
