@@ -42,6 +42,8 @@ def main() -> None:
         raise InputError("say what to audit: either --dataset=FOLDER or --table=FILE.")
     if SIZE.value < 1:
         raise InputError(f"--patch_size={SIZE.value}: expected the pixels of a patch's edge, at least 1.")
+    if TABLE.value and Path(OUT.value).resolve() == Path(TABLE.value).resolve():
+        raise InputError(f"--out={OUT.value} is the table itself; name another file, as in --out=audit.json.")
     check_file(OUT.value)
     found, patches, notes = _audit_dataset() if DATASET.value else _audit_table()
     kinds = {kind: [one.message for one in found if one.kind == kind] for kind in dict.fromkeys(v.kind for v in found)}

@@ -6,9 +6,11 @@ import os
 import sys
 import warnings
 from collections.abc import Callable, Collection, Sequence
+from pathlib import Path
 
 from absl import app, flags, logging
 
+from nbjax.compiled import watch_compiled
 from nbjax.errors import InputError
 from nbjax.memory import keep_freed_memory
 from nbjax.weights.folders import home
@@ -26,6 +28,11 @@ def run(main: Callable[[], None], refused: Collection[str] = ()) -> None:
     traceback.
     """
     keep_freed_memory()
+    # What a closed standard output or error would have shown is nobody's.
+    sys.stdout, sys.stderr = (
+        stream or Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115 open as long as the process is
+        for stream in (sys.stdout, sys.stderr)
+    )
     # A terminal that lacks a letter shows a question mark; files are UTF-8 whatever the terminal is.
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="replace")
@@ -33,7 +40,10 @@ def run(main: Callable[[], None], refused: Collection[str] = ()) -> None:
     warnings.filterwarnings("ignore", module=r"PIL\.")
     # Compiled programs are kept from one run to the next; a script that needs the folder itself says where it is missing.
     with contextlib.suppress(InputError):
-        os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(home() / "compiled"))
+        own = home() / "compiled"
+        folder = Path(os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(own)))
+        with contextlib.suppress(OSError):
+            watch_compiled(folder, folder == own)
 
     def guarded(arguments: list[str]) -> None:
         from nbjax.errors import disk_is_full, memory_ran_out

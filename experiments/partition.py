@@ -17,6 +17,7 @@ from experiments.cli import run
 from nbjax.config import DatasetConfig
 from nbjax.errors import InputError
 from nbjax.files import check_folder
+from nbjax.partition.inputs import MOST_PATCHES
 
 MANIFEST = flags.DEFINE_string("manifest", None, "patch manifest of experiments.tile, or a table with family and label")
 FAMILIES = flags.DEFINE_string("families", None, "instead: patches of each family, by class, as in the example above")
@@ -57,6 +58,11 @@ def _families(text: str) -> dict[str, list[int]]:
         raise InputError(
             f"--families={text}: expected classes, each once, and whole numbers above 0 as in PD:30,20,9 D:12,7,5."
         )
+    for label, sizes in families.items():
+        if sum(sizes) > MOST_PATCHES:
+            raise InputError(
+                f"--families={text}: {label} has {sum(sizes):.3g} patches, expected at most {MOST_PATCHES:.0e}."
+            )
     return families
 
 

@@ -118,6 +118,11 @@ def write_sums(folder: str | Path) -> None:
         temporary.write_text("".join(lines), encoding="utf-8")
 
 
+def read_sums(path: Path) -> dict[str, str]:
+    """Sums by name, as a file of them has them; none where there is no such file."""
+    return {name: digest for digest, name in _sums(path)} if path.is_file() else {}
+
+
 def sha256(path: str | Path) -> str:
     """Hexadecimal sha256 of a file's bytes."""
     with Path(path).open("rb") as file:
@@ -126,7 +131,8 @@ def sha256(path: str | Path) -> str:
 
 def printable(path: str | Path) -> str:
     """A path as it can be printed and stored anywhere: what is no letter, as bytes that are not UTF-8, is escaped."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace")
+    # Not `os.fsencode`: in an ASCII locale it has no bytes for letters.
+    text = os.fspath(path).encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return "".join(
         letter if letter.isprintable() else letter.encode("unicode_escape").decode("ascii") for letter in text
     )
@@ -323,7 +329,7 @@ def _names(folder: Path) -> list[str]:
 def _folder_damage(folder: Path) -> str | None:
     if not (folder / SUMS).is_file():
         return f"has no {SUMS}, the mark of a whole folder, which is written last"
-    expected = {name: digest for digest, name in _sums(folder / SUMS)}
+    expected = read_sums(folder / SUMS)
     for name in sorted({*expected, *_names(folder)}):
         if name not in expected:
             return f"is damaged: {name} is not in its {SUMS}"

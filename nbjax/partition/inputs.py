@@ -10,6 +10,10 @@ import numpy as np
 from nbjax.errors import InputError
 
 SPLITS = ("train", "validation", "test")
+# A share below it is none as a fraction (`exact_shares`).
+LEAST_SHARE = 1e-6
+# Of a class: more than all slides of the world have, and sums of them are exact.
+MOST_PATCHES = 10**12
 
 
 class Targets(NamedTuple):
@@ -62,6 +66,8 @@ def _check_shares(name: str, shares: Sequence[float]) -> None:
         raise InputError(f"{name}: found {len(shares)} values, expected 3: train, validation, test.")
     if not all(math.isfinite(share) and share >= 0 for share in shares):
         raise InputError(f"{name}: found {tuple(shares)}, expected three finite numbers >= 0.")
+    if any(0 < share < LEAST_SHARE for share in shares):
+        raise InputError(f"{name}: found {tuple(shares)}, expected no share between 0 and {LEAST_SHARE:g}.")
     if abs(sum(shares) - 1) > 1e-9:
         raise InputError(f"{name}: {tuple(shares)} sum to {sum(shares):.6g}, expected 1; change one of them.")
 
@@ -139,6 +145,10 @@ def _whole_numbers(name: str, values: Sequence[int] | Sequence[Sequence[int]] | 
         raise InputError(f"{name}: found values of type {array.dtype}, expected whole numbers of patches.")
     if (array < 0).any():
         raise InputError(f"{name}: found {array.min()}, expected numbers of patches, which are never negative.")
+    if array.sum(dtype=np.float64) > MOST_PATCHES:
+        raise InputError(
+            f"{name}: found {array.sum(dtype=np.float64):.3g} patches, expected at most {MOST_PATCHES:.0e}."
+        )
     return array.astype(np.int64)
 
 

@@ -6,8 +6,10 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from nbjax import locks
 from nbjax.analysis.distribution import dip_test, loss_accuracy_pairs
 from nbjax.errors import InputError
+from nbjax.files import sync, sync_folder
 from nbjax.report import paper_figures, paper_numbers, paper_tables, published
 from nbjax.report.drawing import Drawn, draw
 from nbjax.report.html import save
@@ -180,9 +182,17 @@ ENDINGS = (".png", ".csv", ".md", ".tex")
 def write(made: Made, out: Path) -> list[Path]:
     """Writes figures as PNG and their numbers as CSV, tables as .md, .csv and .tex, and returns what was written.
 
-    All of it is written beside its place first, so that a full disk leaves what was there; then what an earlier call made
-    and this one did not is removed. A figure that cannot be drawn after all goes over to `made.failed`.
+    All of it is written beside its place first, so that a full disk or a power cut leaves what was there; then what an earlier
+    call made and this one did not is removed. A figure that cannot be drawn after all goes over to `made.failed`.
+
+    Raises:
+        InputError: another process writes figures there.
     """
+    with locks.locked(out, "this folder of figures"):
+        return _write(made, out)
+
+
+def _write(made: Made, out: Path) -> list[Path]:
     fresh = out / ".figures.tmp"
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -197,6 +207,7 @@ def write(made: Made, out: Path) -> list[Path]:
         for name, table in made.tables.items():
             for ending, text in ((".md", markdown(table)), (".csv", csv_text(table)), (".tex", latex(table))):
                 (fresh / f"{name}{ending}").write_text(text, encoding="utf-8")
+        sync(fresh)
         names = sorted(path.name for path in fresh.iterdir())
         for name in names:
             (fresh / name).replace(out / name)
@@ -204,6 +215,7 @@ def write(made: Made, out: Path) -> list[Path]:
             for ending in ENDINGS:
                 if f"{name}{ending}" not in names:
                     (out / f"{name}{ending}").unlink(missing_ok=True)
+        sync_folder(out)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
     return [out / name for name in names]

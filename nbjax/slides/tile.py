@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from nbjax.errors import InputError
 from nbjax.fields import check, check_types
-from nbjax.files import damage, printable, sha256
+from nbjax.files import damage, printable, remove_sealed, sha256
 from nbjax.progress import say
 from nbjax.slides.folder import SlideFile, find_slides
 from nbjax.slides.header import Header, read_header
@@ -115,7 +115,7 @@ def tile_folder(
     manifest = _manifest(files, headers, tiled, tiling)
     if out and unfinished:
         write_manifest(manifest, out)
-        unfinished.unlink(missing_ok=True)
+        remove_sealed(unfinished)
     return manifest, left_out
 
 

@@ -20,6 +20,21 @@ def test_a_terminal_without_a_letter_shows_a_question_mark():
     assert (done.returncode, done.stdout.decode("latin-1").strip()) == (0, "0.25 \N{MICRO SIGN}m ?")
 
 
+def test_a_script_whose_output_and_errors_nobody_reads_runs(tmp_path):
+    program = (
+        "import os, sys; os.close(1); os.close(2); sys.stdout = sys.stderr = None; from nbjax.progress import bar, say; "
+        f"from experiments.cli import run; run(lambda: [print('x'), say('y'), open({str(tmp_path / 'done')!r}, 'w').write(str(list(bar(range(3), 'a', 'b')))), sys.exit(0)])"
+    )
+    assert run(program).returncode == 0
+    assert (tmp_path / "done").read_text(encoding="utf-8") == "[0, 1, 2]"
+
+
+def test_an_ascii_locale_has_names_with_letters():
+    program = "from nbjax.files import printable; print(ascii(printable('/a/pr\\xe9parat \\u03c3.png')))"
+    done = run(program, LC_ALL="C", PYTHONUTF8="0", PYTHONCOERCECLOCALE="0")
+    assert done.stdout.decode() == "'/a/pr\\xe9parat \\u03c3.png'\n", done.stderr
+
+
 # A user without an entry in the system's table, as in many containers.
 NOBODY = "import pwd; pwd.getpwuid = lambda number: {}[number]; from experiments.cli import run; "
 

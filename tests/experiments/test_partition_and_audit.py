@@ -132,3 +132,22 @@ def test_the_same_families_from_any_table_and_the_same_files_again(tmp_path):
     assert "'=A" in (tmp_path / "one/partition.csv").read_text(encoding="utf-8")
     for name in written:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+
+
+def test_a_table_is_not_replaced_by_what_is_said_of_it(slides, tmp_path):
+    manifest = tile_folder(slides, Tiling())[0]
+    table = tmp_path / "table.csv"
+    write_table(manifest, table, lambda *_: "train")
+    before = table.read_bytes()
+    done = run("audit", f"--table={table}", f"--out={tmp_path}/./table.csv")
+    assert done.returncode == 1
+    assert "is the table itself" in done.stderr
+    assert table.read_bytes() == before
+
+
+@pytest.mark.parametrize("sizes", ["A:1000000000000000000000000000000,2,3 B:1,2,3", f"A:{2**62},{2**62},3 B:1,2,3"])
+def test_more_patches_than_there_are_in_the_world_are_refused(sizes, tmp_path):
+    done = run("partition", f"--families={sizes}", f"--out={tmp_path / 'out'}")
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+    assert "patches" in done.stderr

@@ -197,6 +197,7 @@ def test_stratified_group_folds_keep_families_whole():
         ({"proportions": (0.7, 0.1, 0.2)}, "validation 0.1 is less than test 0.2"),
         ({"proportions": (0.8, 0.2, 0.0)}, "test is 0, expected more than 0"),
         ({"proportions": (0.8, 0.2)}, "proportions: found 2 values"),
+        ({"proportions": (0.999999, 5e-7, 5e-7)}, "expected no share between 0 and 1e-06"),
         ({"proportions": (float("nan"), 0.2, 0.1)}, "three finite numbers"),
         ({"diversities": (0.5, 0.3, 0.3)}, "diversities: .* sum to 1.1"),
         ({"weights": (0, 0)}, "weights: found"),

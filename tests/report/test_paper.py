@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pytest
 
+from nbjax import locks
 from nbjax.report import paper
 from nbjax.report.studies import pool, read_study
 from tests.report.conftest import random_history
@@ -77,6 +78,7 @@ def test_figure_20_reaches_as_far_from_chance_for_three_classes(make_study, tmp_
 FAILING = """
 import sys
 from experiments import cli, figures
+from nbjax import locks
 from nbjax.report import paper
 
 def fails(pooled):
@@ -129,3 +131,17 @@ def test_a_full_disk_leaves_what_was_there(make_study, tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         paper.write(made, tmp_path / "out")
     assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
+
+
+def test_two_processes_do_not_mix_their_figures(make_study, tmp_path):
+    made = paper.make(pooled(make_study, HISTORIES["alike"], ("D", "PD")))
+    with locks.locked(tmp_path / "out", "this folder of figures"):
+        run = "from pathlib import Path; from nbjax.report import paper; paper.write(paper.Made({}, {}, {}, {}), Path(%r))"
+        done = subprocess.run(
+            [sys.executable, "-c", run % str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True, check=False
+        )
+    assert "InputError" in done.stderr
+    assert "another process" in done.stderr
+    written = paper.write(made, tmp_path / "out")
+    assert written
+    assert all(path.stat().st_size for path in written)
