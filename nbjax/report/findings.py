@@ -15,6 +15,7 @@ from nbjax.analysis.selection import CELL
 from nbjax.analysis.verdict import Verdict, judge
 from nbjax.analysis.winner import NestedChoice, expected_best, losses_by_cell, nested_choice
 from nbjax.errors import InputError
+from nbjax.files import SEAL
 from nbjax.report.calibrating import Calibration, calibrate
 from nbjax.report.reading import HISTORY_COLUMNS, PREDICTION_COLUMNS, read_history, read_predictions, read_record
 from nbjax.report.studies import read_study
@@ -185,6 +186,9 @@ def _tested(folder: Path, name: str, study: Mapping[str, Any], swapped: bool) ->
     path, classes = folder / f"{name}_predictions.parquet", len(study["dataset"]["classes"])
     table = _predictions(path, classes, swapped)
     if table is None:
+        # Every finished study has test predictions; held-out ones only some, whose seal then stays.
+        if name == "test" or path.with_name(path.name + SEAL).exists():
+            raise InputError(f"{path} is missing; run the study again, with the same command.")
         return None
     try:
         return score_predictions(table, classes, resamples=RESAMPLES)
