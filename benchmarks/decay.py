@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from absl import app, flags
+from absl import app
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.defaults import CONFIG, REAL, Phantom, draw
+from benchmarks.defaults import CONFIG, NAMES, REAL, Phantom, draw
 from experiments.study import OUT, SLIDES, study
 from nbjax.config import load_config
 from nbjax.memory import keep_freed_memory
@@ -33,17 +33,12 @@ from nbjax.training.record import hardware
 from nbjax.training.sessions import grid, rows_of_splits, run_sessions
 from nbjax.training.study import Study, bank_of, plan_study
 
-NAMES = flags.DEFINE_list("sets", None, "which of them; else all")
 PHANTOMS = {
     "scanners": Phantom((12, 12), 0.25, 111, 3),
     "scanner a slide": Phantom((12, 12), 0.6, 112, 0),
-    "scanner a slide, other draw": Phantom((12, 12), 0.6, 115, 0),
     "few families": Phantom((6, 6), 0.6, 113, 0),
-    "imbalance": Phantom((18, 6), 0.5, 114, 2, 1.3),
     "hard": Phantom((12, 12), 0.75, 131, 0),
-    "hard, stronger scanners": Phantom((12, 12), 0.75, 132, 0, 1.3),
     "harder": Phantom((12, 12), 0.8, 133, 0),
-    "hard, few families": Phantom((8, 8), 0.7, 134, 0),
 }
 DECAYS = (1.0, 3.0, 10.0)
 PENALTIES = (1e-3, 1e-2, 1e-1)

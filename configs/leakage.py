@@ -4,8 +4,8 @@
     python -m experiments.leakage --config=configs/leakage.py --slides=FOLDER --out=results/leakage
 
 Small: three sessions each on the small phantom; 112 seconds on two cores (AMD EPYC), as `make paper` runs it with nothing
-compiled before. Expected: gaps between validation and training loss of 1.34 (95 % interval 0.90 to 1.78), 1.34 (0.80 to 1.87)
-and 0.29 (0.13 to 0.45) in experiments 1, 2 and 3, and a test loss of 0.72 (0.48 to 0.95) in experiment 3.
+compiled before. Expected: gaps between validation and training loss of 1.07 (95 % interval 0.64 to 1.50), 0.93 (0.54 to 1.31)
+and 0.10 (0.00 to 0.20) in experiments 1, 2 and 3, and a test loss of 0.94 (0.64 to 1.25) in experiment 3.
 
 Paper: ten sessions of a hundred epochs an experiment, on all eight transforms and a fresh crop of 224 pixels each time, which
 takes days on two cores and was not run. On the same phantom, without transforms and on the middle 80 pixels of each patch,
