@@ -118,6 +118,18 @@ def load_tree(name: str) -> tuple[Tree, dict[str, Any]]:
         InputError: there is none of that name, or its files are not those that were stored.
     """
     folder = _folder(name)
+    while True:
+        before = folder.stat().st_ino if folder.is_dir() else None
+        try:
+            return _load(name)
+        except Exception:
+            # Another process stored these weights anew while they were read.
+            if before is None or not folder.is_dir() or folder.stat().st_ino == before:
+                raise
+
+
+def _load(name: str) -> tuple[Tree, dict[str, Any]]:
+    folder = _folder(name)
     if not is_stored(name):
         raise InputError(f"{folder}: no weights are stored under this name; convert a checkpoint first")
     provenance = read_provenance(name)

@@ -4,6 +4,8 @@ import hashlib
 import json
 import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -160,3 +162,21 @@ def test_what_is_not_a_tree_of_arrays_is_refused(source: Path, wrong, message: s
     with pytest.raises(InputError, match=message):
         save_tree("net", wrong, source)
     assert not is_stored("net")
+
+
+# Threads of Orbax's complain of the read that was given up, after their loop has ended.
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_weights_that_are_stored_anew_meanwhile_are_read_whole(source: Path) -> None:
+    save_tree("net", tree(), source)
+    # Files enough that reading takes a while.
+    again = (
+        "import sys; from pathlib import Path; from tests.weights.test_store import tree; from nbjax.weights.store import save_tree\n"
+        "for _ in range(25): save_tree('net', tree(), Path(sys.argv[1]))"
+    )
+    other = subprocess.Popen([sys.executable, "-c", again, str(source)], cwd=Path(__file__).parents[2])
+    reads = 0
+    while other.poll() is None:
+        assert same(tree(), load_tree("net")[0])
+        reads += 1
+    assert other.returncode == 0
+    assert reads > 3
