@@ -167,7 +167,10 @@ def main(_: list[str]) -> None:
         "that chose epoch 0, which then counts as the untrained head. By C: logistic regression on one row a patch, which nothing chose.",
         "",
     ]
-    Path(__file__).with_suffix(".md").write_text("\n".join([*about, *lines]) + "\n", encoding="utf-8")
+    path = Path(__file__).with_suffix(".md")
+    # Words below the table are written by hand and stay.
+    _, heading, words = (path.read_text(encoding="utf-8") if path.is_file() else "").partition("\n## ")
+    path.write_text("\n".join([*about, *lines]) + "\n" + heading + words, encoding="utf-8")
 
 
 if __name__ == "__main__":
