@@ -8,8 +8,6 @@ is then read off sessions with other families held out. No test split takes part
 """
 
 import datetime
-import functools
-import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,17 +19,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 
-from benchmarks.defaults import CONFIG, NAMES, REAL, Phantom, draw
+from benchmarks.defaults import CONFIG, NAMES, REAL, Phantom, draw, open_bank
 from experiments.study import OUT, SLIDES, study
 from nbjax.config import load_config
 from nbjax.memory import keep_freed_memory
-from nbjax.models import load_headless
-from nbjax.samples.reading import open_dataset
 from nbjax.training.crossvalidation import SPLITS, held_out_folds, pooled_columns
-from nbjax.training.program import Program, Rows, Samples
+from nbjax.training.program import Program, Samples
 from nbjax.training.record import hardware
-from nbjax.training.sessions import grid, rows_of_splits, run_sessions
-from nbjax.training.study import Study, bank_of, plan_study
+from nbjax.training.sessions import grid, on_rows, rows_of_splits, run_sessions
 
 PHANTOMS = {
     "scanners": Phantom((12, 12), 0.25, 111, 3),
@@ -65,13 +60,7 @@ def load(name: str) -> Cohort:
     quick = ["epochs=1", "seeds=1", "learning_rates=1e-3", "folds=0"]
     config = load_config(CONFIG, [*REAL.get(name, ()), *quick])
     study(config, str(folder), out / "study")
-    record = json.loads((out / "study" / "study.json").read_text(encoding="utf-8"))
-    backbone = functools.lru_cache(maxsize=1)(lambda name: load_headless(name, config.weights, config.input_size))
-    this = Study(
-        config, open_dataset(out / "study" / record["dataset"]["folder"]), out / "study", out / "study/banks", backbone
-    )
-    task = next(iter(plan_study(this).values()))[0]
-    bank = bank_of(this, backbone(task.backbone), task)
+    task, bank = open_bank(config, out / "study")
     columns, inputs = pooled_columns(bank.columns), np.concatenate([bank.inputs[split] for split in SPLITS])
     kept = np.ones(len(inputs), bool)
     if name == "breakhis100x":
@@ -84,12 +73,10 @@ def load(name: str) -> Cohort:
 def curves(cohort: Cohort, program: Program, train: np.ndarray, shown: np.ndarray) -> tuple[np.ndarray, ...]:
     """Training loss, and loss and accuracy on what is shown, each `[rates, seeds, epochs + 1]`."""
     hypers = grid(cohort.rates, range(SEEDS))
-    sessions, size = len(hypers.seed), len(train)
-    rows = (rows_of_splits([np.flatnonzero(which)], size) for which in (train, shown))
-    own = [Rows(*(np.repeat(values, sessions, axis=0) for values in split)) for split in rows]
-    found = run_sessions(
-        program, cohort.epochs, hypers._replace(train=own[0], validation=own[1]), cohort.samples, cohort.samples
-    ).metrics
+    # Of one size, so that one compiled program serves them all.
+    rows = (rows_of_splits([np.flatnonzero(which)], len(train)) for which in (train, shown))
+    hypers = on_rows(hypers, *rows, np.asarray([0]))
+    found = run_sessions(program, cohort.epochs, hypers, cohort.samples, cohort.samples).metrics
     wanted = (found.train_loss, found.validation_loss, found.validation_accuracy)
     return tuple(values.reshape(len(cohort.rates), SEEDS, -1) for values in wanted)
 

@@ -32,6 +32,7 @@ from nbjax.memory import keep_freed_memory
 from nbjax.models import load_headless
 from nbjax.samples.reading import open_dataset
 from nbjax.slides.phantom import PhantomConfig, write_phantom
+from nbjax.training.bank import Bank
 from nbjax.training.crossvalidation import (
     SPLITS,
     cross_validate,
@@ -40,6 +41,7 @@ from nbjax.training.crossvalidation import (
     patch_numbers,
     pooled_columns,
 )
+from nbjax.training.plan import Task
 from nbjax.training.record import hardware
 from nbjax.training.sessions import grid
 from nbjax.training.study import Study, bank_of, plan_study
@@ -153,13 +155,18 @@ class Held(NamedTuple):
     families: np.ndarray
 
 
-def hold_out(config: StudyConfig, out: Path, chosen: dict[str, Any], repeats: int) -> Held:
-    """Trains the chosen cell and every reference on the same folds of a finished study's bank."""
+def open_bank(config: StudyConfig, out: Path) -> tuple[Task, Bank]:
+    """The first task of a finished study, and its bank."""
     record = json.loads((out / "study.json").read_text(encoding="utf-8"))
     load = functools.lru_cache(maxsize=1)(lambda name: load_headless(name, config.weights, config.input_size))
     this = Study(config, open_dataset(out / record["dataset"]["folder"]), out, out / "banks", load)
     task = next(iter(plan_study(this).values()))[0]
-    bank = bank_of(this, load(task.backbone), task)
+    return task, bank_of(this, load(task.backbone), task)
+
+
+def hold_out(config: StudyConfig, out: Path, chosen: dict[str, Any], repeats: int) -> Held:
+    """Trains the chosen cell and every reference on the same folds of a finished study's bank."""
+    task, bank = open_bank(config, out)
     features = np.concatenate([bank.inputs[split] for split in SPLITS]).astype(np.float64)
     columns = pooled_columns(bank.columns)
     patch = patch_numbers(columns)

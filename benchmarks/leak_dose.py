@@ -22,8 +22,8 @@ from experiments.partitions import features
 from nbjax.analysis.leakage import Mean, mean_of
 from nbjax.config import PartitionStudyConfig, load_config
 from nbjax.partition import exchange, random
-from nbjax.training.partition_study import Cohort, arrange_partitions, arranged, program_of, sample_rows
-from nbjax.training.sessions import rows_of_splits, run_sessions
+from nbjax.training.partition_study import Cohort, arrange_partitions, program_of, sample_rows
+from nbjax.training.sessions import grid, on_rows, rows_of_splits, run_sessions
 
 flags.adopt_module_key_flags(studies)
 OVERLAPS = flags.DEFINE_list(
@@ -87,7 +87,7 @@ def run(cohort: Cohort, config: PartitionStudyConfig, home: np.ndarray, splits: 
         losses = []
         for start in range(0, len(splits), DRAWS_AT_ONCE):
             chosen = np.arange(start, min(start + DRAWS_AT_ONCE, len(splits)))
-            hypers = arranged(config.learning_rates[0], config.seeds, train, shown, chosen)
+            hypers = on_rows(grid(config.learning_rates, range(config.seeds)), train, shown, chosen)
             metrics = run_sessions(program, config.epochs, hypers, cohort.bank, cohort.bank).metrics
             both = np.stack([metrics.train_loss, metrics.validation_loss], axis=2)
             losses.append(both[:, -LAST:].mean(axis=1, dtype=np.float64).reshape(len(chosen), config.seeds, 2))

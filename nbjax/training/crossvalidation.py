@@ -13,8 +13,8 @@ import pyarrow as pa
 from nbjax.partition import joint_folds
 from nbjax.progress import meter
 from nbjax.training.bank import Bank
-from nbjax.training.program import NOTHING, Hyper, Program, Rows, Samples
-from nbjax.training.sessions import TOGETHER, best_logits, rows_of_splits
+from nbjax.training.program import NOTHING, Hyper, Program, Samples
+from nbjax.training.sessions import TOGETHER, best_logits, on_rows, rows_of_splits
 from nbjax.training.sessions import epochs as run_epochs
 from nbjax.training.tables import prediction_table
 
@@ -149,9 +149,8 @@ def cross_validate(
     tables = []
     with meter(folds * sessions * (epochs + 1), label, "session-epoch") as done:
         for number in range(folds):
-            own = Rows(*(np.repeat(values[number][None], sessions, axis=0) for values in train))
             # The training rows stand in the place of validation, so that what is held out chooses nothing.
-            some = jax.tree.map(jnp.asarray, hypers._replace(train=own, validation=own))
+            some = jax.tree.map(jnp.asarray, on_rows(hypers, train, train, np.asarray([number])))
             for last, _ in run_epochs(program, TOGETHER, some, epochs, samples, samples):
                 # Else the bar would count what is only asked for.
                 states = jax.block_until_ready(last)

@@ -24,8 +24,8 @@ from nbjax.progress import meter
 from nbjax.samples.plan import split_transforms
 from nbjax.training.bank import Bank
 from nbjax.training.level_scores import level_scores
-from nbjax.training.program import NOTHING, Hyper, Program, Rows, Samples
-from nbjax.training.sessions import TOGETHER, Finished, best_logits, grid, rows_of_splits, run_sessions
+from nbjax.training.program import NOTHING, Program, Samples
+from nbjax.training.sessions import TOGETHER, Finished, best_logits, grid, on_rows, rows_of_splits, run_sessions
 from nbjax.training.store import is_whole, read_table, write_table
 from nbjax.training.strategy import head_of, parse_strategy
 
@@ -209,6 +209,7 @@ def run_arrangements(
     train, validation = (rows_of_splits([one[split] for one in rows]) for split in (0, 1))
     each = max(1, SESSIONS // seeds)
     each = -(-len(rows) // -(-len(rows) // each))
+    of_seeds = grid(config.learning_rates, range(seeds))
     decides = [key, __version__, repr(program), config.epochs, config.learning_rates, seeds]
     tables = []
     with meter(len(rows) * seeds, "sessions", "session") as done:
@@ -220,7 +221,7 @@ def run_arrangements(
                 digest.update(json.dumps(one.about).encode() + one.split.astype(np.int8).tobytes())
             path = folder / f"{digest.hexdigest()[:24]}.parquet"
             if not is_whole(path):
-                hypers = arranged(config.learning_rates[0], seeds, train, validation, some)
+                hypers = on_rows(of_seeds, train, validation, some)
                 finished = run_sessions(program, config.epochs, hypers, cohort.bank, cohort.bank)
                 logits = best_logits(program, TOGETHER, finished.states, finished.hypers, NOTHING, cohort.bank)
                 here = slice(start, start + each)
@@ -230,22 +231,6 @@ def run_arrangements(
     return pa.concat_tables(tables)
 
 
-def arranged(rate: float, seeds: int, train: Rows, validation: Rows, chosen: np.ndarray) -> Hyper:
-    """Sessions of every seed under every chosen arrangement; those of one arrangement lie together.
-
-    Args:
-        rate: learning rate.
-        seeds: sessions of each arrangement.
-        train: rows of the bank by arrangement.
-        validation: likewise.
-        chosen: numbers of arrangements.
-    """
-    each = grid([rate], range(seeds))
-    place = np.repeat(chosen, seeds)
-    rates, numbers = (np.tile(values, len(chosen)) for values in (each.learning_rate, each.seed))
-    return Hyper(rates, numbers, *(Rows(*(values[place] for values in split)) for split in (train, validation)))
-
-
 def _table(
     cohort: Cohort,
     arrangements: list[Arrangement],
@@ -253,7 +238,7 @@ def _table(
     finished: Finished,
     logits: np.ndarray,
 ) -> pa.Table:
-    """Scores of sessions `[arrangements * seeds]`, as `arranged` puts them; further ones fill a chunk up."""
+    """Scores of sessions `[arrangements * seeds]`, as `on_rows` puts them; further ones fill a chunk up."""
     patch = np.empty(cohort.rows.size, np.int64)
     patch[cohort.rows] = np.arange(len(cohort.rows))[:, None]
     labels = np.asarray(cohort.bank.labels)

@@ -127,14 +127,17 @@ def _means(
 ) -> tuple[jax.Array, jax.Array]:
     """Loss and accuracy `[2]` of the first `count` samples, at least one: means over samples, and means over batches."""
     size = program.batch_size
-    real = jnp.arange(len(labels)) < count
-    values = jnp.where(real, jnp.stack([sample_losses(logits, labels), sample_hits(logits, labels)]), 0.0)
-    padding = -len(labels) % size
-    batches = jnp.pad(values, ((0, 0), (0, padding))).reshape(2, -1, size)
-    sizes = jnp.pad(real, (0, padding)).reshape(-1, size).sum(axis=1)
-    of_batches = jnp.sum(batches, axis=2) / jnp.maximum(sizes, 1).astype(values.dtype)
-    number = jnp.asarray(-(-count // size), values.dtype)
-    return jnp.sum(values, axis=1) / jnp.asarray(count, values.dtype), jnp.sum(of_batches, axis=1) / number
+    values = jnp.stack([sample_losses(logits, labels), sample_hits(logits, labels)])
+    batches = jnp.pad(values, ((0, 0), (0, -len(labels) % size))).reshape(2, -1, size)
+    counts = jnp.clip(count - size * jnp.arange(batches.shape[1]), 0, size)
+    of_batches = jax.vmap(_first_mean, (1, 0), 1)(batches, counts)
+    return _first_mean(values, count), _first_mean(of_batches, -(-count // size))
+
+
+def _first_mean(values: jax.Array, count: jax.Array | int) -> jax.Array:
+    """Means `[2]` of the first `count` of values `[2, N]`; 0 of none."""
+    kept = jnp.where(jnp.arange(values.shape[1]) < count, values, 0.0)
+    return jnp.sum(kept, axis=1) / jnp.asarray(jnp.maximum(count, 1), values.dtype)
 
 
 def init(program: Program, hyper: Hyper, frozen: Frozen, train: Samples, validation: Samples) -> tuple[State, Metrics]:
@@ -142,8 +145,8 @@ def init(program: Program, hyper: Hyper, frozen: Frozen, train: Samples, validat
     key = jax.random.fold_in(jax.random.key(hyper.seed), 0)
     params, batch_stats = initial(program, key, frozen)
     if program.head_input == "standardised":
-        found = _input_moments(program, params, batch_stats, frozen, train, key, hyper.train)
-        batch_stats = {**batch_stats, MOMENTS: found}
+        input_moments = _input_moments(program, params, batch_stats, frozen, train, key, hyper.train)
+        batch_stats = {**batch_stats, MOMENTS: input_moments}
     state = State(
         epoch=jnp.int32(0),
         params=params,
@@ -199,8 +202,8 @@ def train_epoch(
     else:
         order, train_all = _order_of(hyper.train, order_key), _train_rows
     (params, batch_stats, opt_state), means = train_all(program, carry, hyper, frozen, train, order, step_key)
-    found = evaluate(program, params, batch_stats, frozen, validation, validation_key, hyper.validation)
-    metrics = _metrics(means, found)
+    seen = evaluate(program, params, batch_stats, frozen, validation, validation_key, hyper.validation)
+    metrics = _metrics(means, seen)
     new = state._replace(epoch=epoch, params=params, batch_stats=batch_stats, opt_state=opt_state)
     new = _keep_best(program, new, metrics)
     if program.goal is None:
@@ -262,8 +265,8 @@ def _train_rows(
     def step(carry: Any, batch: tuple[jax.Array, jax.Array, jax.Array]) -> Any:
         number, rows, real = batch
         step_key = jax.random.fold_in(key, number)
-        new, means = train_step(program, carry, hyper, frozen, train, rows, step_key, jnp.maximum(real, 1))
-        return jax.tree.map(lambda new, old: jnp.where(real > 0, new, old), new, carry), jnp.where(real > 0, means, 0.0)
+        new, means = train_step(program, carry, hyper, frozen, train, rows, step_key, real)
+        return jax.tree.map(lambda new, old: jnp.where(real > 0, new, old), new, carry), means
 
     carry, means = jax.lax.scan(step, carry, (jnp.arange(steps), batches, sizes))
     weights = sizes.astype(means.dtype) / count.astype(means.dtype)
@@ -288,11 +291,7 @@ def train_step(
     def mean_loss(params: Params) -> tuple[jax.Array, Any]:
         logits, changed = logits_of(program, params, batch_stats, frozen, x, dropout_key)
         values = jnp.stack([sample_losses(logits, labels), sample_hits(logits, labels)])
-        if count is None:
-            means = jnp.mean(values, axis=1)
-        else:
-            real = jnp.arange(len(rows)) < count
-            means = jnp.sum(jnp.where(real, values, 0.0), axis=1) / count.astype(values.dtype)
+        means = _first_mean(values, len(rows) if count is None else count)
         return means[0] + penalty(program, params), (changed, means)
 
     gradients, (changed, means) = jax.grad(mean_loss, has_aux=True)(params)

@@ -74,6 +74,23 @@ def rows_of_splits(rows: Sequence[np.ndarray], size: int | None = None) -> Rows:
     return Rows(filled.astype(np.int32), np.asarray([len(split) for split in rows], np.int32))
 
 
+def on_rows(hypers: Hyper, train: Rows, validation: Rows, chosen: np.ndarray) -> Hyper:
+    """Each session under each chosen split; those of one split lie together.
+
+    Args:
+        hypers: NumPy `[sessions]`.
+        train: rows of the samples by split.
+        validation: likewise.
+        chosen: numbers of splits, int `[chosen]`.
+
+    Returns:
+        NumPy `[chosen * sessions]`.
+    """
+    place = np.repeat(chosen, len(hypers.seed))
+    rates, seeds = (np.tile(values, len(chosen)) for values in (hypers.learning_rate, hypers.seed))
+    return Hyper(rates, seeds, *(Rows(*(values[place] for values in split)) for split in (train, validation)))
+
+
 def _each(batching: Batching, function: Callable[..., Any], many: Any, shared: Any) -> Any:
     """`function(*many[i], *shared)` for every session i, on the devices."""
 

@@ -78,7 +78,6 @@ def test_figure_20_reaches_as_far_from_chance_for_three_classes(make_study, tmp_
 FAILING = """
 import sys
 from experiments import cli, figures
-from nbjax import locks
 from nbjax.report import paper
 
 def fails(pooled):
