@@ -1,5 +1,6 @@
 """What every script shares: how it starts and how bad input ends it."""
 
+import atexit
 import contextlib
 import io
 import os
@@ -7,6 +8,7 @@ import sys
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from absl import app, flags, logging
 
@@ -39,11 +41,11 @@ def run(main: Callable[[], None], refused: Collection[str] = ()) -> None:
     # What Pillow warns of, odd remarks in a picture's header, changes no pixel.
     warnings.filterwarnings("ignore", module=r"PIL\.")
     # Compiled programs are kept from one run to the next; a script that needs the folder itself says where it is missing.
-    with contextlib.suppress(InputError):
+    note = None
+    with contextlib.suppress(InputError, OSError):
         own = home() / "compiled"
         folder = Path(os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(own)))
-        with contextlib.suppress(OSError):
-            watch_compiled(folder, folder == own)
+        note = atexit.register(watch_compiled(folder, folder == own))
 
     def guarded(arguments: list[str]) -> None:
         from nbjax.errors import disk_is_full, memory_ran_out
@@ -59,7 +61,8 @@ def run(main: Callable[[], None], refused: Collection[str] = ()) -> None:
                 f"error: {error if isinstance(error, InputError) or not disk_is_full(error) else _exhausted(error)}"
             )
         except KeyboardInterrupt:
-            sys.exit("stopped; the same command goes on from what is finished.")
+            print("stopped; the same command goes on from what is finished.", file=sys.stderr)
+            _end_at_once(note)
         except Exception as error:
             if disk_is_full(error) or memory_ran_out(error):
                 sys.exit(f"error: {_exhausted(error)}")
@@ -75,6 +78,15 @@ def run(main: Callable[[], None], refused: Collection[str] = ()) -> None:
             sys.exit(f"error: {' '.join(str(error).split()).removesuffix('.')}; see --help.")
 
     app.run(guarded, flags_parser=parse)
+
+
+def _end_at_once(note: Callable[[], None] | None) -> NoReturn:
+    """Ends the process with status 1, without Python's own end: a compiler at work in a thread would crash in it."""
+    if note:
+        note()
+    for stream in (sys.stdout, sys.stderr):
+        stream.flush()
+    os._exit(1)
 
 
 def _help(refused: Collection[str]) -> str:

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from nbjax.analysis.selection import CELL, median_epoch, select_epochs
+from nbjax.analysis.selection import CELL, select_epochs
 
 # A loss that falls by less than this share of its start is not said to fall.
 LEAST_FALL = 0.02
@@ -21,7 +21,7 @@ class Verdict(NamedTuple):
         sessions: how many there are.
         untrained: how many of them kept epoch 0, before any training, or have no finite epoch.
         last: how many kept the last epoch, so that more epochs may have been better.
-        median: of the kept epochs; 0 where at least half of the sessions kept the untrained head.
+        median: of the kept epochs, 0 where none is finite; below 1 where at least half of the sessions kept the untrained head.
         epochs: of each session.
         edge: `least` or `greatest` where the chosen learning rate is that of the grid's, with two or more; else empty.
         training_fell: the training loss, mean over sessions, fell from its start.
@@ -35,7 +35,7 @@ class Verdict(NamedTuple):
     sessions: int
     untrained: int
     last: int
-    median: int
+    median: float
     epochs: int
     edge: str
     training_fell: bool
@@ -47,7 +47,7 @@ class Verdict(NamedTuple):
     @property
     def nothing(self) -> bool:
         """Nothing was learned: half of the sessions or more kept the head as it started."""
-        return self.median == 0
+        return self.median < 1
 
 
 def judge(
@@ -77,7 +77,7 @@ def judge(
         sessions=len(sessions),
         untrained=sum(not epoch for epoch in kept),
         last=sum(epoch == epochs for epoch in kept),
-        median=median_epoch(sessions),
+        median=float(np.median([epoch or 0 for epoch in kept])),
         epochs=epochs,
         edge=_edge(history, cell),
         training_fell=_fell(table, "train_loss"),

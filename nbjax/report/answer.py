@@ -112,18 +112,21 @@ def distinct(tested: Tested) -> int:
 
 def _random_split(found: Findings) -> str:
     folds, careless = found.folds, found.random_folds
-    if folds is None or careless is None:
+    # Where every family is one patch there is nothing to lie on both sides.
+    if folds is None or careless is None or distinct(folds) == folds.score("accuracy").units:
         return ""
-    honest, apparent = (tested.score("accuracy").estimate for tested in (folds, careless))
+    scores = [tested.score("accuracy") for tested in (folds, careless)]
+    honest, apparent = (score.estimate for score in scores)
     assert honest is not None
     assert apparent is not None
+    spread = math.hypot(*(score.std or 0 for score in scores))
     said = (
         f"Had the {LEVELS[careless.units.level]} been split at random, so that those of one family lie on both sides, "
         f"{percent(apparent)} would have been reported"
     )
-    if apparent > honest:
+    if apparent - honest > spread:
         return f"{said}: {100 * (apparent - honest):.1f} points more, which slides of new patients would not give."
-    return f"{said}; here that flatters nothing."
+    return f"{said}: no more than sessions of one split differ by."
 
 
 def _test_split(found: Findings) -> str:
@@ -216,7 +219,7 @@ def verdict_words(found: Findings, verdict: Verdict) -> tuple[str, list[str]]:
     """Whether the chosen cell learned: a word or two, and what that rests on."""
     reasons = [
         f"{verdict.sessions - verdict.untrained} of {counted(verdict.sessions, 'session')} of the chosen cell kept an epoch of "
-        f"training; the median of the kept epochs is {verdict.median} of {verdict.epochs}."
+        f"training; the median of the kept epochs is {verdict.median:g} of {verdict.epochs}."
     ]
     compared = "above" if verdict.validation_accuracy > verdict.chance else "not above"
     accuracy = (

@@ -137,6 +137,8 @@ def _positive_last(study: dict[str, Any]) -> tuple[dict[str, Any], bool]:
 def _predictions(path: Path, classes: int, swapped: bool) -> pa.Table | None:
     """Predictions, with the two labels in the other order where they are `swapped`; the losses are the same."""
     table = read_predictions(path, classes)
+    if table is None and path.with_name(path.name + SEAL).exists():
+        raise InputError(f"{path} is missing; run the study again, with the same command.")
     if table is None or not swapped:
         return table
     for name in ("label", "probability"):
@@ -186,8 +188,8 @@ def _tested(folder: Path, name: str, study: Mapping[str, Any], swapped: bool) ->
     path, classes = folder / f"{name}_predictions.parquet", len(study["dataset"]["classes"])
     table = _predictions(path, classes, swapped)
     if table is None:
-        # Every finished study has test predictions; held-out ones only some, whose seal then stays.
-        if name == "test" or path.with_name(path.name + SEAL).exists():
+        # Every finished study has these, and held-out ones some.
+        if name == "test":
             raise InputError(f"{path} is missing; run the study again, with the same command.")
         return None
     try:

@@ -57,7 +57,11 @@ def open_dataset(folder: str | Path) -> Dataset:
 
     folder = Path(folder)
     if not (folder / "dataset_info.json").is_file():
-        raise InputError(f"{folder}: no built dataset lies here (no dataset_info.json); build it with `tfds build`.")
+        below = sorted(folder.glob("**/dataset_info.json"))[:1]
+        advice = (
+            f"the one below is {below[0].parent}." if below else "a study builds one, as does `tfds build` (README)."
+        )
+        raise InputError(f"{folder}: no built dataset lies here (no dataset_info.json); {advice}")
     check_seal(folder, "build it again, with the command that built it")
     try:
         builder = tfds.builder_from_directory(folder)

@@ -42,7 +42,7 @@ def test_sessions_are_untrained_where_no_later_loss_is_lower(curves):
     best = np.asarray([int(np.argmin(curve)) for curve in curves])
     assert verdict.untrained == (best == 0).sum()
     assert verdict.last == (best == 4).sum()
-    assert verdict.median == int(np.median(best))
+    assert verdict.median == np.median(best)
     assert verdict.nothing == (np.median(best) < 1)
 
 

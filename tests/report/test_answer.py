@@ -83,6 +83,33 @@ def test_held_out_families_come_first_then_the_random_split_then_the_test_split(
     assert f"{estimates[1] - estimates[0]:.1f} points more" in said[2]
 
 
+def with_scores(tested, **change):
+    score = tested.score("accuracy")._replace(**change)
+    return tested._replace(scores={**tested.scores, (tested.units.level, "accuracy"): score})
+
+
+def test_a_random_split_flatters_by_more_than_sessions_differ_or_is_not_said_to(found):
+    few = found._replace(
+        folds=with_scores(found.folds, estimate=0.70, std=0.06),
+        random_folds=with_scores(found.random_folds, estimate=0.78, std=0.06),
+    )
+    assert "more, which slides" not in answer(few)[2]
+    assert "78.0 % would have been reported: no more than sessions of one split differ by." in answer(few)[2]
+    steady = few._replace(folds=with_scores(few.folds, std=0.01), random_folds=with_scores(few.random_folds, std=0.02))
+    assert "8.0 points more, which slides of new patients would not give" in answer(steady)[2]
+
+
+def test_where_every_family_is_one_patch_a_random_split_is_not_blamed(found):
+    units = found.folds.units._replace(families=np.arange(found.folds.score("accuracy").units))
+    assert not [text for text in answer(found._replace(folds=found.folds._replace(units=units))) if "split at random" in text]
+
+
+def test_a_median_between_two_epochs_is_not_rounded(tmp_path):
+    falling, later = [0.9, 0.5, 0.8, 0.8, 0.8, 0.8], [0.9, 0.8, 0.7, 0.6, 0.5, 0.8]
+    page = page_of(write_study(tmp_path, history=history_of([falling, falling, later, later])))
+    assert "the median of the kept epochs is 2.5 of 5" in page.text
+
+
 def test_a_test_split_whose_interval_is_wide_says_next_to_nothing(found):
     score = found.test.score("accuracy")._replace(low=0.04, high=1.0)
     test = found.test._replace(scores={**found.test.scores, (found.test.units.level, "accuracy"): score})

@@ -373,11 +373,11 @@ def test_a_grid_over_strategies_and_backbones_names_them_in_every_row():
     assert [head.text for head in names_of_cells(values[:1])[0]] == ["learning rate", "batch size"]
 
 
-@pytest.mark.parametrize("name", ["test", "fold"])
+@pytest.mark.parametrize("name", ["test", "fold", "validation"])
 def test_predictions_that_are_gone_from_a_finished_study_are_missed(make_study, name):
     folder = make_study()
     path = folder / f"{name}_predictions.parquet"
     (folder / f"{path.name}.sha256").write_text("", encoding="utf-8")
-    path.unlink()
+    path.unlink(missing_ok=True)
     with pytest.raises(InputError, match=rf"{path.name} is missing; run the study again, with the same command\."):
         write_report(folder)
