@@ -17,6 +17,7 @@ from typing import Any
 from absl import flags
 
 from experiments.cli import run
+from nbjax.english import listing
 from nbjax.errors import InputError
 from nbjax.files import sha256
 from nbjax.weights.sources import (
@@ -91,9 +92,7 @@ def weights_of(backbone: str, path: Path | None) -> str:
             f"python -m experiments.study --set=backbones={backbone} --set=weights={path or 'FILE'}."
         )
     if len(published) != 1:
-        raise InputError(
-            f"{backbone} has the weights {' and '.join(published)}; name one, as in --weights={published[0]}."
-        )
+        raise InputError(f"{backbone} has the weights {listing(published)}; name one, as in --weights={published[0]}.")
     return published[0]
 
 

@@ -17,13 +17,13 @@ from absl import flags
 
 from experiments.cli import run
 from nbjax.config import PartitionStudyConfig, StudyConfig, load_config, to_dict
+from nbjax.english import counted, listed
 from nbjax.errors import InputError
 from nbjax.files import damage
 from nbjax.progress import bar, say
 from nbjax.samples.plan import plan_samples, replaced_methods
 from nbjax.slides.folder import left_out_sentences
 from nbjax.slides.manifest import read_manifest, remarks
-from nbjax.slides.nuclei import compare_magnifications
 from nbjax.slides.phantom import write_phantom
 from nbjax.slides.tile import tile_folder
 
@@ -121,11 +121,11 @@ def tile(config: StudyConfig, folder: Path, out: Path) -> Path:
     for sentence in replaced_methods(plan_samples(manifest, config.dataset)):
         print(sentence)
     _check_positive(config, sorted(set(manifest.table["label"].to_pylist())))
-    print(f"patches: {manifest.kept().num_rows} kept of {manifest.table.num_rows}, {len(manifest.slides)} slides")
-    if not config.dataset.tiling.allow_mixed_resolution:
-        flag = "--set=dataset.tiling.allow_mixed_resolution=True"
-        if warning := compare_magnifications(folder, manifest, flag):
-            print(f"caution: {warning}")
+    families, labels = (set(manifest.table[name].to_pylist()) for name in ("family", "label"))
+    print(
+        f"patches: {manifest.kept().num_rows} kept of {manifest.table.num_rows}, from {counted(len(manifest.slides), 'slide')} of "
+        f"{counted(len(families), 'family', 'families')}; labels: {listed(sorted(labels))}"
+    )
     return path
 
 
@@ -203,7 +203,7 @@ def _learn(
     for task in {(task.backbone, task.strategy.text): task for some in tasks.values() for task in some}.values():
         print(f"{task.backbone}, {task.strategy.text}: cut before {task.start or 'the pixels'}, since {task.reason}")
     sessions = sum(task.sessions for some in tasks.values() for task in some)
-    print(f"sessions: {sessions}, {config.epochs} epochs each, in {len(programs)} programs")
+    print(f"sessions: {sessions}, {config.epochs} epochs each, in {counted(len(programs), 'program')}")
     run_study(this, tasks, seconds)
     chosen = _timed(seconds, "conclusion", conclude, this, tasks)
     chosen_task = next(

@@ -53,7 +53,7 @@ def main() -> None:
     kept = Counter(manifest.kept()["label"].to_pylist())
     for label, patches in sorted(Counter(manifest.table["label"].to_pylist()).items()):
         print(f"{label}: {kept[label]} of {patches} patches kept")
-    if not MIXED.value and (warning := compare_magnifications(SLIDES.value, manifest, "--allow_mixed_resolution")):
+    if warning := compare_magnifications(SLIDES.value, manifest, tiling, flag="--"):
         print(f"caution: {warning}")
     paths = [out, out.with_suffix(".csv")] if CSV.value else [out]
     for path in paths[1:]:

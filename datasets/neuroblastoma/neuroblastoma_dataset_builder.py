@@ -26,6 +26,7 @@ from nbjax.samples.standardise import standardisations
 from nbjax.samples.transforms import TRANSFORMS
 from nbjax.samples.writer import ReproducibleWriter
 from nbjax.slides.manifest import Manifest, read_manifest
+from nbjax.slides.nuclei import compare_magnifications
 from nbjax.slides.phantom import NOTE, PAPER, SMALL, PhantomConfig, write_phantom
 from nbjax.slides.tile import Tiling, check_unchanged, read_patches, tile_folder
 from nbjax.threads import map_ahead
@@ -163,12 +164,15 @@ class Builder(tfds.core.GeneratorBasedBuilder):
         if config.manifest is None:
             # Who gives a manifest has planned it already.
             print(*replaced_methods(plan), sep="\n", end="\n" if replaced_methods(plan) else "")
+        magnifications = compare_magnifications(folder, manifest, config.dataset.tiling)
+        if magnifications is not None:
+            print(f"caution: {magnifications}")
         pixels = (patch for _, patch in read_patches(folder, plan.patches, manifest.patch_size))
         measured = measure_patches(plan, bar(pixels, "dataset, measuring", "patch", plan.patches.num_rows))
         violations = audit_plan(plan, manifest.patch_size, measured.fingerprints)
         check_audit(refused(plan, violations, config.dataset.leak, config.dataset.accept))
         moments = standardisations(config.dataset.standardisation, measured.sums)
-        card = dataset_card(manifest, plan, moments, violations, config.dataset)
+        card = dataset_card(manifest, plan, moments, violations, config.dataset, magnifications)
         self.info.features["label"].names = list(plan.labels)
         self.info.metadata.update(card | {"storage": config.storage, "phantom": (folder / NOTE).is_file()})
         return {

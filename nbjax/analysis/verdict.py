@@ -21,7 +21,7 @@ class Verdict(NamedTuple):
         sessions: how many there are.
         untrained: how many of them kept epoch 0, before any training, or have no finite epoch.
         last: how many kept the last epoch, so that more epochs may have been better.
-        median: of the kept epochs, 0 where none is finite; below 1 where at least half of the sessions kept the untrained head.
+        median: of the kept epochs, a session without a finite one counting as 0.
         epochs: of each session.
         edge: `least` or `greatest` where the chosen learning rate is that of the grid's, with two or more; else empty.
         training_fell: the training loss, mean over sessions, fell from its start.
@@ -46,7 +46,7 @@ class Verdict(NamedTuple):
 
     @property
     def nothing(self) -> bool:
-        """Nothing was learned: half of the sessions or more kept the head as it started."""
+        """Nothing was learned by the median session: half of the sessions or more kept the head as it started."""
         return self.median < 1
 
 

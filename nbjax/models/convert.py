@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from nbjax.english import listed
 from nbjax.errors import InputError
 from nbjax.models.network import Network, Stage, stage_shapes
 from nbjax.models.networks import NETWORKS, build_network
@@ -222,9 +223,9 @@ def _to_trees(network: Network, arrays: Mapping[str, np.ndarray], source: str) -
             faulty.append(f"{entry.torch_name} ({wrong:,} of {array.size:,})")
         node[entry.path[-1]] = np.ascontiguousarray(array.transpose(AXES[array.ndim]))
     if faulty:
-        listed = ", ".join(faulty[:4]) + (f" and {len(faulty) - 4} more" if len(faulty) > 4 else "")
+        named = listed(faulty, 4)
         raise InputError(
-            f"{source}: values that are not finite, or variances below 0, in {listed}: the training that wrote these weights "
+            f"{source}: values that are not finite, or variances below 0, in {named}: the training that wrote these weights "
             f"had failed; give those of an earlier epoch"
         )
     return trees["params"], trees["batch_stats"]

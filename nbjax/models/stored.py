@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 
+from nbjax.english import listing
 from nbjax.errors import InputError
 from nbjax.files import sha256
 from nbjax.models.convert import fit
@@ -43,7 +44,7 @@ def choose_weights(backbone: str, weights: str) -> str:
         if len(names) == 1:
             return names[0]
     raise InputError(
-        f"{backbone} has the ImageNet weights {' and '.join(published)}, which give different results; name one of them "
+        f"{backbone} has the ImageNet weights {listing(published)}, which give different results; name one of them "
         f"instead of 'imagenet'."
     )
 

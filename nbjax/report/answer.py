@@ -1,7 +1,7 @@
 """The first paragraphs of a report: what was done, whether anything was learned, how well it went, how sure that is."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ import numpy as np
 from nbjax.analysis.scores import Score
 from nbjax.analysis.units import Units
 from nbjax.analysis.verdict import Verdict
+from nbjax.english import counted, listed, listing
 from nbjax.report.findings import Findings, Tested
 from nbjax.report.grid import percent, span, three
 from nbjax.report.score_tables import LEVELS
@@ -25,11 +26,6 @@ def chance(units: Units) -> float:
     return float(np.bincount(units.labels).max() / len(units.labels))
 
 
-def counted(number: int, word: str, words: str = "") -> str:
-    """A number with its noun, in the plural where that is due."""
-    return f"{number:,} {word if number == 1 else words or word + 's'}"
-
-
 def answer(found: Findings) -> list[str]:
     """What was done and what came of it: the held-out families first, then the random split beside them, then the test split."""
     verdict, task = found.verdict, _task(found)
@@ -37,10 +33,12 @@ def answer(found: Findings) -> list[str]:
         so_far = "" if found.progress is None else f" ({found.progress[0]} of {counted(found.progress[1], 'program')})"
         return [f"{task[0]} is to tell {task[1]}.", f"The study is not finished{so_far}: nothing was classified yet."]
     if verdict.nothing:
+        of = f"in {verdict.untrained} of {counted(verdict.sessions, 'session')} of the best cell"
+        whole = verdict.untrained == verdict.sessions
         return [
-            f"Nothing was learned: in {verdict.untrained} of {counted(verdict.sessions, 'session')} of the best cell, no epoch of "
-            f"training was better than the start, before any training (epoch 0). {task[0]} was to tell {task[1]}; what is there "
-            f"answers at random, so that no score of it is shown ({SESSION}; {CELL}).",
+            f"Nothing was learned{f': {of},' if whole else f' {of}:'} no epoch of training was better than the start, before any "
+            f"training (epoch 0). {task[0]} was to tell {task[1]}; {'what is there answers' if whole else 'half of the sessions or more answer'} "
+            f"at random, so that no score of {'it' if whole else 'them'} is shown ({SESSION}; {CELL}).",
             *why_nothing(found, verdict),
         ]
     done = f"{task[0]} was trained to tell {task[1]}."
@@ -63,9 +61,13 @@ def _task(found: Findings) -> tuple[str, str]:
     kind = "phantom slides (drawn by a program, no patient)" if dataset["phantom"] else "slides"
     network = f"{_trained(study['strategy'])} {backbone['name']}, {weights},"
     return network, (
-        f"{' from '.join(dataset['classes'])} in {sum(row['patches'] for row in train)} patches of "
+        f"{_apart(dataset['classes'])} in {sum(row['patches'] for row in train)} patches of "
         f"{counted(families(dataset, 'train'), 'family', 'families')} of {kind}"
     )
+
+
+def _apart(classes: Sequence[str]) -> str:
+    return f"{classes[0]} from {classes[1]}" if len(classes) == 2 else f"{listing(classes)} apart"
 
 
 def families(dataset: Mapping[str, Any], split: str | None = None) -> int:
@@ -255,6 +257,9 @@ def cautions(found: Findings) -> list[str]:
             "This is a phantom: procedural pictures in the manner of stained tissue. It says nothing of any tumour."
         )
     said += _leaks(study["dataset"])
+    # Not in the card of a dataset that an older version built.
+    if magnifications := study["dataset"].get("magnifications"):
+        said.append(magnifications[0].upper() + magnifications[1:])
     if not study["backbone"]["pretrained"] and study["strategy"] != "scratch":
         said.append("The backbone's weights are random: its features were never trained on any picture.")
     diverged = sum(cell.diverged for cell in found.losses)
@@ -277,23 +282,24 @@ def _guessing(name: str, tested: Tested) -> list[str]:
     if accuracy.low is not None and accuracy.low > guess:
         return []
     reach = (
-        f"has no interval ({accuracy.reason})"
+        f"has no interval ({accuracy.reason}) that would show it to be above"
         if accuracy.low is None
-        else f"has an interval down to {percent(accuracy.low)}"
+        else f"has an interval down to {percent(accuracy.low)}, not above"
     )
     return [
-        f"The {name} accuracy {reach}, not above the {percent(guess)} of always answering the most frequent label: it alone does not show "
+        f"The {name} accuracy {reach} the {percent(guess)} of always answering the most frequent label: it alone does not show "
         "that anything was learned."
     ]
 
 
 def _few_families(test: Tested, classes: list[str]) -> list[str]:
-    number = test.score("accuracy").families
-    if min(number) >= FEW_FAMILIES:
+    units = test.units
+    number = [len(np.unique(units.families[units.labels == label])) for label in range(len(classes))]
+    few = [f"{of} of {label}" for of, label in zip(number, classes, strict=True) if of < FEW_FAMILIES]
+    if not few:
         return []
     return [
-        f"The test split has {' and '.join(map(str, number))} families of the labels {' and '.join(classes)}; with fewer than "
-        f"{FEW_FAMILIES} of a label its score depends much on which ones."
+        f"Families in the test split: {listed(few)}. With fewer than {FEW_FAMILIES} of a label its score depends much on which ones."
     ]
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from nbjax.report.answer import FEW_FAMILIES, counted, distinct
+from nbjax.english import counted, listed
+from nbjax.report.answer import FEW_FAMILIES, distinct
 from nbjax.report.findings import Findings
 from nbjax.report.grid import percent, three
 
@@ -49,12 +50,11 @@ def _left_out(dataset: Mapping[str, Any]) -> list[str]:
     said = []
     without, resolution = dataset.get("without_patches", []), dataset.get("resolution", {})
     if without:
-        more = f" and {len(without) - 3} more" if without[3:] else ""
-        said.append(f"{counted(len(without), 'slide')} gave no patch and took no part: {', '.join(without[:3])}{more}.")
+        said.append(f"{counted(len(without), 'slide')} gave no patch and took no part: {listed(without, 3)}.")
     if resolution.get("known") and resolution.get("unknown"):
         said.append(
-            f"{counted(resolution['unknown'], 'slide')} do not state their resolution, beside {resolution['known']} that do: whether all "
-            "show tissue at one magnification, nothing here tells."
+            f"Of {resolution['known'] + resolution['unknown']} slides {resolution['unknown']} state no resolution: whether all show "
+            "tissue at one magnification, nothing here tells."
         )
     return said
 

@@ -94,6 +94,7 @@ def _dataset(found: Findings) -> dict[str, Any]:
     audit = dataset.get("audit", {})
     return {
         "study": study,
+        "title": words.title(study),
         "kicker": words.kicker(found),
         "answer": answer(found),
         "verdict": None if found.verdict is None else verdict_words(found, found.verdict),

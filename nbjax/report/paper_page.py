@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from nbjax.analysis.selection import CELL
+from nbjax.english import counted
 from nbjax.errors import InputError
 from nbjax.files import replacing
 from nbjax.report import published, words
-from nbjax.report.answer import answer, cautions, counted
+from nbjax.report.answer import answer, cautions
 from nbjax.report.findings import Findings, find
 from nbjax.report.grid import Entry, Grid, Head, percent, word
 from nbjax.report.html import render

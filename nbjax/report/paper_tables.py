@@ -6,10 +6,10 @@ from typing import Any
 
 import pyarrow as pa
 
+from nbjax.english import counted
 from nbjax.models import NETWORKS, build_network
 from nbjax.models.count import count_operations, count_parameters
 from nbjax.report import published, words
-from nbjax.report.answer import counted
 from nbjax.report.table_text import Table, number, spread, word
 
 

@@ -2,12 +2,14 @@
 
 import shlex
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from scipy import stats
 
-from nbjax.report.answer import counted, distinct
+from nbjax.english import counted, listed
+from nbjax.report.answer import distinct
 from nbjax.report.findings import Findings
 from nbjax.report.grid import percent, span, three
 from nbjax.report.score_tables import LEVELS
@@ -20,11 +22,17 @@ CRITERIA = {
 }
 
 
+def title(study: Mapping[str, Any]) -> str:
+    """The name of the slides' folder; of a phantom, the study's."""
+    dataset = study["dataset"]
+    return str(study["name"]) if dataset["phantom"] else Path(dataset["source"]).name
+
+
 def kicker(found: Findings) -> str:
     """What the study is about, in a line; its strategies, while none of them is chosen."""
     study = found.study
     names = study.get("config", {}).get("strategies", []) if study["chosen"] is None else []
-    return " · ".join([" and ".join(found.classes), study["backbone"]["name"], ", ".join(names) or study["strategy"]])
+    return " · ".join([listed(found.classes, 4), study["backbone"]["name"], ", ".join(names) or study["strategy"]])
 
 
 def is_clean(dataset: Mapping[str, Any]) -> bool:
@@ -40,7 +48,10 @@ def audit(dataset: Mapping[str, Any], patches: int) -> str:
         )
     checked = f"All {patches:,} patches were compared across the three splits"
     if not dataset["audit"]:
-        return f"{checked}: none shares a family, a pixel or its looks with a patch of another split."
+        return (
+            f"{checked}: none shares a family, a pixel or its looks with a patch of another split. Patients filed as two families, "
+            "stains and magnifications are not what it compares."
+        )
     return f"{checked}. What was found is counted below; the dataset was built nevertheless, since its config accepts it or leaks on purpose."
 
 

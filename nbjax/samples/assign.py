@@ -5,6 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from nbjax.config import DatasetConfig
+from nbjax.english import listing
 from nbjax.errors import InputError
 from nbjax.partition import (
     Partition,
@@ -67,7 +68,7 @@ def _check(counts: np.ndarray, families: np.ndarray, labels: np.ndarray, method:
             )
     mixed = np.flatnonzero((counts > 0).sum(axis=1) > 1)
     if mixed.size and method not in ("exact", "stratified_group_folds"):
-        found = " and ".join(labels[counts[mixed[0]] > 0])
+        found = listing(labels[counts[mixed[0]] > 0])
         raise InputError(
             f"family {families[mixed[0]]} has patches of the labels {found}, as {len(mixed)} of {len(families)} families have several, but "
             f"method {method} takes one label at a time; --set=dataset.method=exact assigns all labels together; where these are "

@@ -39,8 +39,12 @@ def dataset_card(
     standardisations: dict[str, Standardisation],
     violations: list[Violation],
     config: DatasetConfig,
+    magnifications: str | None = None,
 ) -> dict[str, Any]:
-    """The dataset's metadata as plain JSON values, keyed as the report reads them."""
+    """The dataset's metadata as plain JSON values, keyed as the report reads them.
+
+    `magnifications` is what `nbjax.slides.nuclei.compare_magnifications` said of the slides.
+    """
     labels = manifest.table["label"].to_pylist()
     slides = set(zip(manifest.table["slide"].to_pylist(), labels, strict=True))
     families = set(zip(manifest.table["family"].to_pylist(), labels, strict=True))
@@ -59,6 +63,7 @@ def dataset_card(
             "known": sum(record.mpp is not None for record in manifest.slides.values()),
             "unknown": sum(record.mpp is None for record in manifest.slides.values()),
         },
+        "magnifications": magnifications,
         "one_patients_names": one_patients_names(manifest.table["family"].to_pylist()),
         "border_pixels_lost": border_loss(manifest),
         "partition": {label: describe_partition(partition) for label, partition in plan.partitions.items()},

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from nbjax.english import listed
 from nbjax.errors import InputError
 from nbjax.files import printable
 
@@ -19,7 +20,6 @@ SYSTEM_FOLDERS = frozenset(
         "recycler", "system volume information", "network trash folder", "temporary items",
     }
 )  # fmt: skip
-NAMED = 10
 NOT_A_SLIDE = "not a slide"
 
 
@@ -149,8 +149,3 @@ def left_out_sentences(left_out: dict[str, str]) -> list[str]:
     for name, reason in left_out.items():
         by_reason.setdefault(reason, []).append(name)
     return [f"left out, {reason} ({len(names)}): {listed(names)}" for reason, names in by_reason.items()]
-
-
-def listed(names: list[str]) -> str:
-    """The first names, and how many more there are."""
-    return ", ".join(names[:NAMED]) + (f" and {len(names) - NAMED} more" if names[NAMED:] else "")

@@ -10,9 +10,9 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet
 
+from nbjax.english import counted, listed
 from nbjax.errors import InputError
 from nbjax.files import SEAL, check_seal, sealing
-from nbjax.slides.folder import listed
 from nbjax.slides.names import one_patients_names
 from nbjax.spreadsheet import write_csv
 
@@ -177,8 +177,8 @@ def _without_resolution(manifest: Manifest) -> list[str]:
     if not known or not unknown:
         return []
     return [
-        f"{len(known)} slides state their resolution ({known[0].name}: {known[0].mpp:.3g} micrometres per pixel) and "
-        f"{len(unknown)} do not ({unknown[0].name}): whether all have the same magnification cannot be told from the files"
+        f"Of {counted(len(manifest.slides), 'slide')} {len(known)} state a resolution (such as {known[0].name}: {known[0].mpp:.3g} micrometres per "
+        f"pixel) and {len(unknown)} none ({unknown[0].name}): whether all have the same magnification cannot be told from the files"
     ]
 
 

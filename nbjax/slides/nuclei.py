@@ -7,8 +7,9 @@ import numpy as np
 import pyarrow as pa
 from scipy.ndimage import gaussian_filter
 
-from nbjax.slides.manifest import Manifest
-from nbjax.slides.tile import read_patches
+from nbjax.english import listed
+from nbjax.slides.manifest import TILING_FLAG, Manifest
+from nbjax.slides.tile import Tiling, read_patches
 
 # Of a slide, those with most tissue.
 PATCHES = 2
@@ -112,7 +113,7 @@ def magnification_warning(widths: dict[str, float], flag: str) -> str | None:
         return None
     small, large = names[:first], names[first:]
     fewer, others, word = (small, large, "small") if len(small) <= len(large) else (large, small, "large")
-    named = ", ".join(sorted(fewer)[:NAMED]) + (f" and {len(fewer) - NAMED} more" if len(fewer) > NAMED else "")
+    named = listed(sorted(fewer), NAMED)
     times = f"{1 / ratio if word == 'small' else ratio:.1f} times as large"
     return (
         f"nuclei look {times} on {len(fewer)} of {len(names)} slides ({named}) as on the other {len(others)} "
@@ -121,8 +122,14 @@ def magnification_warning(widths: dict[str, float], flag: str) -> str | None:
     )
 
 
-def compare_magnifications(folder: str | Path, manifest: Manifest, flag: str) -> str | None:
-    """`magnification_warning` of a folder; None where every slide states its resolution, which is compared instead."""
-    if all(record.mpp is not None for record in manifest.slides.values()):
+def compare_magnifications(
+    folder: str | Path, manifest: Manifest, tiling: Tiling, flag: str = TILING_FLAG
+) -> str | None:
+    """`magnification_warning` of a folder, where resolutions must be alike and some slide states none.
+
+    Where every slide states its resolution these are compared instead, when the slides are tiled. `flag` is how the command
+    line names a field of the tiling.
+    """
+    if tiling.allow_mixed_resolution or all(record.mpp is not None for record in manifest.slides.values()):
         return None
-    return magnification_warning(nuclear_widths(folder, manifest), flag)
+    return magnification_warning(nuclear_widths(folder, manifest), f"{flag}allow_mixed_resolution=True")

@@ -72,7 +72,7 @@ def parse_strategy(text: str) -> Strategy:
         match = _WORDS.fullmatch(part)
         if match is None:
             raise InputError(
-                f"strategy {text!r}: {part!r} is none; expected straightforward, extension-K, unfreezing-K, "
+                f"strategy {text!r}: {part!r} is no strategy; expected straightforward, extension-K, unfreezing-K, "
                 f"unfreezing-all, unfreezing-K-stages, an extension and an unfreezing joined by +, or scratch."
             )
         if match[1] is not None:

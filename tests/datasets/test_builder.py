@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -182,9 +183,26 @@ def test_a_changed_slide_stops_the_build(slides, tmp_path):
     assert not left
 
 
-def test_missing_dataset_is_named(tmp_path):
-    with pytest.raises(InputError, match="no built dataset lies here"):
+def test_slides_of_another_magnification_are_said_and_noted_in_the_card(built, slides, tmp_path, capsys):
+    assert built.card["magnifications"] is None
+    folder = tmp_path / "slides"
+    shutil.copytree(slides, folder)
+    for path in sorted(folder.glob("*/*"))[::2]:
+        picture = PIL.Image.open(path)
+        picture.resize((2 * picture.width, 2 * picture.height)).save(path)
+    card = build(folder, tmp_path, transforms=1).card
+    assert "times as large" in card["magnifications"]
+    assert f"caution: {card['magnifications']}" in capsys.readouterr().out
+    accepted = build(folder, tmp_path, transforms=1, tiling=Tiling(allow_mixed_resolution=True))
+    assert accepted.card["magnifications"] is None
+
+
+def test_missing_dataset_is_named(built, tmp_path):
+    with pytest.raises(InputError, match=r"no built dataset lies here .* a study builds one"):
         open_dataset(tmp_path)
+    root = built.folder.parents[2]
+    with pytest.raises(InputError, match=f"the one below is {re.escape(str(built.folder))}"):
+        open_dataset(root)
 
 
 READER = """

@@ -74,6 +74,21 @@ def test_a_study_that_learned_nothing_shows_no_score_and_no_curve(tmp_path):
     assert "--set=dataset.standardisation=imagenet" in page.text
 
 
+def test_where_half_of_the_sessions_learned_nothing_no_more_than_that_is_said(tmp_path):
+    rising, falling = [0.7, 0.8, 0.9, 1.0, 1.1, 1.2], [0.9, 0.8, 0.7, 0.6, 0.5, 0.8]
+    page = page_of(write_study(tmp_path, history=history_of([rising, rising, rising, falling])))
+    assert page.text.split("straightforward ")[1].startswith(
+        "Nothing was learned in 3 of 4 sessions of the best cell: no"
+    )
+    assert "half of the sessions or more answer at random, so that no score of them is shown" in page.text
+
+
+def test_several_labels_are_told_apart(tmp_path):
+    page = page_of(write_study(tmp_path, classes=("D", "PD", "UD")))
+    assert "D, PD, UD · resnet18" in page.text
+    assert "to tell D, PD and UD apart in" in page.text
+
+
 def test_held_out_families_come_first_then_the_random_split_then_the_test_split(found):
     said = answer(found)
     assert [text.split(" ")[0] for text in said] == ["A", "With", "Had", "The"]
@@ -101,7 +116,9 @@ def test_a_random_split_flatters_by_more_than_sessions_differ_or_is_not_said_to(
 
 def test_where_every_family_is_one_patch_a_random_split_is_not_blamed(found):
     units = found.folds.units._replace(families=np.arange(found.folds.score("accuracy").units))
-    assert not [text for text in answer(found._replace(folds=found.folds._replace(units=units))) if "split at random" in text]
+    assert not [
+        text for text in answer(found._replace(folds=found.folds._replace(units=units))) if "split at random" in text
+    ]
 
 
 def test_a_median_between_two_epochs_is_not_rounded(tmp_path):

@@ -145,8 +145,16 @@ def test_real_slides_and_random_weights(make_study):
 
     page = page_of(make_study(change))
     assert "This is a phantom" not in page.text
+    assert page.text.startswith("ours: report ours D, PD")
     assert "given: slides/ours" in page.text
     assert "The backbone's weights are random" in page.text
+
+
+def test_what_the_nuclei_of_the_slides_told_is_repeated(make_study):
+    def change(record):
+        record["dataset"]["magnifications"] = "nuclei look 2.0 times as large on 1 of 3 slides."
+
+    assert "Nuclei look 2.0 times as large on 1 of 3 slides." in page_of(make_study(change)).text
 
 
 def test_caution_where_the_interval_includes_guessing_or_families_are_few(make_study):
@@ -158,7 +166,7 @@ def test_caution_where_the_interval_includes_guessing_or_families_are_few(make_s
     columns |= {"probability": probability, "loss": np.where(hit == 1, 0.1, 2.3)}
     page = page_of(make_study(test=pa.table(columns), folds=None))
     assert "is not above the 50.0 % of always answering the most frequent label" in page.text
-    assert "with fewer than 5 of a label" in page.text
+    assert "With fewer than 5 of a label" in page.text
 
 
 def test_no_interval_is_said_to_be_none(make_study):

@@ -266,7 +266,7 @@ def test_remarks_name_what_a_reader_should_know(folder):
     without, _, mixed = remarks(tile_folder(folder, Tiling())[0])
     assert without == "1 of 3 slides gave no patch: D/glass.png"
     assert mixed.startswith(
-        "1 slides state their resolution (D/glass.png: 0.25 micrometres per pixel) and 2 do not (D/a"
+        "Of 3 slides 1 state a resolution (such as D/glass.png: 0.25 micrometres per pixel) and 2 none (D/a"
     )
 
 
