@@ -149,13 +149,14 @@ def build(config: StudyConfig, folder: Path, manifest: Path, out: Path, banks: P
     The disk must have room for it and for what comes after it, the feature banks too where they have no folder of their
     own in `banks`.
     """
+    # Before imports that take seconds.
+    print("dataset: partition, balance, augment, write", flush=True)
     from datasets.neuroblastoma.neuroblastoma_dataset_builder import build_from_manifest
     from nbjax.samples.reading import open_dataset
     from nbjax.training.study import bank_bytes
 
     samples = len(plan_samples(read_manifest(manifest), config.dataset).patch)
     beside = OUTPUT_BYTES + (bank_bytes(config, samples) if banks is None else 0)
-    print("dataset: partition, balance, augment, write")
     return open_dataset(build_from_manifest(folder, manifest, config.dataset, out / "dataset", beside=beside))
 
 
@@ -213,6 +214,7 @@ def _learn(
         == (chosen["strategy"], chosen["nonlinearities"], chosen["unfrozen"])
     )
     write_record(out, config, source, dataset, backbones, chosen_task, chosen, _spent(earlier, seconds), programs)
+    print("report: figures, tables, page")
     return write_report(out)
 
 

@@ -14,7 +14,7 @@ from nbjax.analysis import Tested, score_predictions
 from nbjax.errors import InputError
 from nbjax.files import replacing
 from nbjax.models import load_headless
-from nbjax.progress import bar
+from nbjax.progress import say
 from nbjax.report.baseline_figures import Scored, baseline_accuracies
 from nbjax.report.grid import percent, span
 from nbjax.report.reading import read_predictions, read_record
@@ -77,9 +77,10 @@ def write_baselines(folder: Path, banks: Path) -> None:
     fold = held_out_folds(table, wanted) if wanted else None
     describe = _describers(study, dataset, banks)
     rows, predictions = [], []
-    for method in bar(METHODS, "baselines", "method"):
+    for number, method in enumerate(METHODS, 1):
         if not study["backbone"]["pretrained"]:
             method = method._replace(text=method.text.replace("frozen features", "features of random weights"))
+        say(f"{number} of {len(METHODS)} baselines: {method.text}")
         row, *found = _run(method, describe[method.descriptors], table, fold, len(study["dataset"]["classes"]))
         rows.append(row)
         predictions.append(found)
@@ -129,7 +130,9 @@ def _run(
         found = _timed(seconds, "folds", predict_folds, method, fitted.penalty, described, fold, *known[1:])
         folds = prediction_table(seed, found[None], table, np.arange(len(found)))
         folds = folds.append_column("fold", pa.array(fold, pa.int32()))
-    chosen = f"C = {fitted.penalty:g} (of {method.penalties[0]:g} to {method.penalties[-1]:g})"
+    least, *_, most = method.penalties
+    end = ", the end of what was tried" if fitted.penalty in (least, most) else ""
+    chosen = f"C = {fitted.penalty:g} (of {least:g} to {most:g}{end})"
     held_out = None if folds is None else score_predictions(folds, classes)
     return Row(method.name, method.text, score_predictions(test, classes), held_out, chosen, seconds), test, folds
 

@@ -17,6 +17,7 @@ from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
+from nbjax.progress import bar
 from nbjax.training.bank import Bank
 from nbjax.training.crossvalidation import family_folds, pooled_columns
 from nbjax.training.descriptors import Descriptors, feature_descriptors
@@ -262,7 +263,7 @@ def predict_folds(
     of_row = fold[_first(descriptors.row)]
     found: list[np.ndarray] = []
     order: list[np.ndarray] = []
-    for one in np.unique(fold):
+    for one in bar(np.unique(fold), f"{method.name}, held out", "fold"):
         inputs = descriptors.encode(of_row != one)
         rows = _rows(descriptors.row, inputs, labels, families)
         fitted = fit_alone(method, penalty, _some(rows, of_row != one))

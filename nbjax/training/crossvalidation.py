@@ -147,14 +147,14 @@ def cross_validate(
     folds, sessions = int(fold.max()) + 1, len(hypers.seed)
     train = rows_of_splits([np.flatnonzero(fold != number) for number in range(folds)], size)
     tables = []
-    with meter(folds * sessions * (epochs + 1), label, "session-epoch") as done:
+    with meter(folds * sessions * epochs, label, "session-epoch") as done:
         for number in range(folds):
             # The training rows stand in the place of validation, so that what is held out chooses nothing.
             some = jax.tree.map(jnp.asarray, on_rows(hypers, train, train, np.asarray([number])))
-            for last, _ in run_epochs(program, TOGETHER, some, epochs, samples, samples):
+            for epoch, (last, _) in enumerate(run_epochs(program, TOGETHER, some, epochs, samples, samples)):
                 # Else the bar would count what is only asked for.
                 states = jax.block_until_ready(last)
-                done(sessions)
+                done(sessions if epoch else 0)
             rows = np.flatnonzero(fold == number)
             held_out: dict[str, Any] = {name: values[rows] for name, values in columns.items()}
             logits = np.asarray(best_logits(program, TOGETHER, states, some, NOTHING, samples))[:, rows]

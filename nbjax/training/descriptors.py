@@ -1,10 +1,11 @@
 """What a baseline is fitted on: frozen features, local binary patterns or visual words of all samples of a dataset."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
+from nbjax.progress import bar
 from nbjax.samples.reading import Dataset
 from nbjax.samples.texture import binary_patterns, keypoint_descriptors, patches
 from nbjax.training.bank import Bank
@@ -43,18 +44,18 @@ def feature_descriptors(bank: Bank) -> Descriptors:
     return Descriptors(lambda _: inputs, np.arange(len(inputs)))
 
 
-def pattern_descriptors(images: Iterable[np.ndarray], row: np.ndarray) -> Descriptors:
+def pattern_descriptors(images: Sequence[np.ndarray], row: np.ndarray) -> Descriptors:
     """Square roots of the frequencies of local binary patterns: their distance is Hellinger's.
 
     Args:
         images: grey patches, uint8 `[H, W]` each.
         row: the patch of each sample.
     """
-    inputs = np.sqrt(np.stack([binary_patterns(image) for image in images]))
+    inputs = np.sqrt(np.stack([binary_patterns(image) for image in bar(images, "local binary patterns", "patch")]))
     return Descriptors(lambda _: inputs, row)
 
 
-def word_descriptors(images: Iterable[np.ndarray], row: np.ndarray, words: int = WORDS, seed: int = 0) -> Descriptors:
+def word_descriptors(images: Sequence[np.ndarray], row: np.ndarray, words: int = WORDS, seed: int = 0) -> Descriptors:
     """Square roots of the frequencies of visual words, in a codebook of the marked patches alone.
 
     Args:
@@ -63,7 +64,7 @@ def word_descriptors(images: Iterable[np.ndarray], row: np.ndarray, words: int =
         words: of the codebook.
         seed: of the codebook.
     """
-    found = [keypoint_descriptors(image) for image in images]
+    found = [keypoint_descriptors(image) for image in bar(images, "visual words, keypoints", "patch")]
 
     def encode(learnt_from: np.ndarray) -> np.ndarray:
         codebook = fit_codebook([found[patch] for patch in np.flatnonzero(learnt_from)], words, seed)
