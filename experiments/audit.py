@@ -54,6 +54,8 @@ def main() -> None:
         print(f"{kind}: {len(messages)}")
         for message in messages[:SHOWN]:
             print(f"  {message}")
+        if messages[SHOWN:]:
+            print(f"  and {len(messages) - SHOWN} more")
     for note in notes:
         print(note)
     print(f"\n{patches} patches, {len(found)} findings: {OUT.value}")

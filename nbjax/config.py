@@ -26,6 +26,10 @@ LEAKS = ("none", "exchange", "random", "random_samples")
 SIZES = ("paper", "small")
 
 
+# Samples of a step: more than any training set that fits a machine.
+MOST_TOGETHER = 2**24
+
+
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class DatasetConfig:
     """From slides to samples.
@@ -139,6 +143,7 @@ class StudyConfig:
             parse_strategy(strategy)
         check(min(self.learning_rates) > 0, "learning_rates", self.learning_rates, "numbers above 0")
         check(min(self.batch_sizes) >= 1, "batch_sizes", self.batch_sizes, "numbers of 1 or more")
+        check(max(self.batch_sizes) <= MOST_TOGETHER, "batch_sizes", self.batch_sizes, f"at most {MOST_TOGETHER:,}")
         for field in ("epochs", "seeds"):
             check(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
         check(

@@ -17,8 +17,23 @@ def check_types(config: Any) -> None:
     for field, kind in get_type_hints(type(config)).items():
         value = getattr(config, field)
         if not _is_a(value, kind):
-            name = kind.__name__ if isinstance(kind, type) and get_origin(kind) is None else str(kind)
-            raise InputError(f"config field {field}: found {value!r}; expected {name}.")
+            raise InputError(f"config field {field}: found {value!r}; expected {_in_words(kind)}.")
+
+
+def _in_words(kind: Any) -> str:
+    """What a value of an annotated type is called by someone who types it."""
+    words = {int: "a whole number", float: "a number", bool: "True or False", str: "text", types.NoneType: "None"}
+    inner = [option for option in get_args(kind) if option is not Ellipsis]
+    if get_origin(kind) in (types.UnionType, Union):
+        return " or ".join(map(_in_words, inner))
+    if get_origin(kind) is tuple:
+        several = f"{_in_words(inner[0])}, or several parted by commas"
+        return (
+            several
+            if Ellipsis in get_args(kind)
+            else f"{len(inner)} values, parted by commas, each {_in_words(inner[0])}"
+        )
+    return words.get(kind, f"a {getattr(kind, '__name__', kind)}")
 
 
 def _is_a(value: Any, kind: Any) -> bool:

@@ -43,7 +43,7 @@ def test_settings(setting, field, value):
         ("learning_rates=-1e-3", "config field learning_rates: .* above 0"),
         ("learning_rates=1e-3,1e-3", "config field learning_rates: .* each once"),
         ("strategies=extension-0", "strategy 'extension-0'"),
-        ("strategies=freeze", "'freeze' is none; expected straightforward, extension-K"),
+        ("strategies=freeze", "'freeze' is no strategy; expected straightforward, extension-K"),
         ("batch_sizes=0", "config field batch_sizes: .* 1 or more"),
         ("fidelity=exact", "expected fast or plain or paper"),
         ("fidelity.crop=left", "config field fidelity.crop: found 'left'; expected centre or bank or random"),
@@ -59,7 +59,12 @@ def test_settings(setting, field, value):
         ("batchsizes=8", "did you mean 'batch_sizes'"),
         ("epochs", "expected field=value"),
         ("epochs.more=1", "field 'epochs' has no fields of its own"),
-        ("epochs=2.5", "config field epochs: found 2.5; expected int"),
+        ("epochs=2.5", "config field epochs: found 2.5; expected a whole number"),
+        ("learning_rates=fast", "found .*; expected a number, or several parted by commas"),
+        ("memory_gib=much", "config field memory_gib: found 'much'; expected a number or None"),
+        ("test_curve=1", "config field test_curve: found 1; expected True or False"),
+        ("dataset.proportions=0.5,0.5", "expected 3 values, parted by commas, each a number"),
+        ("batch_sizes=99999999999999", "config field batch_sizes: found .*; expected at most 16,777,216"),
     ],
 )
 def test_bad_settings_get_one_sentence(setting, expected):

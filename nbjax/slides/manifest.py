@@ -17,6 +17,7 @@ from nbjax.slides.names import one_patients_names
 from nbjax.spreadsheet import write_csv
 
 SCHEMA_VERSION = 1
+MUCH_LOST = "; patches of another size may fit these slides better (patch_size)"
 # How a study's command line names a field of the tiling.
 TILING_FLAG = "--set=dataset.tiling."
 SCHEMA = pa.schema(
@@ -167,7 +168,7 @@ def _lost_pixels(manifest: Manifest) -> list[str]:
     most = max(lost, key=lambda name: lost[name])
     return [
         f"{share:.1%} of the slides' pixels are lost beyond the grid of {size}x{size} patches, at the right and lower "
-        f"borders; most of {most}: {lost[most]:.1%}"
+        f"borders; most of {most}: {lost[most]:.1%}" + (MUCH_LOST if share > 0.5 else "")
     ]
 
 

@@ -45,3 +45,25 @@ def test_without_a_home_scripts_run_and_what_needs_one_says_so():
     done = run(NOBODY + "from nbjax.weights.folders import downloads; run(downloads)")
     assert (done.returncode, done.stderr.count(b"\n")) == (1, 1)
     assert b"NBJAX_HOME=FOLDER" in done.stderr
+
+
+STOP = "import os, signal, threading, time; stop = lambda: os.kill(os.getpid(), signal.SIGINT); "
+
+
+def test_a_stop_while_a_script_still_imports_is_a_sentence():
+    done = run(f"{STOP}import experiments; stop(); time.sleep(60)")
+    assert done.stderr.decode() == "stopped; nothing was begun.\n"
+    other = run("import experiments; raise ValueError('x')")
+    assert other.stderr.decode().startswith("Traceback")
+
+
+def test_a_stop_ends_at_once_whatever_other_threads_do(tmp_path):
+    # Python's own end would wait for the thread, as it waits for a compiler's, or crash in it.
+    program = (
+        f"{STOP}from experiments.cli import run\n"
+        "def main():\n    threading.Thread(target=time.sleep, args=(600,)).start(); print('begun'); stop(); time.sleep(60)\n"
+        "run(main)"
+    )
+    done = run(program, NBJAX_HOME=str(tmp_path))
+    assert (done.returncode, done.stdout.decode()) == (1, "begun\n")
+    assert done.stderr.decode() == "stopped; the same command goes on from what is finished.\n"
