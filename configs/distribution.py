@@ -9,11 +9,11 @@ Both sizes have 3,000 sessions of ten epochs on EfficientNet-lite0, whose weight
 phantom, 68 seconds on two cores (AMD EPYC), as `make paper` runs it. Paper: the phantom of the paper's size, 9.3 minutes of
 processor time on the same machine.
 
-Expected of the thousand starts, in small size: a loss of 0.705 ± 0.043 on the training and 0.705 ± 0.043 on the validation
-split (standard deviation over starts; the paper has 0.705 ± 0.042), an accuracy of 49.7 ± 13.5 % and 50.0 ± 13.1 % (the paper:
-50.0 ± 9.95 %), with more than one peak, as in the paper (Hartigan's dip test: p = 0.008 and below 0.001). In paper size, with an earlier rule
-for tissue: 0.704 ± 0.043 and 0.703 ± 0.039, 49.7 ± 13.6 % and 50.1 ± 12.2 %, with one peak. `benchmarks/epoch0_modes.md` shows
-when there are two.
+Expected of the thousand starts, in small size: a loss of 0.705 ± 0.043 on the training and 0.705 ± 0.043 on the
+validation split (standard deviation over starts; the paper has 0.705 ± 0.042), an accuracy of 49.7 ± 13.5 % and 50.0
+± 13.1 % (the paper: 50.0 ± 9.95 %), with more than one peak, as in the paper (Hartigan's dip test: p = 0.008 and
+below 0.001). In paper size, with an earlier rule for tissue: 0.704 ± 0.043 and 0.703 ± 0.039, 49.7 ± 13.6 % and 50.1
+± 12.2 %, with one peak. `benchmarks/epoch0_modes.md` shows when there are two.
 """
 
 from nbjax.config import DatasetConfig, StudyConfig

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from nbjax.report.drawing import Drawn
 from nbjax.spreadsheet import write_csv
 
 HERE = Path(__file__).parent
+# A flag as it is typed, without the sentence's own punctuation.
+FLAG = re.compile(r"(?<![\w-])(--[a-z]\S*?)(?=[.,;:)]*(?:\s|$))")
 
 
 def render(template: str, context: Mapping[str, Any]) -> str:
@@ -29,9 +32,12 @@ def render(template: str, context: Mapping[str, Any]) -> str:
     return environment.get_template(template).render(**shared, **context)
 
 
-def tied(sentence: str) -> str:
-    """Ties a number to its per cent sign and a mean to its spread, so that no line breaks between them."""
-    return sentence.replace(" %", "\u00a0%").replace(" ± ", "\u00a0±\u00a0")
+def tied(sentence: str) -> markupsafe.Markup:
+    """Ties a number to its per cent sign and a mean to its spread, and sets a flag as code, so that no line breaks in them."""
+    # Every second part is a flag.
+    parts = FLAG.split(sentence.replace(" %", "\u00a0%").replace(" ± ", "\u00a0±\u00a0"))
+    code = markupsafe.Markup("<code>{}</code>")
+    return markupsafe.Markup("").join(code.format(part) if number % 2 else part for number, part in enumerate(parts))
 
 
 def save(drawn: Drawn, stem: Path) -> str:

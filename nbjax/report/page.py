@@ -115,6 +115,7 @@ def _dataset(found: Findings) -> dict[str, Any]:
         "fingerprints": words.fingerprints(study),
         "no_command": words.NO_COMMAND,
         "report_command": f"python -m experiments.report --study={shlex.quote(str(found.folder))}",
+        "baselines_command": f"python -m experiments.baselines --study={shlex.quote(str(found.folder))}",
     }
 
 

@@ -135,6 +135,11 @@ def statistics_table(found: Findings) -> Grid:
     return Grid("statistics", heads, rows, found.chosen, sortable=True, title="Selected losses of each cell")
 
 
+def _signed(value: float) -> str:
+    """Three decimals and a sign, which zero has not."""
+    return f"{value:+.3f}" if round(value, 3) else "0.000"
+
+
 def winner_table(winner: Winner) -> Grid | None:
     """The luckiest session, the winner on the seeds that chose it, and on those that did not."""
     nested = winner.nested
@@ -144,7 +149,7 @@ def winner_table(winner: Winner) -> Grid | None:
         [word("the luckiest of all sessions, which chose itself"), number(nested.luckiest, three)],
         [word("the winner, mean on the seeds that chose it"), number(nested.apparent, three)],
         [word("the winner, mean on the seeds that did not"), spread(nested.honest, nested.honest_std, three)],
-        [word("how much of its lead was luck"), number(nested.optimism, "{:+.3f}".format)],
+        [word("how much of its lead was luck"), number(nested.optimism, _signed)],
         [word("how often that winner was the chosen cell"), number(_steady(winner), percent)],
     ]
     return Grid("winner", [Head("", True), Head("selected loss")], rows)

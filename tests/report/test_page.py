@@ -15,6 +15,7 @@ import sklearn.metrics
 from nbjax.analysis import family_interval
 from nbjax.errors import InputError
 from nbjax.files import sealing
+from nbjax.report.html import tied
 from nbjax.report.page import write_report
 from nbjax.report.tables import names_of_cells
 from tests.report.conftest import page_of, per_cent, scores_of
@@ -148,6 +149,13 @@ def test_real_slides_and_random_weights(make_study):
     assert page.text.startswith("ours: report ours D, PD")
     assert "given: slides/ours" in page.text
     assert "The backbone's weights are random" in page.text
+
+
+def test_a_flag_is_set_as_code_and_what_a_name_holds_is_not_run():
+    assert tied("try --set=epochs=50, or (--set=a=<b>).") == (
+        "try <code>--set=epochs=50</code>, or (<code>--set=a=&lt;b&gt;</code>)."
+    )
+    assert tied("a--b is 5.0 % ± 1.0 %") == "a--b is 5.0\u00a0%\u00a0±\u00a01.0\u00a0%"
 
 
 def test_what_the_nuclei_of_the_slides_told_is_repeated(make_study):
