@@ -27,12 +27,11 @@ def _in_words(kind: Any) -> str:
     if get_origin(kind) in (types.UnionType, Union):
         return " or ".join(map(_in_words, inner))
     if get_origin(kind) is tuple:
-        several = f"{_in_words(inner[0])}, or several parted by commas"
-        return (
-            several
-            if Ellipsis in get_args(kind)
-            else f"{len(inner)} values, parted by commas, each {_in_words(inner[0])}"
-        )
+        each = list(map(_in_words, inner))
+        if Ellipsis in get_args(kind):
+            return f"{each[0]}, or several parted by commas"
+        alike = len(set(each)) == 1
+        return f"{len(inner)} values, parted by commas, each {each[0]}" if alike else f"({', '.join(each)})"
     return words.get(kind, f"a {getattr(kind, '__name__', kind)}")
 
 

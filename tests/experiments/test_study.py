@@ -170,7 +170,7 @@ def test_exit_status_and_one_sentence_from_a_shell(tmp_path, shared):
     for arguments, expected in [
         ([f"--config={misspelt}"], "StudyConfig has no field 'sedes'; did you mean 'seeds'?"),
         (["--set=epoch=3"], "StudyConfig has no field 'epoch'; did you mean 'epochs'?"),
-        (["--set=epochs=many"], "config field epochs: found 'many'; expected int."),
+        (["--set=epochs=many"], "config field epochs: found 'many'; expected a whole number."),
         ([f"--slides={tmp_path / 'none'}"], "there is no such folder"),
     ]:
         status, lines = run("experiments.study", f"--out={tmp_path / 'out'}", *arguments)

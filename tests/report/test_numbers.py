@@ -156,7 +156,7 @@ def test_what_the_best_of_many_is_worth(study, page):
         f"{table.min():.3f}",
         f"{np.mean(apparent):.3f}",
         f"{np.mean(honest):.3f} ± {np.std(honest, ddof=1):.3f}",
-        f"{np.mean(honest) - np.mean(apparent):+.3f}",
+        re.sub(r"[+-]0\.000", "0.000", f"{np.mean(honest) - np.mean(apparent):+.3f}"),
         per_cent(np.mean(np.array(winners) == cells.index((0.01, 8)))),
     ]
     mine = list(losses[0.01, 8].values())

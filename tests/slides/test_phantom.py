@@ -216,7 +216,7 @@ def test_a_foreign_slide_among_the_phantoms_is_refused(tmp_path):
         ({"slides": (("PD", 3), ("PD", 2))}, "slides.*each label once"),
         ({"slides": ()}, "slides.*each label once"),
         ({"slides": (("PD", 3), ("D", 0))}, "slides.*at least 1 slide"),
-        ({"slides": {"PD": 3, "D": 2}}, "slides.*expected tuple"),
+        ({"slides": {"PD": 3, "D": 2}}, r"slides.*expected \(text, a whole number\), or several"),
         ({"shares": ((0.5,),)}, "shares.*one tuple of shares for each"),
         ({"shares": ((0.5,), ())}, "shares.*falling positive numbers for label D"),
         ({"shares": ((0.2, 0.3), (0.6,))}, "shares.*falling positive numbers for label PD"),
@@ -229,7 +229,7 @@ def test_a_foreign_slide_among_the_phantoms_is_refused(tmp_path):
         ({"overlap": 1.1}, "overlap.*found 1.1; expected a number in"),
         ({"overlap": float("nan")}, "overlap.*a number in"),
         ({"seed": -1}, "seed.*0 or more"),
-        ({"seed": 1.5}, "seed.*expected int"),
+        ({"seed": 1.5}, "seed.*expected a whole number"),
     ],
 )
 def test_a_bad_config_is_one_sentence(change, message):

@@ -155,7 +155,7 @@ def test_a_random_split_flatters_where_features_name_the_family(bank, capsys):
     assert accuracies["random_fold"] > 0.95 > 0.7 > accuracies["fold"]
     # Both bars end where they said that they would.
     shown = capsys.readouterr().err
-    assert shown.count(f"{5 * 2 * 21}/{5 * 2 * 21}") == 2
+    assert shown.count(f"{5 * 2 * 20}/{5 * 2 * 20}") == 2
 
 
 def test_a_head_sees_nothing_of_a_patient_with_two_labels():
