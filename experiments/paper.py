@@ -52,7 +52,7 @@ def main() -> None:
         print(f"\n== {job}")
         try:
             _keep(out / "answers" / f"{job}.txt", runs[job]())
-        except InputError as error:
+        except (InputError, OSError) as error:
             print(f"{job} cannot run: {error}")
             failed[job] = str(error)
     if len(failed) == len(wanted):

@@ -115,7 +115,7 @@ def features(config: PartitionStudyConfig, slides: str | None, out: Path, banks:
     (described,) = studies.check_backbones(config).values()
     built = open_dataset(build_from_manifest(folder, manifest, config.dataset, out / "dataset", "compact"))
     dataset = under_transforms(built, config.dataset.transforms + 1)
-    backbone = load_headless(config.backbones[0], config.weights)
+    backbone = load_headless(config.backbones[0], config.weights, config.input_size)
     view = view_of(dataset.card["patch_size"], config.input_size or backbone.input_size, config.fidelity)
     bank = feature_bank(dataset, backbone, backbone.network.stages[-1].name, view, banks)
     key = {

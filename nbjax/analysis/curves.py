@@ -1,10 +1,12 @@
-"""Curves and confusion matrices of some sessions' predictions, as arrays for whoever draws them."""
+"""Curves and confusion matrices of some sessions' predictions, as arrays for whoever draws them.
+
+scikit-learn is slow to import: only what calls it waits.
+"""
 
 from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
-import sklearn.metrics
 
 from nbjax.analysis.units import Units
 from nbjax.errors import InputError
@@ -42,6 +44,8 @@ def roc_curves(units: Units, label: int = 1) -> Curves:
     Raises:
         InputError: no unit has the label, or every one.
     """
+    import sklearn.metrics
+
     positive = _positive(units, label)
     across, up = np.linspace(0, 1, POINTS), []
     for scores in units.probabilities[:, :, label]:
@@ -58,6 +62,8 @@ def precision_recall_curves(units: Units, label: int = 1) -> Curves:
     Raises:
         InputError: no unit has the label, or every one.
     """
+    import sklearn.metrics
+
     positive = _positive(units, label)
     across, up = np.linspace(0, 1, POINTS), []
     for scores in units.probabilities[:, :, label]:
@@ -81,6 +87,8 @@ def _positive(units: Units, label: int) -> np.ndarray:
 
 def confusion_matrices(units: Units) -> np.ndarray:
     """Units by label (rows) and predicted class (columns), int `[sessions, classes, classes]`."""
+    import sklearn.metrics
+
     names = range(units.probabilities.shape[2])
     return np.stack([sklearn.metrics.confusion_matrix(units.labels, one, labels=names) for one in units.predicted])
 

@@ -102,7 +102,7 @@ def _describers(study: Mapping[str, Any], dataset: Dataset, banks: Path) -> dict
 def _bank(study: Mapping[str, Any], dataset: Dataset, banks: Path) -> Bank:
     """The features of the study's backbone: of the middle of each sample, as its sessions had them but for a bank of crops."""
     config, name = study["config"], study["backbone"]["name"]
-    backbone = load_headless(name, config["weights"])
+    backbone = load_headless(name, config["weights"], config["input_size"])
     if describe_backbone(backbone)["sha256"] != study["backbone"]["sha256"]:
         raise InputError(f"backbone {name}: its weights are no longer those of the study; run the study again.")
     view = view_of(dataset.card["patch_size"], config["input_size"] or backbone.network.input_size, FAST)

@@ -203,7 +203,7 @@ def positive(found: Findings) -> str:
     if found.study.get("config", {}).get("positive") is None:
         return (
             f"The positive label is {name}: none was named, so that the last by alphabet is; --set=positive={shlex.quote(other)} with the study's "
-            "command makes it the other, and trains no session anew."
+            "command makes it the other, and trains nothing anew."
         )
     return f"The positive label is {name}, as the study's config names it."
 

@@ -188,12 +188,13 @@ def _describe(folder: Path, key: Mapping[str, Any]) -> None:
         temporary.write_bytes(_description(key))
 
 
-def missing_bytes(
+def missing_files(
     dataset: Dataset, backbone: Backbone, start: str | None, view: View, parent: str | Path, dtype: str
-) -> int:
-    """Bytes that `feature_bank` would still write to the disk."""
+) -> dict[Path, int]:
+    """The files that `feature_bank` would still write, and the bytes of each; backbones share those of pixels."""
     folder, _, shapes, stored = _layout(dataset, backbone, start, view, Path(parent), dtype)
-    return sum(_bytes(shape, stored) for split, shape in shapes.items() if not _path(folder, split).is_file())
+    paths = {_path(folder, split): _bytes(shape, stored) for split, shape in shapes.items()}
+    return {path: size for path, size in paths.items() if not path.is_file()}
 
 
 def _bytes(shape: tuple[int, ...], stored: np.dtype[Any]) -> int:

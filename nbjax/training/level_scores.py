@@ -37,10 +37,9 @@ def level_scores(
 
 def _means(probabilities: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Mean over the members of each group, `[sessions, groups, classes]`, and a member of each."""
-    _, first, of = np.unique(group, return_index=True, return_inverse=True)
-    weights = np.zeros((len(first), len(group)))
-    weights[of, np.arange(len(group))] = 1 / np.bincount(of)[of]
-    return weights @ probabilities, first
+    _, first, counts = np.unique(group, return_index=True, return_counts=True)
+    together = probabilities[:, np.argsort(group, kind="stable")]
+    return np.add.reduceat(together, np.cumsum(counts) - counts, axis=1) / counts[:, None], first
 
 
 def _scores(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -338,18 +338,25 @@ def _fit(
         return Samples(inputs, jax.ShapeDtypeStruct((len(dataset.samples[split]),), jnp.int32), convention)
 
     train, validation = shapes("train"), shapes("validation")
+    # It lies on the device while they train, though no epoch needs it.
+    test = _size(shapes("test"))
     limit = _limit(config)
     size = sessions
     while True:
         spread = size + -size % batching.devices
-        memory = memory_of(program, batching, spread, frozen, train, validation)
+        memory = memory_of(program, batching, spread, frozen, train, validation) + test
         if memory <= limit:
             return Fit(program.block, batching, size, memory)
         if size == batching.devices:
             raise InputError(_too_large(config, program, memory, limit))
-        shared = sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((frozen, train, validation)))
+        shared = _size((frozen, train, validation)) + test
         fits = int(size * max(0.0, (limit - shared) / (memory - shared)))
         size = max(batching.devices, min(size - 1, fits))
+
+
+def _size(tree: Any) -> int:
+    """Bytes of arrays or of their shapes."""
+    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _too_large(config: StudyConfig, program: Program, memory: int, limit: int) -> str:

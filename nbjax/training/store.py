@@ -24,6 +24,8 @@ HISTORY = "history.parquet"
 LOGITS = "logits.npz"
 BEST = "best"
 IN_FLIGHT = "in_flight"
+# Of a table's metadata.
+MADE_OF = b"made_of"
 
 
 @contextlib.contextmanager
@@ -58,8 +60,10 @@ def _look_through(folder: Path) -> None:
         shutil.rmtree(folder / IN_FLIGHT, ignore_errors=True)
 
 
-def write_table(table: pa.Table, path: Path) -> None:
-    """Writes Parquet, whole or not at all, with its seal."""
+def write_table(table: pa.Table, path: Path, decides: dict[str, Any] | None = None) -> None:
+    """Writes Parquet, whole or not at all, with its seal; `decides` is all that its content follows from."""
+    if decides is not None:
+        table = table.replace_schema_metadata({MADE_OF: json.dumps(decides, sort_keys=True)})
     with sealing(path) as temporary:
         pyarrow.parquet.write_table(table, temporary)
 
@@ -72,6 +76,12 @@ def read_table(path: Path) -> pa.Table:
     """
     check_seal(path, f"remove {path}, and the same command makes it again")
     return pyarrow.parquet.read_table(path)
+
+
+def made_of(path: Path) -> dict[str, Any] | None:
+    """What `write_table` was told that the table follows from; None where it was told nothing."""
+    found = (pyarrow.parquet.read_schema(path).metadata or {}).get(MADE_OF)
+    return None if found is None else dict(json.loads(found))
 
 
 def is_whole(path: Path) -> bool:

@@ -18,7 +18,7 @@ from nbjax.models import Backbone, load_headless
 from nbjax.progress import Meter, meter
 from nbjax.samples.reading import Dataset
 from nbjax.training import store
-from nbjax.training.bank import DTYPES, Bank, check_room, feature_bank, fingerprint, missing_bytes, row_of
+from nbjax.training.bank import DTYPES, Bank, check_room, feature_bank, fingerprint, missing_files, row_of
 from nbjax.training.crossvalidation import cross_validations
 from nbjax.training.cut import find_cut
 from nbjax.training.inputs import view_of
@@ -69,7 +69,8 @@ def plan_study(study: Study) -> dict[str, list[Task]]:
 
     Each is described in its folder: a study that was stopped goes on as it was planned, whatever is measured then.
     """
-    tasks, needed = {}, 0
+    tasks: dict[str, list[Task]] = {}
+    missing: dict[Path, int] = {}
     for name in study.config.backbones:
         backbone = study.load(name)
         weights = fingerprint((backbone.params, backbone.batch_stats))
@@ -77,8 +78,8 @@ def plan_study(study: Study) -> dict[str, list[Task]]:
         banks = {task.start: task for task in tasks[name]}
         for task in banks.values():
             of_task = (task.start, task.view, study.banks, study.config.bank_dtype)
-            needed += missing_bytes(study.dataset, backbone, *of_task)
-    check_room(study.banks, needed)
+            missing |= missing_files(study.dataset, backbone, *of_task)
+    check_room(study.banks, sum(missing.values()))
     for task in itertools.chain.from_iterable(tasks.values()):
         if not store.is_finished(program_folder(study, task)):
             store.describe(program_folder(study, task), task.description)
@@ -87,7 +88,9 @@ def plan_study(study: Study) -> dict[str, list[Task]]:
 
 def bank_bytes(config: StudyConfig, samples: int) -> int:
     """Bytes of all feature banks of a study whose dataset has so many samples."""
-    edge, total = config.dataset.tiling.patch_size, 0
+    edge = config.dataset.tiling.patch_size
+    # Backbones share the bank of pixels.
+    banks: dict[tuple[str, str | None], int] = {}
     for name in config.backbones:
         backbone = load_headless(name, config.weights, config.input_size)
         view = view_of(edge, config.input_size or backbone.network.input_size, config.fidelity)
@@ -96,8 +99,8 @@ def bank_bytes(config: StudyConfig, samples: int) -> int:
         for cut in cuts:
             values = int(np.prod(row_of(backbone, cut, view)))
             each = 1 if cut is None else view.crops * DTYPES[config.bank_dtype].itemsize
-            total += samples * values * each
-    return total
+            banks["" if cut is None else name, cut] = samples * values * each
+    return sum(banks.values())
 
 
 def run_study(study: Study, tasks: dict[str, list[Task]], seconds: dict[str, float]) -> None:
@@ -119,21 +122,25 @@ def bank_of(study: Study, backbone: Backbone, task: Task) -> Bank:
 
 def _run_backbone(study: Study, backbone: Backbone, tasks: list[Task], seconds: dict[str, float]) -> None:
     for _, of_cut in itertools.groupby(tasks, lambda task: task.start):
-        together = list(of_cut)
-        unfinished = [task for task in together if not store.is_finished(program_folder(study, task))]
-        if not unfinished:
-            continue
-        begin = time.perf_counter()
-        bank = bank_of(study, backbone, unfinished[0])
-        data = {split: samples_of(bank, split) for split in ("train", *PREDICTED)}
-        ready = time.perf_counter()
-        seconds["features"] = seconds.get("features", 0.0) + round(ready - begin, 2)
-        total, left = (sum(task.sessions for task in some) * study.config.epochs for some in (together, unfinished))
-        with meter(total, f"{backbone.network.name} sessions", "session-epoch") as done:
-            done(total - left, earlier=True)
-            for task in unfinished:
-                _run_task(study, task, frozen_part(task.program, backbone), data, done)
-        seconds["sessions"] = seconds.get("sessions", 0.0) + round(time.perf_counter() - ready, 2)
+        _run_cut(study, backbone, list(of_cut), seconds)
+
+
+def _run_cut(study: Study, backbone: Backbone, tasks: list[Task], seconds: dict[str, float]) -> None:
+    """Tasks of one bank, which leaves the memory before the next one comes."""
+    unfinished = [task for task in tasks if not store.is_finished(program_folder(study, task))]
+    if not unfinished:
+        return
+    begin = time.perf_counter()
+    bank = bank_of(study, backbone, unfinished[0])
+    data = {split: samples_of(bank, split) for split in ("train", *PREDICTED)}
+    ready = time.perf_counter()
+    seconds["features"] = seconds.get("features", 0.0) + round(ready - begin, 2)
+    total, left = (sum(task.sessions for task in some) * study.config.epochs for some in (tasks, unfinished))
+    with meter(total, f"{backbone.network.name} sessions", "session-epoch") as done:
+        done(total - left, earlier=True)
+        for task in unfinished:
+            _run_task(study, task, frozen_part(task.program, backbone), data, done)
+    seconds["sessions"] = seconds.get("sessions", 0.0) + round(time.perf_counter() - ready, 2)
 
 
 def _run_task(study: Study, task: Task, frozen: Frozen, data: dict[str, Samples], done: Meter) -> None:
@@ -266,15 +273,27 @@ def conclude(study: Study, tasks: dict[str, list[Task]]) -> dict[str, Any]:
 
     sessions = select_epochs(history, config.criterion)
     epochs = median_epoch([session for session in sessions if session.cell == tuple(chosen.values())])
-    program = of_cell[0].program
-    for name in FOLDS:
-        remove_sealed(study.folder / name)
-    # Where nothing was learned there is no number of epochs to train for, and nothing to hold out.
-    if program.head_only and config.folds and epochs:
-        hypers = grid([chosen["learning_rate"]], range(config.seeds))
-        for name, table in cross_validations(program, hypers, epochs, bank, config.folds).items():
-            store.write_table(table, study.folder / f"{name}_predictions.parquet")
+    _hold_out(study, of_cell[0], chosen["learning_rate"], epochs, bank)
     return {**chosen, "epochs": epochs}
+
+
+def _hold_out(study: Study, task: Task, rate: float, epochs: int, bank: Bank) -> None:
+    """Writes what sessions say of families and of patches that they did not see, unless it lies there already.
+
+    Where nothing was learned there is no number of epochs to train for, and nothing to hold out.
+    """
+    config, paths = study.config, [study.folder / name for name in FOLDS]
+    wanted = task.program.head_only and config.folds and epochs
+    seeds = list(range(config.seeds))
+    decides = {**task.key, "learning_rates": [rate], "seeds": seeds, "trained": epochs, "folds": config.folds}
+    if wanted and all(store.is_whole(path) and store.made_of(path) == decides for path in paths):
+        return
+    for path in paths:
+        remove_sealed(path)
+    if wanted:
+        found = cross_validations(task.program, grid([rate], seeds), epochs, bank, config.folds)
+        for name, table in found.items():
+            store.write_table(table, study.folder / f"{name}_predictions.parquet", decides)
 
 
 def _predictions(

@@ -54,6 +54,15 @@ def test_a_job_that_cannot_run_leaves_the_others_and_is_said(slides: Path, tmp_p
     assert "The partition" in (tmp_path / "report.html").read_text(encoding="utf-8")
 
 
+def test_a_job_whose_folder_cannot_be_written_leaves_the_others_and_is_said(slides: Path, tmp_path: Path) -> None:
+    (tmp_path / "partition").touch()
+    done = run("--size=small", "--jobs=partition,baselines", f"--slides={slides}", f"--out={tmp_path}")
+    assert done.returncode == 1
+    assert f"partition: [Errno 17] File exists: '{tmp_path / 'partition'}'" in done.stderr
+    assert "baselines cannot run" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
 def test_an_unknown_job_ends_in_one_sentence(tmp_path: Path) -> None:
     done = run("--jobs=partition,dessert", f"--out={tmp_path}")
     assert done.returncode == 1

@@ -55,6 +55,12 @@ def test_tables_figures_and_an_answer_in_words(finished):
     assert json.loads((out / "record.json").read_text(encoding="utf-8"))["config"]["partitions"] == 4
 
 
+def test_a_backbone_has_the_size_that_the_config_says(slides, tmp_path):
+    changes = {"backbones": ("small_cnn",), "input_size": 48, "partitions": 2, "seeds": 2, "leak_fractions": ()}
+    study(make_config(**changes), str(slides), tmp_path)
+    assert len(pyarrow.parquet.read_table(tmp_path / "partitions.parquet")) == 3 * 2
+
+
 def test_variance_is_that_of_the_resampled_partitions_alone(finished):
     _, out = finished
     table = pyarrow.parquet.read_table(out / "partitions.parquet")

@@ -12,7 +12,7 @@ from nbjax.errors import InputError
 from nbjax.report.baselines import write_baselines
 from nbjax.report.findings import find
 
-SMALL = {"epochs": 2, "seeds": 2, "backbones": ("resnet18",), "weights": "random", "input_size": 64, "folds": 3}
+SMALL = {"epochs": 2, "seeds": 2, "backbones": ("small_cnn",), "weights": "random", "input_size": 48, "folds": 3}
 
 
 @pytest.fixture(scope="module")

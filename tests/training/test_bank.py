@@ -2,6 +2,7 @@
 
 import resource
 import shutil
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -10,17 +11,18 @@ import numpy as np
 import pytest
 
 from datasets.neuroblastoma.neuroblastoma_dataset_builder import build_from_manifest
-from nbjax.config import DatasetConfig
+from nbjax.config import DatasetConfig, StudyConfig
 from nbjax.errors import InputError
-from nbjax.models import load_backbone
+from nbjax.models import load_backbone, load_headless
 from nbjax.models.network import IMAGENET_DEVIATION, IMAGENET_MEAN
 from nbjax.samples.reading import image_batches, open_dataset
 from nbjax.slides.manifest import write_manifest
 from nbjax.slides.tile import Tiling, tile_folder
 from nbjax.training import bank as banks
-from nbjax.training.bank import feature_bank, missing_bytes
+from nbjax.training.bank import feature_bank, missing_files
 from nbjax.training.inputs import view_of, window
 from nbjax.training.strategy import FAST, Fidelity
+from nbjax.training.study import bank_bytes
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +76,24 @@ def test_a_bank_of_crops_holds_each_samples_own_fixed_windows(dataset, backbone,
 
 def test_bfloat16_takes_half_and_is_the_rounded_bank(dataset, backbone, tmp_path):
     view = view_of(250, 64, FAST)
-    half = missing_bytes(dataset, backbone, "fc", view, tmp_path, "bfloat16")
-    assert 2 * half == missing_bytes(dataset, backbone, "fc", view, tmp_path, "float32")
+    half, whole = (
+        sum(missing_files(dataset, backbone, "fc", view, tmp_path, dtype).values()) for dtype in ("bfloat16", "float32")
+    )
+    assert 2 * half == whole
     assert half == 2 * 512 * sum(len(samples) for samples in dataset.samples.values())
     whole = feature_bank(dataset, backbone, "fc", view, tmp_path).inputs["test"]
     found = feature_bank(dataset, backbone, "fc", view, tmp_path, "bfloat16").inputs["test"]
     np.testing.assert_array_equal(found, np.asarray(whole).astype(ml_dtypes.bfloat16))
-    assert missing_bytes(dataset, backbone, "fc", view, tmp_path, "bfloat16") == 0
+    assert missing_files(dataset, backbone, "fc", view, tmp_path, "bfloat16") == {}
+
+
+def test_backbones_share_a_bank_of_pixels(dataset, backbone, tmp_path):
+    view = view_of(250, 64, Fidelity(crop="random"))
+    other = load_headless("vgg11", "random", 64)
+    wanted, same = (missing_files(dataset, one, None, view, tmp_path, "float32") for one in (backbone, other))
+    assert same == wanted
+    one = StudyConfig(name="pixels", backbones=("resnet18",), weights="random", strategies=("scratch",))
+    assert bank_bytes(replace(one, backbones=("resnet18", "vgg11")), 100) == bank_bytes(one, 100) == 100 * 250 * 250 * 3
 
 
 def test_a_bank_of_pixels_keeps_them(dataset, backbone, tmp_path):

@@ -105,6 +105,22 @@ def test_a_damaged_history_is_said_and_its_program_alone_runs_again(finished, tm
     assert tables(copy) == tables(finished)
 
 
+def test_held_out_families_are_trained_anew_only_where_they_would_come_out_otherwise(finished, tmp_path, capsys):
+    out = tmp_path / "study"
+    shutil.copytree(finished, out)
+    paths = [out / f"{name}_predictions.parquet" for name in ("fold", "random_fold")]
+    before, written = [path.read_bytes() for path in paths], [path.stat().st_ino for path in paths]
+    learn(out)
+    assert [path.stat().st_ino for path in paths] == written
+    assert "held out" not in capsys.readouterr().err
+    learn(out, folds=3)
+    assert [path.read_bytes() for path in paths] != before
+    learn(out)
+    paths[0].write_bytes(before[0][:-1])
+    learn(out)
+    assert [path.read_bytes() for path in paths] == before
+
+
 @pytest.mark.slow
 def test_more_seeds_and_a_strategy_more_keep_no_wrong_session(finished, slides, tmp_path):
     copy = tmp_path / "study"
