@@ -47,7 +47,8 @@ def test_without_a_home_scripts_run_and_what_needs_one_says_so():
     assert b"NBJAX_HOME=FOLDER" in done.stderr
 
 
-STOP = "import os, signal, threading, time; stop = lambda: os.kill(os.getpid(), signal.SIGINT); "
+# A shell that runs jobs in the background has SIGINT ignored in them.
+STOP = "import os, signal, threading, time; signal.signal(signal.SIGINT, signal.default_int_handler); stop = lambda: os.kill(os.getpid(), signal.SIGINT); "
 
 
 def test_a_stop_while_a_script_still_imports_is_a_sentence():
