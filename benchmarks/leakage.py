@@ -10,12 +10,13 @@ import json
 import math
 from pathlib import Path
 
+import pyarrow.compute as pc
 from absl import app, flags
 
-from nbjax.analysis.leakage import Mean
+from nbjax.analysis.leakage import Mean, compare, measure, read_curves, summarise
+from nbjax.report.leakage import NOTE, ROWS, TESTED, p_text
 from nbjax.report.leakage_figures import STYLES
-from nbjax.report.leakage_tables import ROWS, TESTED, p_text, read_experiments
-from nbjax.report.leakage_words import NOTE
+from nbjax.training.store import read_table
 
 STUDIES = flags.DEFINE_list("studies", ["results/leakage", "results/leakage_frozen"], "folders of leakage experiments")
 # Standard normal quantiles of a two-sided test at 5 % and of a power of 80 %.
@@ -30,8 +31,10 @@ def said(one: Mean, tested: bool) -> str:
 
 def section(folder: Path) -> list[str]:
     """One run's tables."""
-    summary, gaps = read_experiments(folder)
-    leaks = list(summary)
+    table = read_table(folder / "leakage.parquet")
+    leaks = list(dict.fromkeys(table["leak"].to_pylist()))
+    measures = {leak: measure(read_curves(table.filter(pc.field("leak") == leak))) for leak in leaks}
+    summary, gaps = summarise(measures), compare(measures)
     record = json.loads((folder / leaks[0] / "study.json").read_text(encoding="utf-8"))
     config, dataset = record["config"], record["dataset"]
     hardware, versions = record["hardware"], record["versions"]

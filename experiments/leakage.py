@@ -21,6 +21,7 @@ from experiments.cli import run
 from nbjax.config import LEAKS, PartitionStudyConfig, StudyConfig, load_config
 from nbjax.errors import InputError
 from nbjax.files import check_folder, make_folder, replacing
+from nbjax.report.sections import SECTION, Section, store_section
 from nbjax.spreadsheet import write_csv
 
 WHICH = flags.DEFINE_list("leaks", ["none", "exchange", "random_samples"], "which experiments, in their order")
@@ -39,16 +40,17 @@ def main() -> None:
         raise InputError(f"--leaks={','.join(WHICH.value)}: expected two or more of {', '.join(LEAKS)}, each once.")
     out = Path(studies.OUT.value or f"results/{config.name}")
     banks = Path(studies.BANKS.value or out / "banks")
-    for line in leakage(config, studies.SLIDES.value, out, banks, WHICH.value):
+    section = leakage(config, studies.SLIDES.value, out, banks, WHICH.value)
+    for line in (*section.lines, *section.notes):
         print(f"\n{line}")
     print(f"\nfigure: {out / 'figures/figure8.png'}; tables: {out / 'summary.csv'}, {out / 'comparisons.csv'}")
 
 
-def leakage(config: StudyConfig, slides: str | None, out: Path, banks: Path, leaks: list[str]) -> list[str]:
-    """Runs each experiment in `<out>/<leak>`, writes tables and the figure into `out`, and returns the answer in words."""
+def leakage(config: StudyConfig, slides: str | None, out: Path, banks: Path, leaks: list[str]) -> Section:
+    """Runs each experiment in `<out>/<leak>`, writes tables, figure and the part of a page that shows them into `out`."""
     from nbjax.analysis.leakage import compare, measure, read_curves, summarise
+    from nbjax.report.leakage import leakage_section
     from nbjax.report.leakage_figures import loss_curves, loss_numbers
-    from nbjax.report.leakage_words import answer
     from nbjax.training.store import read_table, write_table
     from nbjax.training.study import HISTORY
 
@@ -80,7 +82,9 @@ def leakage(config: StudyConfig, slides: str | None, out: Path, banks: Path, lea
     with replacing(out / "figures/figure8.png") as temporary:
         title = f"{config.backbones[0]}, {config.strategies[0]}"
         loss_curves(curves, title).savefig(temporary, format="png", facecolor="white")
-    return answer(summary, gaps)
+    section = leakage_section(summary, gaps, out / "figures/figure8.png")
+    store_section(section, out / SECTION)
+    return section
 
 
 def _check(config: StudyConfig) -> None:

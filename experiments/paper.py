@@ -22,7 +22,6 @@ from experiments import study as studies
 from experiments.cli import run
 from nbjax.config import SIZES, PartitionStudyConfig, StudyConfig, load_config
 from nbjax.errors import InputError
-from nbjax.files import replacing
 
 flags.adopt_module_key_flags(studies)
 # Flags of a study that have no place here: every job has a config and banks of its own.
@@ -51,7 +50,7 @@ def main() -> None:
     for job in wanted:
         print(f"\n== {job}")
         try:
-            _keep(out / "answers" / f"{job}.txt", runs[job]())
+            runs[job]()
         except (InputError, OSError) as error:
             print(f"{job} cannot run: {error}")
             failed[job] = str(error)
@@ -79,8 +78,8 @@ def _check_flags() -> None:
         raise InputError("--jobs is empty; name some of the experiments, or leave it away for all.")
 
 
-def _jobs(out: Path, slides: str | None, size: str) -> dict[str, Callable[[], list[str]]]:
-    """What each job runs; it returns its answer in plain words, where the report does not find it itself."""
+def _jobs(out: Path, slides: str | None, size: str) -> dict[str, Callable[[], object]]:
+    """What each job runs; it leaves a study, or a section of the report, in its folder."""
     from experiments import leakage, partitions
     from nbjax.report import partition_methods
     from nbjax.report.baselines import write_baselines
@@ -95,28 +94,22 @@ def _jobs(out: Path, slides: str | None, size: str) -> dict[str, Callable[[], li
     def folder() -> str:
         return str(studies.slides_folder(config("straightforward"), slides, out))
 
-    def one_study(name: str) -> list[str]:
+    def one_study(name: str) -> None:
         studies.study(config(name), folder(), out / name, banks)
-        return []
 
-    def leaks(name: str) -> list[str]:
-        return leakage.leakage(config(name), folder(), out / name, banks, ["none", "exchange", "random_samples"])
+    def leaks(name: str) -> None:
+        leakage.leakage(config(name), folder(), out / name, banks, ["none", "exchange", "random_samples"])
 
-    def over_partitions() -> list[str]:
+    def over_partitions() -> None:
         found = load_config("configs/partitions.py", size=size)
         assert isinstance(found, PartitionStudyConfig)
-        return partitions.study(found, folder(), out / "partitions", banks)
+        partitions.study(found, folder(), out / "partitions", banks)
 
-    def one_partition() -> list[str]:
+    def one_partition() -> None:
         wanted = config("straightforward")
         manifest = studies.tile(wanted, Path(folder()), out)
         cohort = partition_methods.read_cohort(manifest)
         partition_methods.compare(cohort, wanted.dataset, out / "partition", EXACT_SECONDS)
-        return []
-
-    def baselines() -> list[str]:
-        write_baselines(out / "best", banks)
-        return []
 
     return {
         "partition": one_partition,
@@ -124,14 +117,8 @@ def _jobs(out: Path, slides: str | None, size: str) -> dict[str, Callable[[], li
         "leakage": lambda: leaks("leakage"),
         "leakage_frozen": lambda: leaks("leakage_frozen"),
         "partitions": over_partitions,
-        "baselines": baselines,
+        "baselines": lambda: write_baselines(out / "best", banks),
     }
-
-
-def _keep(path: Path, lines: list[str]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with replacing(path) as temporary:
-        temporary.write_text("\n".join(lines), encoding="utf-8")
 
 
 if __name__ == "__main__":

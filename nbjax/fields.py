@@ -1,5 +1,7 @@
 """Checks on the fields of a config."""
 
+import dataclasses
+import json
 import types
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
@@ -49,3 +51,9 @@ def _is_a(value: Any, kind: Any) -> bool:
     if kind is int:
         return isinstance(value, int) and not isinstance(value, bool)
     return isinstance(value, kind)
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A config as plain JSON values (tuples as lists)."""
+    plain: dict[str, Any] = json.loads(json.dumps(dataclasses.asdict(config)))
+    return plain

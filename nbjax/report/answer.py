@@ -11,8 +11,8 @@ from nbjax.analysis.units import Units
 from nbjax.analysis.verdict import Verdict
 from nbjax.english import counted, listed, listing
 from nbjax.report.findings import Findings, Tested
-from nbjax.report.grid import percent, span, three
 from nbjax.report.score_tables import LEVELS
+from nbjax.report.table import percent, span, three
 
 FEW_FAMILIES = 5
 # An interval this wide leaves open whether a classifier is good or worthless.

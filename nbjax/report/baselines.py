@@ -1,36 +1,28 @@
-"""Older kinds of methods on a study's own splits: what `experiments.baselines` runs and writes."""
+"""Older kinds of methods beside a study: tables, figure and their part of the page."""
 
-import functools
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
+from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 
 from nbjax.analysis import Tested, score_predictions
-from nbjax.errors import InputError
+from nbjax.analysis.scores import Score
+from nbjax.analysis.uncertainty import Interval
+from nbjax.baselines.run import Baseline, run_baselines
 from nbjax.files import replacing
-from nbjax.models import load_headless
-from nbjax.progress import say
-from nbjax.report.baseline_figures import Scored, baseline_accuracies
-from nbjax.report.grid import percent, span
+from nbjax.report.answer import chance
+from nbjax.report.figures import BLACK, BLUE, ORANGE, new_figure, plain
+from nbjax.report.paper_tables import other_methods
 from nbjax.report.reading import read_predictions, read_record
 from nbjax.report.score_tables import LEVELS, family_counts
-from nbjax.samples.reading import Dataset, columns, open_dataset
-from nbjax.samples.texture import check_installed
+from nbjax.report.sections import BASELINES_SECTION, Picture, Section, store_section
+from nbjax.report.table import Entry, Head, Table, markdown, number, percent, span, spread, three, whole, word
 from nbjax.spreadsheet import write_csv
-from nbjax.training import descriptors
-from nbjax.training.bank import Bank, feature_bank
-from nbjax.training.baselines import METHODS, Method, predict_folds, predict_test
-from nbjax.training.crossvalidation import SPLITS, held_out_folds, pooled_columns
-from nbjax.training.descriptors import Descriptors
-from nbjax.training.inputs import view_of
-from nbjax.training.record import describe_backbone
-from nbjax.training.strategy import FAST
-from nbjax.training.tables import prediction_table
+
+CAUTION = "Each interval is of its method alone, for other families of the same kinds: it says little of the difference of two methods."
 
 
 class Row(NamedTuple):
@@ -54,94 +46,50 @@ class Row(NamedTuple):
 
 
 def write_baselines(folder: Path, banks: Path) -> None:
-    """Fits every baseline on a study's dataset, and writes predictions, tables and figure into its folder.
+    """Fits every baseline on a study's dataset, and writes predictions, tables, figure and their part of a page into its folder.
 
-    Writes `baselines.parquet` and `baseline_folds.parquet` with the columns of the study's own predictions (`seed` is 0) and
-    `method`; `baselines.csv`, `baselines.md`, `figures/baselines.png`.
+    Writes what `run_baselines` does, and `baselines.csv`, `baselines.md`, `figures/baselines.png`.
 
     Args:
         folder: of the study; its dataset must be built, its sessions may be unfinished.
         banks: folder of feature banks; the backbone's is made where it is missing.
 
     Raises:
-        InputError: no study lies there or its dataset is gone, scikit-image or OpenCV is not installed, or the backbone's
-            weights have changed.
+        InputError: no study lies there, or what `run_baselines` raises.
     """
-    check_installed()
     study = read_record(folder / "study.json")
-    dataset = open_dataset(folder / study["dataset"]["folder"])
-    splits = {name: columns(dataset, name) for name in SPLITS}
-    table = pooled_columns(splits)
-    table["split"] = np.repeat(SPLITS, [len(splits[split]["label"]) for split in SPLITS])
-    wanted = study["config"]["folds"]
-    fold = held_out_folds(table, wanted) if wanted else None
-    describe = _describers(study, dataset, banks)
-    rows, predictions = [], []
-    for number, method in enumerate(METHODS, 1):
-        if not study["backbone"]["pretrained"]:
-            method = method._replace(text=method.text.replace("frozen features", "features of random weights"))
-        say(f"{number} of {len(METHODS)} baselines: {method.text}")
-        row, *found = _run(method, describe[method.descriptors], table, fold, len(study["dataset"]["classes"]))
-        rows.append(row)
-        predictions.append(found)
-    for name, tables in zip(("baselines", "baseline_folds"), zip(*predictions, strict=True), strict=True):
-        _write_predictions(folder / f"{name}.parquet", [row.name for row in rows], tables)
-    _write(folder, study, [*rows, *_own_row(folder, study)])
+    classes = len(study["dataset"]["classes"])
+    rows = [_row(one, classes) for one in run_baselines(folder, study, banks)]
+    rows += _own_row(folder, study)
+    first = rows[0].test
+    accuracy = first.score("accuracy")
+    write_csv([_numbers(row) for row in rows], folder / "baselines.csv")
+    note = (
+        f"{accuracy.units} test {LEVELS[first.units.level]} of {family_counts(accuracy)} families; always answering the most "
+        f"frequent label: {percent(chance(first.units))}. {CAUTION}"
+    )
+    table = _table(rows, note)
+    with replacing(folder / "baselines.md") as temporary:
+        temporary.write_text(markdown(table), encoding="utf-8")
+    every = "" if rows[0].folds is None else f", {family_counts(rows[0].folds.score('accuracy'))} in all"
+    title = f"{study['name']}: {family_counts(accuracy)} families in the test split{every}"
+    path = folder / "figures" / "baselines.png"
+    with replacing(path) as temporary:
+        figure = baseline_accuracies([_scored(row) for row in rows], chance(first.units), title)
+        figure.savefig(temporary, format="png", facecolor="white", metadata={"Software": None})
+    caption = f"Accuracy by {first.units.level} on the test split, and with every family held out once; 95 % intervals by family."
+    tables = [table._replace(title="On this dataset"), other_methods()]
+    section = Section("Older kinds of methods", [], [Picture(path, caption)], tables)
+    store_section(section, folder / BASELINES_SECTION)
 
 
-def _describers(study: Mapping[str, Any], dataset: Dataset, banks: Path) -> dict[str, Callable[[], Descriptors]]:
-    """What gives each kind of descriptors; patches are read once."""
-    read = functools.cache(lambda: descriptors.pooled_patches(dataset))
-    return {
-        "features": lambda: descriptors.feature_descriptors(_bank(study, dataset, banks)),
-        "patterns": lambda: descriptors.pattern_descriptors(*read()),
-        "words": lambda: descriptors.word_descriptors(*read()),
-    }
-
-
-def _bank(study: Mapping[str, Any], dataset: Dataset, banks: Path) -> Bank:
-    """The features of the study's backbone: of the middle of each sample, as its sessions had them but for a bank of crops."""
-    config, name = study["config"], study["backbone"]["name"]
-    backbone = load_headless(name, config["weights"], config["input_size"])
-    if describe_backbone(backbone)["sha256"] != study["backbone"]["sha256"]:
-        raise InputError(f"backbone {name}: its weights are no longer those of the study; run the study again.")
-    view = view_of(dataset.card["patch_size"], config["input_size"] or backbone.network.input_size, FAST)
-    return feature_bank(dataset, backbone, backbone.network.stages[-1].name, view, banks, config["bank_dtype"])
-
-
-def _run(
-    method: Method,
-    describe: Callable[[], Descriptors],
-    table: Mapping[str, np.ndarray],
-    fold: np.ndarray | None,
-    classes: int,
-) -> tuple[Row, pa.Table, pa.Table | None]:
-    """One baseline: its line, its test predictions and those of held-out families."""
-    seconds: dict[str, float] = {}
-    known = (table["split"], table["label"], table["family"])
-    described = _timed(seconds, "descriptors", describe)
-    fitted, found = _timed(seconds, "fit", predict_test, method, described, *known)
-    is_test = table["split"] == "test"
-    seed = np.zeros(1, int)
-    of_test = {name: values[is_test] for name, values in table.items()}
-    test = prediction_table(seed, found[None], of_test, np.arange(len(found)))
-    folds = None
-    if fold is not None:
-        found = _timed(seconds, "folds", predict_folds, method, fitted.penalty, described, fold, *known[1:])
-        folds = prediction_table(seed, found[None], table, np.arange(len(found)))
-        folds = folds.append_column("fold", pa.array(fold, pa.int32()))
-    least, *_, most = method.penalties
-    end = ", the end of what was tried" if fitted.penalty in (least, most) else ""
-    chosen = f"C = {fitted.penalty:g} (of {least:g} to {most:g}{end})"
-    held_out = None if folds is None else score_predictions(folds, classes)
-    return Row(method.name, method.text, score_predictions(test, classes), held_out, chosen, seconds), test, folds
-
-
-def _timed(seconds: dict[str, float], step: str, function: Any, *arguments: Any) -> Any:
-    start = time.perf_counter()
-    result = function(*arguments)
-    seconds[step] = round(time.perf_counter() - start, 2)
-    return result
+def _row(one: Baseline, classes: int) -> Row:
+    least, *_, most = one.method.penalties
+    end = ", the end of what was tried" if one.penalty in (least, most) else ""
+    chosen = f"C = {one.penalty:g} (of {least:g} to {most:g}{end})"
+    test, folds = (None if table is None else score_predictions(table, classes) for table in (one.test, one.folds))
+    assert test is not None
+    return Row(one.method.name, one.method.text, test, folds, chosen, one.seconds)
 
 
 def _own_row(folder: Path, study: Mapping[str, Any]) -> list[Row]:
@@ -154,49 +102,6 @@ def _own_row(folder: Path, study: Mapping[str, Any]) -> list[Row]:
     text = f"this study: {study['backbone']['name']}, {study['strategy']}"
     rate = f"learning rate {study['chosen']['learning_rate']:g}, batch size {study['chosen']['batch_size']}"
     return [Row("study", text, test, folds, rate, {})]
-
-
-def _write_predictions(path: Path, names: list[str], tables: Any) -> None:
-    """One table, with the column `method`; an earlier run's is removed where there are none."""
-    if tables[0] is None:
-        path.unlink(missing_ok=True)
-        return
-    marked = [
-        table.append_column("method", pa.array([name] * len(table))) for name, table in zip(names, tables, strict=True)
-    ]
-    with replacing(path) as temporary:
-        pyarrow.parquet.write_table(pa.concat_tables(marked), temporary)
-
-
-def _write(folder: Path, study: Mapping[str, Any], rows: list[Row]) -> None:
-    """Writes the two tables and the figure."""
-    first = rows[0].test
-    write_csv([_numbers(row) for row in rows], folder / "baselines.csv")
-    counted = (
-        f"{first.score('accuracy').units} test {LEVELS[first.units.level]} of {family_counts(first.score('accuracy'))} families; "
-        f"always answering the most frequent label: {percent(_chance(first))}"
-    )
-    with replacing(folder / "baselines.md") as temporary:
-        temporary.write_text(_markdown(rows, counted), encoding="utf-8")
-    scored = [
-        Scored(
-            row.text if row.test.sessions == 1 else f"{row.text}\n(mean of {row.test.sessions} sessions)",
-            row.test.score("accuracy"),
-            row.folds and row.folds.score("accuracy"),
-            row.name == "study",
-        )
-        for row in rows
-    ]
-    every = "" if rows[0].folds is None else f", {family_counts(rows[0].folds.score('accuracy'))} in all"
-    title = f"{study['name']}: {family_counts(first.score('accuracy'))} families in the test split{every}"
-    figure = baseline_accuracies(scored, _chance(first), title)
-    with replacing(folder / "figures" / "baselines.png") as temporary:
-        figure.savefig(temporary, format="png", facecolor="white", metadata={"Software": None})
-
-
-def _chance(result: Tested) -> float:
-    """Accuracy of always answering the most frequent label."""
-    return float(np.bincount(result.units.labels).max() / len(result.units.labels))
 
 
 def _numbers(row: Row) -> dict[str, Any]:
@@ -220,27 +125,95 @@ def _numbers(row: Row) -> dict[str, Any]:
     return {**line, "chosen": row.chosen, **{f"seconds_{step}": row.seconds.get(step) for step in steps}}
 
 
-def _markdown(rows: list[Row], counted: str) -> str:
+def _table(rows: Sequence[Row], note: str) -> Table:
     """The table for people."""
-    header, level = ["method", "sessions"], rows[0].test.units.level
+    level = rows[0].test.units.level
+    heads = [Head("method", words=True), Head("sessions")]
     for where in ("test split", "every family held out once"):
-        header += [f"accuracy by {level}, {where}", "95 % interval, by family", "ROC-AUC"]
-    header += ["chosen by validation data", "seconds"]
-    lines = [header, ["---"] * len(header)]
-    for row in rows:
-        seconds = f"{sum(row.seconds.values()):.1f}" if row.seconds else "–"
-        line = [row.text, str(row.test.sessions), *_scores(row.test), *_scores(row.folds), row.chosen, seconds]
-        lines.append([cell.replace("|", r"\|") for cell in line])
-    table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
-    caution = "Each interval is of its method alone, for other families of the same kinds: it says little of the difference of two methods."
-    return f"{table}\n\n{counted}. {caution}\n"
+        heads += [Head(f"accuracy by {level}, {where}"), Head("95 % interval, by family"), Head("ROC-AUC")]
+    heads += [Head("chosen by validation data", words=True), Head("seconds")]
+    lines = [
+        [
+            word(row.text),
+            whole(row.test.sessions),
+            *_scores(row.test),
+            *_scores(row.folds),
+            word(row.chosen),
+            number(sum(row.seconds.values()) if row.seconds else None, "{:.1f}".format),
+        ]
+        for row in rows
+    ]
+    return Table("baselines", heads, lines, sortable=True, notes=[note])
 
 
-def _scores(result: Tested | None) -> list[str]:
+def _scores(result: Tested | None) -> list[Entry]:
     if result is None:
-        return ["–"] * 3
-    accuracy, area = result.score("accuracy"), result.score("roc_auc").estimate
-    text = "–" if accuracy.estimate is None else percent(accuracy.estimate)
-    text += "" if accuracy.std is None else f" ± {percent(accuracy.std)}"
-    interval = span(accuracy.low, accuracy.high, percent) or "none"
-    return [text, interval, "–" if area is None else f"{area:.3f}"]
+        return [word(None)] * 3
+    accuracy = result.score("accuracy")
+    return [
+        spread(accuracy.estimate, accuracy.std, percent),
+        word(span(accuracy.low, accuracy.high, percent) or "none"),
+        number(result.score("roc_auc").estimate, three),
+    ]
+
+
+class Scored(NamedTuple):
+    """A method's accuracies.
+
+    Attributes:
+        text: the method, for people.
+        test: on the test split.
+        folds: with every family held out once; None where that was not done.
+        is_study: it is the study's own cell, no baseline.
+    """
+
+    text: str
+    test: Interval | Score
+    folds: Interval | Score | None
+    is_study: bool = False
+
+
+def baseline_accuracies(rows: Sequence[Scored], chance: float, title: str) -> Figure:
+    """A line a method: its accuracy on the test split and with every family held out once, with intervals by family.
+
+    Args:
+        rows: from the top downwards.
+        chance: accuracy of always answering the most frequent label, drawn as a line.
+        title: above the picture.
+    """
+    figure, (axis,) = new_figure(8.4, 1.5 + 0.55 * len(rows))
+    for field, label, colour, marker, shift in (
+        ("test", "test split", BLUE, "o", -0.13),
+        ("folds", "every family held out once", ORANGE, "s", 0.13),
+    ):
+        found = [(place, getattr(row, field)) for place, row in enumerate(rows) if getattr(row, field) is not None]
+        for place, one in found:
+            if one.low is not None:
+                axis.plot([one.low, one.high], [place + shift] * 2, color=colour, linewidth=2)
+        centres, heights = [one.estimate for _, one in found], [place + shift for place, _ in found]
+        # A hollow mark has no interval.
+        faces = [colour if one.low is not None else "white" for _, one in found]
+        axis.scatter(centres, heights, 45, color=faces, edgecolors=colour, marker=marker, zorder=3)
+        if found:
+            axis.plot([], [], color=colour, marker=marker, linewidth=2, label=f"{label}, 95 % interval by family")
+    axis.axvline(chance, color=BLACK, linestyle="--", linewidth=1)
+    axis.annotate(
+        "most frequent label", (chance, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9
+    )
+    for place in np.flatnonzero(np.diff([row.is_study for row in rows])).tolist():
+        axis.axhline(place + 0.5, color="#999999", linewidth=1)
+    axis.set_yticks(range(len(rows)), [plain(row.text) for row in rows])
+    axis.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xlabel="samples classified rightly")
+    axis.grid(axis="y", visible=False)
+    axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axis.set_title(plain(title), loc="left", fontsize=10, pad=18)
+    if rows:
+        handles, labels = axis.get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def _scored(row: Row) -> Scored:
+    sessions = row.test.sessions
+    text = row.text if sessions == 1 else f"{row.text}\n(mean of {sessions} sessions)"
+    return Scored(text, row.test.score("accuracy"), row.folds and row.folds.score("accuracy"), row.name == "study")

@@ -15,9 +15,9 @@ from nbjax.report import figures, model_figures
 from nbjax.report.answer import chance
 from nbjax.report.calibrating import Calibration
 from nbjax.report.findings import Tested
-from nbjax.report.grid import percent, span, three
 from nbjax.report.reading import METRICS
 from nbjax.report.score_tables import LEVELS, confusion
+from nbjax.report.table import percent, span, three
 from nbjax.samples.reading import Dataset, columns, open_dataset, picture
 
 SHEET_COLUMNS = 8

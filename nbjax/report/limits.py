@@ -6,7 +6,7 @@ from typing import Any
 from nbjax.english import counted, listed
 from nbjax.report.answer import FEW_FAMILIES, distinct
 from nbjax.report.findings import Findings
-from nbjax.report.grid import percent, three
+from nbjax.report.table import percent, three
 
 FEW_SESSIONS = 5
 

@@ -14,9 +14,9 @@ from nbjax.report import score_tables, tables, words
 from nbjax.report.answer import answer, cautions, chance, families, verdict_words
 from nbjax.report.drawing import draw
 from nbjax.report.findings import Findings, find
-from nbjax.report.grid import percent
 from nbjax.report.html import render, save
 from nbjax.report.limits import limits
+from nbjax.report.table import percent
 from nbjax.spreadsheet import write_csv
 
 

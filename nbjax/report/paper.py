@@ -14,7 +14,7 @@ from nbjax.report import paper_figures, paper_numbers, paper_tables, published
 from nbjax.report.drawing import Drawn, draw
 from nbjax.report.html import save
 from nbjax.report.studies import Pooled
-from nbjax.report.table_text import Table, csv_text, latex, markdown
+from nbjax.report.table import Table, csv_text, latex, markdown
 
 # Below so many starts a test of peaks says nothing.
 FEWEST_TESTED = 20
@@ -36,17 +36,18 @@ class Made(NamedTuple):
     failed: dict[str, Exception]
 
 
-def make(pooled: Pooled) -> Made:
+def make(pooled: Pooled, own: Mapping[str, Pooled] | None = None) -> Made:
     """Draws the dataset's overview, Figures 11, 13 and 15 to 20, and fills Tables 1 to 4.
 
     Args:
         pooled: studies, finished or not.
+        own: of figures that are drawn from other studies, by name.
     """
     made = Made({}, {}, {}, {})
     for name in TABLES:
         _add(made, (name,), functools.partial(_table, name, pooled))
     for name in FIGURES:
-        add_figure(made, name, pooled)
+        _add(made, (name,), functools.partial(_figure, name, (own or {}).get(name, pooled)))
     _add(made, OVERVIEW, lambda: _overview(pooled))
     return made
 
@@ -55,15 +56,12 @@ def _table(name: str, pooled: Pooled) -> dict[str, Table | str]:
     return {name: TABLES[name](pooled)}
 
 
-def add_figure(made: Made, name: str, pooled: Pooled) -> None:
-    """Draws one of `FIGURES` from other studies than the rest, in place of what there was."""
-    _add(made, (name,), lambda: {name: FIGURES[name](pooled)})
+def _figure(name: str, pooled: Pooled) -> dict[str, Drawn | str]:
+    return {name: FIGURES[name](pooled)}
 
 
 def _add(made: Made, names: tuple[str, ...], make: Callable[[], Mapping[str, Drawn | Table | str]]) -> None:
     """Adds what `make` gives under each name, or why there is nothing: one that fails takes no other with it."""
-    for name in names:
-        _drop(made, name)
     try:
         found = make()
     except InputError as error:
@@ -81,13 +79,8 @@ def _add(made: Made, names: tuple[str, ...], make: Callable[[], Mapping[str, Dra
             made.tables[name] = one
 
 
-def _drop(made: Made, name: str) -> None:
-    for kind in made:
-        kind.pop(name, None)
-
-
 def _fail(made: Made, name: str, error: Exception) -> None:
-    _drop(made, name)
+    made.figures.pop(name, None)
     made.failed[name] = error
     made.missing[name] = f"a defect of nbjax ({type(error).__name__}: {error})"
 

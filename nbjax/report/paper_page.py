@@ -1,10 +1,8 @@
 """The report of all of the paper's experiments: one HTML page that needs nothing else, of what is finished so far."""
 
 import base64
-import contextlib
 import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -15,32 +13,34 @@ from nbjax.files import replacing
 from nbjax.report import published, words
 from nbjax.report.answer import answer, cautions
 from nbjax.report.findings import Findings, find
-from nbjax.report.grid import Entry, Grid, Head, percent, word
 from nbjax.report.html import render
-from nbjax.report.leakage_tables import comparison_grid, experiment_grid, read_experiments
 from nbjax.report.limits import limits
-from nbjax.report.paper import FIGURES, add_figure, make, write
-from nbjax.report.paper_tables import other_methods
+from nbjax.report.paper import make, write
 from nbjax.report.reading import read_record
+from nbjax.report.sections import BASELINES_SECTION, SECTION, Picture, Section, read_section
 from nbjax.report.studies import StudyFolder, pool, read_study
-from nbjax.report.table_text import Table
-from nbjax.spreadsheet import read_csv
+from nbjax.report.table import percent
 
-# Of the sections, which is the paper's; what it has not stands at the end.
-ORDER = (
-    "The dataset",
-    "The partition",
-    "Leakage, the small network",
-    "Leakage, a frozen backbone",
-    "Frozen backbones",
-    "More layers in the head",
-    "Unfreezing",
-    "The paper's choice",
-    "Distributions",
-    "How much is the partition",
-    "Older kinds of methods",
-    "Limits",
-)
+# Of the sections, by what fills them, in the paper's order; what it has not stands at the end.
+TITLES = {
+    "dataset": "The dataset",
+    "partition": "The partition",
+    "leakage": "Leakage, the small network",
+    "leakage_frozen": "Leakage, a frozen backbone",
+    "straightforward": "Frozen backbones",
+    "extension": "More layers in the head",
+    "unfreezing": "Unfreezing",
+    "best": "The paper's choice",
+    "distribution": "Distributions",
+    "partitions": "How much is the partition",
+    "baselines": "Older kinds of methods",
+    "limits": "Limits",
+}
+# Where the jobs that are no studies store their sections.
+EXPERIMENTS = {
+    **{job: f"{job}/{SECTION}" for job in ("partition", "leakage", "leakage_frozen", "partitions")},
+    "baselines": f"best/{BASELINES_SECTION}",
+}
 STUDIES = ("straightforward", "extension", "unfreezing", "distribution", "best")
 # Its thousand seeds would make the best of any search look better: it takes no part in what compares best values.
 APART = "distribution"
@@ -59,57 +59,21 @@ CAPTIONS = {
 
 
 class Part(NamedTuple):
-    """A section that studies fill: its title, the study it tells of (None: of all), names of its figures and its table."""
+    """A section that studies fill: names of its figures and its table."""
 
-    title: str
-    study: str | None
     figures: tuple[str, ...]
     table: str | None = None
 
 
-PARTS = (
-    Part("The dataset", None, ("dataset_samples", "dataset_families"), "table_2"),
-    Part("Frozen backbones", "straightforward", ("figure_11",), "table_3"),
-    Part("More layers in the head", "extension", ("figure_13",)),
-    Part("Unfreezing", "unfreezing", ("figure_15",)),
-    Part("The paper's choice", "best", ("figure_16", "figure_17"), "table_4"),
-    Part("Distributions", APART, ("figure_18", "figure_19", "figure_20")),
-)
-
-
-class Picture(NamedTuple):
-    """A figure of the page: the PNG's path and what stands below it."""
-
-    path: Path
-    caption: str
-
-
-class Shown(NamedTuple):
-    """A table of the page with its title above and its notes below it."""
-
-    title: str
-    grid: Grid
-    notes: Sequence[str] = ()
-
-
-class Section(NamedTuple):
-    """A part of the page.
-
-    Attributes:
-        title: above it.
-        lines: the answer in plain words, a paragraph each.
-        pictures: figures.
-        grids: tables.
-        notes: in small print below.
-        more: a page of its own beside this one, by its path; None where there is none.
-    """
-
-    title: str
-    lines: Sequence[str]
-    pictures: Sequence[Picture] = ()
-    grids: Sequence[Shown] = ()
-    notes: Sequence[str] = ()
-    more: str | None = None
+# By the study that each tells of; the dataset is that of all.
+PARTS = {
+    "dataset": Part(("dataset_samples", "dataset_families"), "table_2"),
+    "straightforward": Part(("figure_11",), "table_3"),
+    "extension": Part(("figure_13",)),
+    "unfreezing": Part(("figure_15",)),
+    "best": Part(("figure_16", "figure_17"), "table_4"),
+    APART: Part(("figure_18", "figure_19", "figure_20")),
+}
 
 
 def write_paper(out: str | Path) -> Path:
@@ -126,16 +90,17 @@ def write_paper(out: str | Path) -> Path:
     # Each finished study's numbers are computed once.
     found = {name: find(out / name) for name in studies if _is_finished(out / name)}
     told = next((found[name] for name in ("best", *found) if name in found), None)
-    sections = [*_of_experiments(out), *(_of_studies(out, studies, found) if studies else [])]
+    stored = {job: out / place for job, place in EXPERIMENTS.items()}
+    sections = {job: read_section(path) for job, path in stored.items() if path.is_file()}
+    sections |= _of_studies(out, studies, found) if studies else {}
     if told is not None:
-        sections.append(Section("Limits", limits(told)))
-    sections.sort(key=lambda section: ORDER.index(section.title))
+        sections["limits"] = Section("", limits(told))
     if not sections:
         raise InputError(f"{out}: no experiment of the paper has finished here; run python -m experiments.paper first.")
     context = {
-        "answer": _answer(out, studies, told),
+        "answer": [*_answer(studies, told), *(sections["partitions"].lines[:1] if "partitions" in sections else [])],
         "cautions": _cautions(studies, told),
-        "sections": sections,
+        "sections": [_placed(sections[name], name) for name in TITLES if name in sections],
         "image": lambda path: base64.b64encode(Path(path).read_bytes()).decode(),
         "commands": _commands(out),
         "fingerprints": _fingerprints(studies),
@@ -146,10 +111,17 @@ def write_paper(out: str | Path) -> Path:
     return out / "report.html"
 
 
+def _placed(section: Section, name: str) -> Section:
+    """A section under its title, its tables with ids of their own."""
+    tables = [table._replace(name=f"{name}-{table.name}") for table in section.tables]
+    return section._replace(title=TITLES[name], tables=tables)
+
+
 def is_paper(folder: str | Path) -> bool:
     """Whether a folder is of `experiments.paper`, and not a study's."""
     folder = Path(folder)
-    return not (folder / "study.json").is_file() and (folder / "answers").is_dir()
+    of_jobs = (*(f"{name}/study.json" for name in STUDIES), *EXPERIMENTS.values())
+    return not (folder / "study.json").is_file() and any((folder / one).is_file() for one in of_jobs)
 
 
 def _has_programs(folder: Path) -> bool:
@@ -160,31 +132,37 @@ def _has_programs(folder: Path) -> bool:
     return any((folder / "programs" / str(name) / "history.parquet").is_file() for name in names)
 
 
-def _of_studies(out: Path, studies: Mapping[str, StudyFolder], found: Mapping[str, Findings]) -> list[Section]:
-    """What studies show, in the paper's order: each section of its own study, where it has one."""
+def _of_studies(out: Path, studies: Mapping[str, StudyFolder], found: Mapping[str, Findings]) -> dict[str, Section]:
+    """What studies show, by name: each section of its own study, where it has one."""
     everything = pool(list(studies.values()))
     compared = [study for name, study in studies.items() if name != APART]
-    made = make(pool(compared) if compared else everything)
-    for part in PARTS:
-        for name in part.figures:
-            if name in FIGURES:
-                own = part.study in studies and part.study != APART
-                add_figure(made, name, pool([studies[str(part.study)]]) if own else everything)
+    own = {
+        name: pool([studies[study]]) if study in studies and study != APART else everything
+        for study, part in PARTS.items()
+        for name in part.figures
+    }
+    made = make(pool(compared) if compared else everything, own)
     write(made, out / "figures")
-    sections = []
-    for part in PARTS:
-        if part.study not in (None, APART, *studies):
+    sections = {}
+    for study, part in PARTS.items():
+        if study not in ("dataset", APART, *studies):
             continue
-        lines = _lines_of_part(part, studies, found)
-        pictures = [_picture(out, name, made.figures[name].sessions) for name in part.figures if name in made.figures]
-        grids = [_grid(made.tables[part.table])] if part.table in made.tables else []
-        absent = [
-            f"{CAPTIONS[name].split(':')[0]}: {made.missing[name]}." for name in part.figures if name in made.missing
-        ]
-        more = f"{part.study}/report.html"
-        there = part.study is not None and (out / more).is_file()
-        sections.append(Section(part.title, lines, pictures, grids, absent, more if there else None))
-    return [section for section in sections if section.lines or section.pictures]
+        more = f"{study}/report.html"
+        sections[study] = Section(
+            title="",
+            lines=_lines_of_part(study, studies, found),
+            pictures=[
+                _picture(out, name, made.figures[name].sessions) for name in part.figures if name in made.figures
+            ],
+            tables=[made.tables[part.table]] if part.table in made.tables else [],
+            notes=[
+                f"{CAPTIONS[name].split(':')[0]}: {made.missing[name]}."
+                for name in part.figures
+                if name in made.missing
+            ],
+            more=more if (out / more).is_file() else None,
+        )
+    return {name: section for name, section in sections.items() if section.lines or section.pictures}
 
 
 def _picture(out: Path, name: str, sessions: int) -> Picture:
@@ -192,16 +170,16 @@ def _picture(out: Path, name: str, sessions: int) -> Picture:
     return Picture(out / "figures" / f"{name}.png", CAPTIONS[name] + number)
 
 
-def _lines_of_part(part: Part, studies: Mapping[str, StudyFolder], found: Mapping[str, Findings]) -> list[str]:
+def _lines_of_part(name: str, studies: Mapping[str, StudyFolder], found: Mapping[str, Findings]) -> list[str]:
     """What a section begins with. The test split is looked at for the paper's choice alone: it would choose among the others."""
-    if part.study is None:
+    if name == "dataset":
         first = next(iter(studies.values())).record
         patches = sum(row["patches"] for labels in first["dataset"]["counts"].values() for row in labels.values())
         return [f"Slides: {words.slides_source(first['dataset'])}.", words.audit(first["dataset"], patches)]
-    if part.study == APART or part.study not in found:
+    if name == APART or name not in found:
         return []
-    of_study = found[part.study]
-    if part.study != "best":
+    of_study = found[name]
+    if name != "best":
         return [f"{words.progress(of_study)} By training and validation data the best is {words.best(of_study)}"]
     paper = (
         f"The paper, of one partition of other slides: on its test split a loss of {published.BEST_TEST.loss:.3f} and "
@@ -215,111 +193,8 @@ def _is_finished(folder: Path) -> bool:
     return (folder / "study.json").is_file() and (folder / "test_predictions.parquet").is_file()
 
 
-def _of_experiments(out: Path) -> list[Section]:
-    """What the other experiments wrote."""
-    sections = []
-    maps = sorted((out / "partition").glob("heat_map_*.png"))
-    if maps:
-        caption = "Figure 4, label {}: the discrepancy over filing's two parameters; the star is its least."
-        shown = [Picture(path, caption.format(path.stem.removeprefix("heat_map_"))) for path in maps]
-        with _written_by("partition", out / "partition"):
-            grid = _csv_grid("Ways to partition", out / "partition" / "partition.csv")
-        sections.append(Section("The partition", [], shown, [grid]))
-    for name, title in (("leakage", "Leakage, the small network"), ("leakage_frozen", "Leakage, a frozen backbone")):
-        figure = out / name / "figures" / "figure8.png"
-        if figure.is_file():
-            caption = "Figure 8: training dotted, validation solid; shaded ± one standard deviation over seeds."
-            with _written_by(name, out / name):
-                sections.append(_leakage(out / name, title, _lines(out, name), Picture(figure, caption)))
-    over = out / "partitions" / "figures"
-    captions = {
-        "distribution": "Mean test accuracy under partitions that are all near the optimum.",
-        "variance": "Where the variance of the test accuracy comes from; whiskers are 95 % bootstrap intervals.",
-        "leak_curve": "Reported and true accuracy against the share of families that leak; bands are 95 % intervals over draws.",
-    }
-    pictures = [Picture(over / f"{name}.png", caption) for name, caption in captions.items()]
-    if over.is_dir():
-        shown = [one for one in pictures if one.path.is_file()]
-        sections.append(Section("How much is the partition", _lines(out, "partitions"), shown))
-    if (out / "best" / "baselines.csv").is_file():
-        with _written_by("baselines", out / "best"):
-            sections.append(_baselines(out / "best"))
-    return sections
-
-
-@contextlib.contextmanager
-def _written_by(job: str, folder: Path) -> Iterator[None]:
-    """Says which files cannot be read, and what to do."""
-    try:
-        yield
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise InputError(
-            f"{folder}: what {job} wrote is damaged or incomplete ({type(error).__name__}: {error}); run that job again."
-        ) from error
-
-
-def _leakage(folder: Path, title: str, lines: list[str], figure: Picture) -> Section:
-    summary, gaps = read_experiments(folder)
-    grids = [
-        Shown("The experiments", experiment_grid(summary, folder.name)),
-        Shown("The gaps compared", comparison_grid(gaps, f"{folder.name}-gaps")),
-    ]
-    return Section(title, lines[:-1], [figure], grids, lines[-1:])
-
-
-def _baselines(folder: Path) -> Section:
-    text = (folder / "baselines.md").read_text(encoding="utf-8")
-    lines = [line for line in text.splitlines() if line.strip() and not line.startswith(("|", "#", "**"))]
-    table = [line.strip("|").split("|") for line in text.splitlines() if line.startswith("|")]
-    header, _, *rows = [[cell.strip() for cell in line] for line in table]
-    grid = _shown("On this dataset", header, [index == 0 for index in range(len(header))], rows)
-    figure = Picture(
-        folder / "figures" / "baselines.png",
-        "Accuracy by sample on the test split, and with every family held out once; 95 % intervals by family.",
-    )
-    return Section("Older kinds of methods", lines, [figure], [grid, _grid(other_methods())])
-
-
-def _csv_grid(title: str, path: Path) -> Shown:
-    """A CSV file as it is; columns of numbers alone stand on the right."""
-    read = read_csv(path)
-    header, rows = list(read[0]) if read else [], [list(row.values()) for row in read]
-    of_words = [not all(re.fullmatch(r"-?[\d.]*", row[place]) for row in rows) for place in range(len(header))]
-    return _shown(title, header, of_words, rows)
-
-
-def _grid(table: Table) -> Shown:
-    rows = [[column.text(row) for column in table.columns] for row in table.rows]
-    columns = table.columns
-    return _shown(table.title, [one.header for one in columns], [not one.right for one in columns], rows, table.notes)
-
-
-def _shown(
-    title: str, header: Sequence[str], words: Sequence[bool], rows: Sequence[Sequence[str]], notes: Sequence[str] = ()
-) -> Shown:
-    name = re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
-    heads = [Head(text, is_words) for text, is_words in zip(header, words, strict=True)]
-    entries = [
-        [word(cell) if head.words else _number(cell) for head, cell in zip(heads, row, strict=True)] for row in rows
-    ]
-    return Shown(title, Grid(name, heads, entries, sortable=True, title=title), notes)
-
-
-def _number(text: str) -> Entry:
-    """A printed number, which sorts by what it begins with."""
-    found = re.match(r"-?[\d,]+\.?\d*", text)
-    return Entry(text, value=float(found[0].replace(",", "")) if found else None)
-
-
-def _lines(out: Path, job: str) -> list[str]:
-    path = out / "answers" / f"{job}.txt"
-    lines = [line for line in path.read_text(encoding="utf-8").splitlines() if line] if path.is_file() else []
-    # As the rest of the page has it.
-    return [re.sub(r"(?<=\d)%", " %", line) for line in lines]
-
-
-def _answer(out: Path, studies: Mapping[str, StudyFolder], told: Findings | None) -> list[str]:
-    """The page's first paragraph: the best cell's test score, and what of a score is chance."""
+def _answer(studies: Mapping[str, StudyFolder], told: Findings | None) -> list[str]:
+    """The page's first paragraph: how much was run, and the best cell's score."""
     sentences = []
     if studies:
         sessions = len({key for study in studies.values() for key in _sessions(study)})
@@ -327,7 +202,7 @@ def _answer(out: Path, studies: Mapping[str, StudyFolder], told: Findings | None
         sentences.append(f"{sessions:,} training sessions in {many} of one dataset.")
     if told is not None:
         sentences += answer(told)
-    return [*sentences, *_lines(out, "partitions")[:1]]
+    return sentences
 
 
 def _sessions(study: StudyFolder) -> set[tuple[Any, ...]]:

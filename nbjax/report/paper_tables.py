@@ -10,7 +10,7 @@ from nbjax.english import counted
 from nbjax.models import NETWORKS, build_network
 from nbjax.models.count import count_operations, count_parameters
 from nbjax.report import published, words
-from nbjax.report.table_text import Table, number, spread, word
+from nbjax.report.table import Table, numbers_of, spreads_of, table_of, words_of
 
 
 def _percent(value: float) -> str:
@@ -31,13 +31,15 @@ def other_methods() -> Table:
     best = f"Inception v3, 4 non-linearities, of {published.SESSIONS:,} sessions"
     rows.append({"reference": "the paper", "date": None, "framework": best, "accuracy": published.BEST_TEST.accuracy})
     columns = (
-        word("Paper", "reference"),
-        word("Date", "date"),
-        word("Framework", "framework"),
-        number("Accuracy", "accuracy", _percent),
+        words_of("Paper", "reference"),
+        words_of("Date", "date"),
+        words_of("Framework", "framework"),
+        numbers_of("Accuracy", "accuracy", _percent),
     )
     note = "As published: slides, splits and what a sample is differ from line to line, and none gives an interval."
-    return Table("Methods that classify the grade of differentiation (the paper's Table 1)", columns, rows, (note,))
+    return table_of(
+        "table-1", "Methods that classify the grade of differentiation (the paper's Table 1)", columns, rows, (note,)
+    )
 
 
 def samples_by_split(dataset: Mapping[str, Any]) -> Table:
@@ -53,18 +55,18 @@ def samples_by_split(dataset: Mapping[str, Any]) -> Table:
             papers = dict(zip(("paper_patches", "paper_balanced", "paper_samples"), paper, strict=True))
             rows.append({"label": label, "split": split, **counts, **papers})
     columns = (
-        word("Label", "label"),
-        word("Split", "split"),
-        number("Families", "families", _count),
-        number("Patches", "patches", _count),
-        number("Balanced", "balanced", _count),
-        number("Samples", "samples", _count),
-        number("Paper: patches", "paper_patches", _count),
-        number("Paper: balanced", "paper_balanced", _count),
-        number("Paper: samples", "paper_samples", _count),
+        words_of("Label", "label"),
+        words_of("Split", "split"),
+        numbers_of("Families", "families", _count),
+        numbers_of("Patches", "patches", _count),
+        numbers_of("Balanced", "balanced", _count),
+        numbers_of("Samples", "samples", _count),
+        numbers_of("Paper: patches", "paper_patches", _count),
+        numbers_of("Paper: balanced", "paper_balanced", _count),
+        numbers_of("Paper: samples", "paper_samples", _count),
     )
     kind = ("The slides are a phantom.",) if dataset["phantom"] else ()
-    return Table("Samples through balancing and augmentation (the paper's Table 2)", columns, rows, kind)
+    return table_of("table-2", "Samples through balancing and augmentation (the paper's Table 2)", columns, rows, kind)
 
 
 @functools.cache
@@ -96,19 +98,19 @@ def backbones(names: Iterable[str] = tuple(NETWORKS)) -> Table:
             }
         )
     columns = (
-        word("Backbone", "backbone"),
-        number("Parameters", "parameters", lambda value: f"{value / 1e6:.1f} M"),
-        number("Multiply-accumulates", "multiply_accumulates", lambda value: f"{value / 1e9:.2f} B"),
-        number("Paper: parameters", "paper_parameters_millions", lambda value: f"{value:g} M"),
-        number("Paper: FLOPS", "paper_operations_billions", lambda value: f"{value:g} B"),
-        number("Paper: Acc @1", "paper_top1_percent", lambda value: f"{value:.2f} %"),
-        number("Paper: Acc @5", "paper_top5_percent", lambda value: f"{value:.2f} %"),
+        words_of("Backbone", "backbone"),
+        numbers_of("Parameters", "parameters", lambda value: f"{value / 1e6:.1f} M"),
+        numbers_of("Multiply-accumulates", "multiply_accumulates", lambda value: f"{value / 1e9:.2f} B"),
+        numbers_of("Paper: parameters", "paper_parameters_millions", lambda value: f"{value:g} M"),
+        numbers_of("Paper: FLOPS", "paper_operations_billions", lambda value: f"{value:g} B"),
+        numbers_of("Paper: Acc @1", "paper_top1_percent", lambda value: f"{value:.2f} %"),
+        numbers_of("Paper: Acc @5", "paper_top5_percent", lambda value: f"{value:.2f} %"),
     )
     notes = (
         "Parameters and multiply-accumulates are counted on the networks, auxiliary heads among the parameters.",
         "Accuracies are ImageNet's, of torchvision's IMAGENET1K_V1 weights, as the paper prints them; not measured here.",
     )
-    return Table("Backbones (the paper's Table 3)", columns, rows, notes)
+    return table_of("table-3", "Backbones (the paper's Table 3)", columns, rows, notes)
 
 
 def _modification(strategy: str, k: int) -> str:
@@ -131,22 +133,22 @@ def best_by_strategy(table: pa.Table, criterion: str) -> Table:
         row["modification"] = _modification(row["strategy"], row["k"])
         row["paper"] = f"{row['paper_backbone']}, {_modification(row['strategy'], row['paper_k'])}"
     columns = (
-        word("Strategy", "strategy"),
-        word("Backbone", "backbone"),
-        word("Modification", "modification"),
-        number("Best loss", "best_loss", _loss),
-        number("Accuracy there", "best_accuracy", _percent),
-        spread("Best cell's loss", "mean_loss", "std_loss", _loss),
-        spread("Accuracy there", "mean_accuracy", "std_accuracy", _percent),
-        number("Its sessions", "sessions_of_cell", _count),
-        number("Of all", "sessions", _count),
-        word("The paper's best", "paper"),
-        number("Loss", "paper_loss", _loss),
-        number("Accuracy", "paper_accuracy", _percent),
+        words_of("Strategy", "strategy"),
+        words_of("Backbone", "backbone"),
+        words_of("Modification", "modification"),
+        numbers_of("Best loss", "best_loss", _loss),
+        numbers_of("Accuracy there", "best_accuracy", _percent),
+        spreads_of("Best cell's loss", "mean_loss", "std_loss", _loss),
+        spreads_of("Accuracy there", "mean_accuracy", "std_accuracy", _percent),
+        numbers_of("Its sessions", "sessions_of_cell", _count),
+        numbers_of("Of all", "sessions", _count),
+        words_of("The paper's best", "paper"),
+        numbers_of("Loss", "paper_loss", _loss),
+        numbers_of("Accuracy", "paper_accuracy", _percent),
     )
     notes = (
         f"Each session counts at the epoch with the least of {words.CRITERIA[criterion]}, which is the loss here; the accuracy "
         "is the validation split's at that epoch.",
         "The best of many sessions is better than what one session may be expected to reach: read the cell's mean.",
     )
-    return Table("Best results on the validation split (the paper's Table 4)", columns, rows, notes)
+    return table_of("table-4", "Best results on the validation split (the paper's Table 4)", columns, rows, notes)

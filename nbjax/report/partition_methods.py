@@ -8,7 +8,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nbjax.config import DatasetConfig
 from nbjax.errors import InputError
 from nbjax.files import replacing
 from nbjax.partition import (
@@ -21,6 +20,9 @@ from nbjax.partition import (
     stratified_group_folds,
 )
 from nbjax.report.partition_figures import discrepancy_heat_map, method_comparison
+from nbjax.report.sections import SECTION, Picture, Section, store_section
+from nbjax.report.table import NONE, Entry, Head, Table, word
+from nbjax.samples.config import DatasetConfig
 from nbjax.spreadsheet import write_csv
 from nbjax.table import read_table, texts
 
@@ -80,10 +82,10 @@ def read_cohort(path: str | Path) -> Cohort:
     names, labels = (np.asarray(texts(table, name), dtype=object) for name in ("family", "label"))
     kept = np.ones(len(names), bool)
     for index, value in enumerate(table.columns.get("kept", ())):
-        word = str(value).lower()
-        if word not in ("true", "false"):
+        text = str(value).lower()
+        if text not in ("true", "false"):
             raise InputError(f"{path}: {table.row(index)} has {value!r} in the column kept; expected true or false.")
-        kept[index] = word == "true"
+        kept[index] = text == "true"
     if not kept.any():
         raise InputError(f"{path}: no patch is kept; expected rows with true in the column kept.")
     families, member = np.unique(names[kept], return_inverse=True)
@@ -102,7 +104,7 @@ def compare(cohort: Cohort, config: DatasetConfig, out: Path, seconds: float) ->
     Args:
         cohort: the families.
         config: the targets.
-        out: gets `partition.csv` and, for each class, `methods_<class>.png` and, where filing takes part,
+        out: gets `partition.csv` the part of a page that shows them, and, for each class, `methods_<class>.png` and, where filing takes part,
             `heat_map_<class>.png` (the paper's Figure 4) with its numbers as `.csv`.
         seconds: that the exact method may take, for each class, or for all together.
     """
@@ -123,11 +125,34 @@ def compare(cohort: Cohort, config: DatasetConfig, out: Path, seconds: float) ->
                 rows.append(_row(label, method, partitions[place]))
                 times.append(took)
             for method, why in refused.items():
-                rows.append((label, method, "–", "", f"not possible: {why}", ""))
+                rows.append((label, method, NONE, "", f"not possible: {why}", ""))
                 times.append(0.0)
             _draw(label, sizes, {method: partitions[place] for method, (partitions, _) in found.items()}, config, out)
     write_csv([dict(zip(FIELDS, row, strict=True)) for row in rows], out / "partition.csv")
+    store_section(_section(cohort, rows, out), out / SECTION)
     return Comparison(rows, times)
+
+
+def _section(cohort: Cohort, rows: list[tuple[str, ...]], out: Path) -> Section:
+    """Figure 4 of each label for which filing takes part, and what every method reached."""
+    maps = {label: out / f"heat_map_{file_name(label)}.png" for label in cohort.labels}
+    pictures = [
+        Picture(path, f"Figure 4, label {label}: the discrepancy over filing's two parameters; the star is its least.")
+        for label, path in maps.items()
+        if any(row[:2] == (label, "filing") and row[2] != NONE for row in rows)
+    ]
+    heads = [Head(name, words=name not in ("discrepancy", "lower bound")) for name in FIELDS]
+    entries = [
+        [word(cell) if head.words else Entry(cell, value=_value(cell)) for head, cell in zip(heads, row, strict=True)]
+        for row in rows
+    ]
+    return Section(
+        "The partition", [], pictures, [Table("methods", heads, entries, sortable=True, title="Ways to partition")]
+    )
+
+
+def _value(cell: str) -> float | None:
+    return float(cell) if cell not in ("", NONE) else None
 
 
 def _partitions(

@@ -9,7 +9,7 @@ from nbjax.analysis.curves import confusion_matrices
 from nbjax.analysis.scores import Score, Tested
 from nbjax.analysis.weighted import METRICS
 from nbjax.report.calibrating import Calibration
-from nbjax.report.grid import NONE, Entry, Grid, Head, number, percent, span, spread, three, whole, word
+from nbjax.report.table import NONE, Entry, Head, Table, number, percent, span, spread, three, whole, word
 
 SHARES = ("accuracy", "balanced_accuracy", "sensitivity", "specificity", "expected_calibration_error")
 LEVELS = {"sample": "samples", "patch": "patches", "slide": "slides", "family": "families"}
@@ -45,7 +45,7 @@ def metrics_of(tested: Tested) -> list[str]:
     return [name for name in order if tested.score(name).estimate is not None]
 
 
-def test_table(test: Tested, folds: Tested | None, classes: Sequence[str]) -> Grid:
+def test_table(test: Tested, folds: Tested | None, classes: Sequence[str]) -> Table:
     """Every metric by patch, slide and family, and with every family held out once; intervals by family below."""
     levels = [level for level in LEVELS if (level, "accuracy") in test.scores]
     levels = [level for level in levels if level != "sample" or test.units.level == "sample"]
@@ -71,7 +71,7 @@ def test_table(test: Tested, folds: Tested | None, classes: Sequence[str]) -> Gr
     rows.append(line("how many", lambda one, level: whole(one.scores[level, "accuracy"].units)))
     rows.append(line("families", lambda one, level: word(family_counts(one.scores[level, "accuracy"]))))
     rows.append(line("sessions", lambda one, level: whole(one.sessions)))
-    return Grid("test", heads, rows)
+    return Table("test", heads, rows)
 
 
 def family_counts(score: Score) -> str:
@@ -105,7 +105,7 @@ def recalls(tested: Tested) -> list[float | None]:
     return [float(row[place] / row.sum()) if row.sum() else None for place, row in enumerate(confusion(tested))]
 
 
-def wider_table(test: Tested) -> Grid:
+def wider_table(test: Tested) -> Table:
     """Intervals that count families, and those of a report that forgets them."""
     name = LEVELS[test.units.level]
     heads = [Head("", True), Head("mean ± s.d. over sessions"), Head("95 % interval, by family")]
@@ -120,7 +120,7 @@ def wider_table(test: Tested) -> Grid:
                 *_intervals(one, text),
             ]
         )
-    return Grid("wider", heads, rows, sortable=True, title="How much wider intervals by family are")
+    return Table("wider", heads, rows, sortable=True, title="How much wider intervals by family are")
 
 
 def _intervals(score: Score, text: Callable[[float], str]) -> list[Entry]:
@@ -133,7 +133,7 @@ def _intervals(score: Score, text: Callable[[float], str]) -> list[Entry]:
     return [*(word(span(*pair, text) or "none") for pair in pairs), number(score.times_wider, "{:.1f}".format)]
 
 
-def scores_table(results: Sequence[tuple[str, Tested]]) -> Grid:
+def scores_table(results: Sequence[tuple[str, Tested]]) -> Table:
     """Every score at every level, as computed.
 
     Args:
@@ -155,10 +155,10 @@ def scores_table(results: Sequence[tuple[str, Tested]]) -> Grid:
                     *_intervals(one, text),
                 ]
             )
-    return Grid("scores", heads, rows, sortable=True, title="Every score at every level")
+    return Table("scores", heads, rows, sortable=True, title="Every score at every level")
 
 
-def confusion_table(test: Tested, classes: Sequence[str]) -> Grid:
+def confusion_table(test: Tested, classes: Sequence[str]) -> Table:
     """Shares of each label's units by predicted class, mean over sessions."""
     rows = []
     for name, line in zip(classes, confusion(test), strict=True):
@@ -166,10 +166,10 @@ def confusion_table(test: Tested, classes: Sequence[str]) -> Grid:
         shares = [number(float(count / total) if total else None, percent) for count in line]
         rows.append([word(name), number(float(total), "{:,.0f}".format), *shares])
     name = LEVELS[test.units.level]
-    return Grid("confusion", [Head("label", True), Head(name), *(Head(f"predicted {one}") for one in classes)], rows)
+    return Table("confusion", [Head("label", True), Head(name), *(Head(f"predicted {one}") for one in classes)], rows)
 
 
-def temperature_table(calibration: Calibration) -> Grid:
+def temperature_table(calibration: Calibration) -> Table:
     """Loss and calibration error of the test split before and after temperature scaling, mean ± s.d. over sessions."""
     rows = [
         [
@@ -181,7 +181,7 @@ def temperature_table(calibration: Calibration) -> Grid:
             ("expected calibration error", calibration.error_before, calibration.error_after, percent),
         )
     ]
-    return Grid("temperature", [Head("", True), Head("as trained"), Head("after temperature scaling")], rows)
+    return Table("temperature", [Head("", True), Head("as trained"), Head("after temperature scaling")], rows)
 
 
 def _over_sessions(values: np.ndarray, text: Callable[[float], str]) -> Entry:

@@ -9,7 +9,7 @@ from nbjax.analysis.cells import Estimate
 from nbjax.analysis.selection import CELL
 from nbjax.partition.audit import KINDS
 from nbjax.report.findings import Findings, Winner
-from nbjax.report.grid import Entry, Grid, Head, number, percent, span, spread, three, whole, word
+from nbjax.report.table import Entry, Head, Table, number, percent, span, spread, three, whole, word
 from nbjax.training.strategy import Strategy
 
 ASKED = {
@@ -25,7 +25,7 @@ MOST_MISTAKES = 200
 SEARCHES = (1, 2, 3, 5, 10, 20, 50, 100, 200, 500, 1000)
 
 
-def dataset_table(counts: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Grid:
+def dataset_table(counts: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Table:
     """The paper's Table 2, with families and transforms: one row a label and split."""
     names = ("families", "patches", "balanced", "samples", "transforms")
     heads = ("families", "starting patches", "after balancing", "samples", "transforms")
@@ -34,10 +34,10 @@ def dataset_table(counts: Mapping[str, Mapping[str, Mapping[str, int]]]) -> Grid
         for split, labels in counts.items()
         for label, row in labels.items()
     ]
-    return Grid("dataset", [Head("split", True), Head("label", True), *map(Head, heads)], rows)
+    return Table("dataset", [Head("split", True), Head("label", True), *map(Head, heads)], rows)
 
 
-def partition_table(partition: Mapping[str, Mapping[str, Any]], wanted: Mapping[str, Sequence[float]]) -> Grid:
+def partition_table(partition: Mapping[str, Mapping[str, Any]], wanted: Mapping[str, Sequence[float]]) -> Table:
     """One row a label: method, discrepancy, proportions and diversities reached, each against what was wanted."""
     names = ("proportions", "diversities")
     rows = [
@@ -50,17 +50,17 @@ def partition_table(partition: Mapping[str, Mapping[str, Any]], wanted: Mapping[
         for label, row in partition.items()
     ]
     heads = [Head("label", True), Head("method", True), Head("discrepancy")]
-    return Grid("partition", [*heads, Head("patches, % (wanted)"), Head("families, % (wanted)")], rows)
+    return Table("partition", [*heads, Head("patches, % (wanted)"), Head("families, % (wanted)")], rows)
 
 
 def _shares(values: Sequence[float]) -> str:
     return " / ".join(f"{100 * value:.1f}" for value in values)
 
 
-def audit_table(audit: Mapping[str, Mapping[str, Any]]) -> Grid:
+def audit_table(audit: Mapping[str, Mapping[str, Any]]) -> Table:
     """What the audit looked for and how often it found it."""
     rows = [[word(ASKED[kind]), whole(audit[kind]["findings"] if kind in audit else 0)] for kind in KINDS]
-    return Grid("audit", [Head("looked for", True), Head("found")], rows)
+    return Table("audit", [Head("looked for", True), Head("found")], rows)
 
 
 def strategy_text(cell: Mapping[str, Any]) -> str:
@@ -88,7 +88,7 @@ def names_of_cells(values: Sequence[Mapping[str, Any]]) -> tuple[list[Head], lis
     return [*(Head(name, True) for name in differing), Head("learning rate"), Head("batch size")], rows
 
 
-def cells_table(found: Findings) -> Grid:
+def cells_table(found: Findings) -> Table:
     """One row a cell of the grid, the chosen one marked; no mean without its spread and interval."""
     heads, names = names_of_cells([cell.values for cell in found.losses])
     heads += [Head("sessions"), Head("diverged"), Head("selected loss, mean ± s.d.")]
@@ -105,7 +105,7 @@ def cells_table(found: Findings) -> Grid:
         ]
         for name, loss, accuracy in zip(names, found.losses, found.accuracies, strict=True)
     ]
-    return Grid("cells", heads, rows, found.chosen, sortable=True, title="Cells of the grid")
+    return Table("cells", heads, rows, found.chosen, sortable=True, title="Cells of the grid")
 
 
 def _ends(estimate: Estimate, text: Any) -> str:
@@ -119,7 +119,7 @@ def _beaten(found: Findings, values: Mapping[str, Any]) -> Entry:
     return Entry(percent(one.probability), span(one.low, one.high, percent), one.probability)
 
 
-def statistics_table(found: Findings) -> Grid:
+def statistics_table(found: Findings) -> Table:
     """Median, interquartile mean and best of each cell's selected losses, each with its interval."""
     heads, names = names_of_cells([cell.values for cell in found.losses])
     heads += [Head("sessions"), Head("median"), Head("interquartile mean"), Head("best"), Head("s.d.")]
@@ -132,7 +132,7 @@ def statistics_table(found: Findings) -> Grid:
         ]
         for name, cell in zip(names, found.losses, strict=True)
     ]
-    return Grid("statistics", heads, rows, found.chosen, sortable=True, title="Selected losses of each cell")
+    return Table("statistics", heads, rows, found.chosen, sortable=True, title="Selected losses of each cell")
 
 
 def _signed(value: float) -> str:
@@ -140,7 +140,7 @@ def _signed(value: float) -> str:
     return f"{value:+.3f}" if round(value, 3) else "0.000"
 
 
-def winner_table(winner: Winner) -> Grid | None:
+def winner_table(winner: Winner) -> Table | None:
     """The luckiest session, the winner on the seeds that chose it, and on those that did not."""
     nested = winner.nested
     if nested is None:
@@ -152,14 +152,14 @@ def winner_table(winner: Winner) -> Grid | None:
         [word("how much of its lead was luck"), number(nested.optimism, _signed)],
         [word("how often that winner was the chosen cell"), number(_steady(winner), percent)],
     ]
-    return Grid("winner", [Head("", True), Head("selected loss")], rows)
+    return Table("winner", [Head("", True), Head("selected loss")], rows)
 
 
 def _steady(winner: Winner) -> float | None:
     return None if winner.nested is None or winner.place is None else float(winner.nested.chosen[winner.place])
 
 
-def expected_table(winner: Winner) -> Grid | None:
+def expected_table(winner: Winner) -> Table | None:
     """The least loss to expect of n sessions of the chosen cell."""
     count = len(winner.expected)
     sizes = sorted({*(size for size in SEARCHES if size < count), count})
@@ -167,10 +167,10 @@ def expected_table(winner: Winner) -> Grid | None:
         return None
     heads = [Head("best of", True), *(Head(str(size)) for size in sizes)]
     rows = [[word("expected loss"), *(number(float(winner.expected[size - 1]), three) for size in sizes)]]
-    return Grid("expected", heads, rows)
+    return Table("expected", heads, rows)
 
 
-def families_table(families: pa.Table) -> Grid:
+def families_table(families: pa.Table) -> Table:
     """How each family is classified, the least accurate first."""
     heads = [
         Head("family", True),
@@ -189,10 +189,10 @@ def families_table(families: pa.Table) -> Grid:
         ]
         for row in families.to_pylist()
     ]
-    return Grid("families", heads, rows, sortable=True, title="Families, the least accurate first")
+    return Table("families", heads, rows, sortable=True, title="Families, the least accurate first")
 
 
-def misclassified_table(patches: pa.Table) -> Grid:
+def misclassified_table(patches: pa.Table) -> Table:
     """Patches classified wrongly, worst families first and in each the surest mistake; at most `MOST_MISTAKES`."""
     heads = [
         Head("family", True),
@@ -216,4 +216,4 @@ def misclassified_table(patches: pa.Table) -> Grid:
         ]
         for row in patches.slice(0, MOST_MISTAKES).to_pylist()
     ]
-    return Grid("misclassified", heads, rows, sortable=True, title="Misclassified patches")
+    return Table("misclassified", heads, rows, sortable=True, title="Misclassified patches")

@@ -11,8 +11,8 @@ from scipy import stats
 from nbjax.english import counted, listed
 from nbjax.report.answer import distinct
 from nbjax.report.findings import Findings
-from nbjax.report.grid import percent, span, three
 from nbjax.report.score_tables import LEVELS
+from nbjax.report.table import percent, span, three
 from nbjax.report.tables import strategy_text
 
 NO_COMMAND = "none: it was run from Python, and no command repeats it; its config is in study.json"

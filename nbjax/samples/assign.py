@@ -4,7 +4,6 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nbjax.config import DatasetConfig
 from nbjax.english import listing
 from nbjax.errors import InputError
 from nbjax.partition import (
@@ -17,6 +16,7 @@ from nbjax.partition import (
     resample_partitions,
     stratified_group_folds,
 )
+from nbjax.samples.config import DatasetConfig
 
 SPLITS = ("train", "validation", "test")
 

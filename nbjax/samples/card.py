@@ -8,9 +8,10 @@ from collections import Counter
 from typing import Any
 
 from nbjax import __version__
-from nbjax.config import DatasetConfig, to_dict
+from nbjax.fields import to_dict
 from nbjax.partition import Partition, Violation
 from nbjax.samples.assign import SPLITS
+from nbjax.samples.config import DatasetConfig
 from nbjax.samples.measure import violations_by_kind
 from nbjax.samples.plan import SamplePlan, count_families, count_samples
 from nbjax.samples.standardise import Standardisation

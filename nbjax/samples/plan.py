@@ -5,11 +5,11 @@ from typing import NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from nbjax.config import DatasetConfig
 from nbjax.errors import InputError
 from nbjax.partition import Partition
 from nbjax.samples.assign import SPLITS, assign_patches
 from nbjax.samples.balance import balanced_count, transforms_per_class
+from nbjax.samples.config import DatasetConfig
 from nbjax.slides.manifest import Manifest, check_labels
 
 

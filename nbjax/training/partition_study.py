@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 
 from nbjax import __version__
-from nbjax.config import PartitionStudyConfig
 from nbjax.english import listing
 from nbjax.partition import (
     SPLITS,
@@ -24,6 +23,7 @@ from nbjax.partition import (
 from nbjax.progress import meter
 from nbjax.samples.plan import split_transforms
 from nbjax.training.bank import Bank
+from nbjax.training.config import PartitionStudyConfig
 from nbjax.training.level_scores import level_scores
 from nbjax.training.program import NOTHING, Program, Samples
 from nbjax.training.sessions import TOGETHER, Finished, best_logits, grid, on_rows, rows_of_splits, run_sessions

@@ -16,13 +16,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from nbjax import __version__
-from nbjax.config import StudyConfig
 from nbjax.errors import InputError
 from nbjax.models import Backbone
 from nbjax.models.network import Network
 from nbjax.samples.reading import Dataset
 from nbjax.training.bank import row_of
 from nbjax.training.choice import KINDS, choose
+from nbjax.training.config import StudyConfig
 from nbjax.training.cut import find_cut, trainable
 from nbjax.training.inputs import View, view_of
 from nbjax.training.program import NOTHING, Frozen, Hyper, Program, Samples

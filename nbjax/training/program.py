@@ -7,11 +7,11 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from nbjax.config import OPTIMISERS
 from nbjax.errors import InputError
 from nbjax.models.heads import apply_head, init_head
 from nbjax.models.layers import Mode
 from nbjax.models.network import Network, Tree, forward
+from nbjax.training.config import OPTIMISERS
 from nbjax.training.cut import Path
 from nbjax.training.inputs import View, inputs, window
 

@@ -13,11 +13,12 @@ from typing import Any
 import jax
 
 from nbjax import __version__
-from nbjax.config import StudyConfig, to_dict
+from nbjax.fields import to_dict
 from nbjax.files import sealing
 from nbjax.models import Backbone
 from nbjax.samples.reading import Dataset
 from nbjax.training.bank import fingerprint
+from nbjax.training.config import StudyConfig
 from nbjax.training.inputs import text
 from nbjax.training.plan import Task
 

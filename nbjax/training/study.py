@@ -12,13 +12,13 @@ import numpy as np
 import pyarrow as pa
 
 from nbjax.analysis.selection import choose_cell, median_epoch, select_epochs, summarise_cells
-from nbjax.config import StudyConfig
 from nbjax.files import remove_sealed
 from nbjax.models import Backbone, load_headless
 from nbjax.progress import Meter, meter
 from nbjax.samples.reading import Dataset
 from nbjax.training import store
 from nbjax.training.bank import DTYPES, Bank, check_room, feature_bank, fingerprint, missing_files, row_of
+from nbjax.training.config import StudyConfig
 from nbjax.training.crossvalidation import cross_validations
 from nbjax.training.cut import find_cut
 from nbjax.training.inputs import view_of

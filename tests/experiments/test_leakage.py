@@ -38,7 +38,7 @@ def finished(slides, tmp_path_factory):
 
 
 def test_each_experiment_has_the_same_sessions_and_its_own_leak(finished):
-    words, out = finished
+    section, out = finished
     rows = pyarrow.parquet.read_table(out / "leakage.parquet").to_pandas()
     assert len(rows) == 3 * 3 * 4
     first = rows[rows.epoch == 0].pivot(index="seed", columns="leak", values="test_loss").to_numpy()
@@ -47,7 +47,7 @@ def test_each_experiment_has_the_same_sessions_and_its_own_leak(finished):
     # The validation split is another in each.
     first = rows[rows.epoch == 0].pivot(index="seed", columns="leak", values="validation_loss").to_numpy()
     assert (np.abs(np.diff(first, axis=1)) > 1e-6).all()
-    assert sum(line.startswith("Experiment") for line in words) == 3
+    assert sum(line.startswith("Experiment") for line in section.lines) == 3
     assert (out / "figures/figure8.png").stat().st_size > 10_000
     gap = pyarrow.csv.read_csv(out / "summary.csv").to_pandas().set_index(["leak", "measure"]).loc[("random", "gap")]
     of_one = rows[(rows.leak == "random") & (rows.epoch == 3)]
@@ -67,7 +67,7 @@ def test_the_test_curve_is_the_loss_of_the_predictions(finished):
 
 @pytest.mark.slow
 def test_stopped_in_between_it_ends_in_the_same_bytes(finished, slides, tmp_path, monkeypatch):
-    words, out = finished
+    section, out = finished
     copy = tmp_path / "copy"
     shutil.copytree(out, copy)
     shutil.rmtree(copy / "random/programs")

@@ -38,7 +38,7 @@ def finished(slides, tmp_path_factory):
 
 
 def test_tables_figures_and_an_answer_in_words(finished):
-    lines, out = finished
+    section, out = finished
     partitions = pyarrow.parquet.read_table(out / "partitions.parquet")
     assert len(partitions) == 5 * 3
     assert len(pyarrow.parquet.read_table(out / "leak.parquet")) == 2 * 2 * 2
@@ -48,7 +48,7 @@ def test_tables_figures_and_an_answer_in_words(finished):
     for name in ("variance", "distribution", "leak_curve"):
         assert (out / f"figures/{name}.png").read_bytes().startswith(b"\x89PNG")
         assert (out / f"figures/{name}.csv").is_file()
-    text = "\n".join(lines)
+    text = "\n".join(section.lines)
     assert "Which families are in which split explains" in text
     assert "under 4 nearly equally good partitions with 3 seeds each" in text
     assert not list(out.rglob("*.tmp"))

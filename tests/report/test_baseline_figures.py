@@ -1,7 +1,7 @@
 import numpy as np
 
 from nbjax.analysis.uncertainty import Interval
-from nbjax.report.baseline_figures import Scored, baseline_accuracies
+from nbjax.report.baselines import Scored, baseline_accuracies
 
 WIDE = Interval(0.8, 0.6, 0.9, (4, 4), 8, (3.0, 3.0), "")
 NONE = Interval(0.7, None, None, (1, 4), 5, (1.0, 3.0), "one family")

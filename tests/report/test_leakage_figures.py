@@ -3,9 +3,8 @@ import io
 import numpy as np
 
 from nbjax.analysis.leakage import Curves, Mean, compare, measure, summarise
+from nbjax.report.leakage import ROWS, answer, comparison_table, experiment_table
 from nbjax.report.leakage_figures import STYLES, loss_curves, loss_numbers
-from nbjax.report.leakage_tables import ROWS, comparison_grid, experiment_grid
-from nbjax.report.leakage_words import answer
 
 RNG = np.random.default_rng(0)
 CURVES = {leak: Curves(*RNG.gamma(5, 0.1, (3, 4, 9))) for leak in ("none", "exchange", "random_samples")}
@@ -50,7 +49,7 @@ def test_words_follow_the_interval():
 
     assert ", larger." in words(difference(0.1, 0.3))
     assert ", smaller." in words(difference(-0.3, -0.1))
-    assert "0.100 (95% interval -0.100 to 0.300)" in words(difference(-0.1, 0.3))
+    assert "0.100 (95 % interval -0.100 to 0.300)" in words(difference(-0.1, 0.3))
     assert ", no difference is shown." in words(difference(-0.1, 0.3))
     assert "4 sessions" in words(difference(0.1, 0.3))
     assert compare({leak: measure(curves) for leak, curves in CURVES.items()})
@@ -59,13 +58,13 @@ def test_words_follow_the_interval():
 def test_tables_have_the_numbers_of_the_analysis():
     measures = {leak: measure(curves) for leak, curves in CURVES.items()}
     summary, gaps = summarise(measures), compare(measures)
-    grid = experiment_grid(summary, "leakage")
+    grid = experiment_table(summary)
     assert len(grid.rows) == len(ROWS)
     for row, name in zip(grid.rows, ROWS, strict=True):
         of_one = [summary[leak][name] for leak in CURVES]
         assert [entry.value for entry in row[1:]] == [mean.mean for mean in of_one]
         assert all(f"{mean.low:.3f} to" in entry.under for mean, entry in zip(of_one, row[1:], strict=True))
-    pairs = comparison_grid(gaps, "gaps")
+    pairs = comparison_table(gaps)
     assert [row[2].value for row in pairs.rows] == [one.mean for one in gaps.values()]
     p_values = [one.p for one in gaps.values()]
     assert [row[3].text for row in pairs.rows] == ["< 0.001" if p < 0.001 else f"{p:.3f}" for p in p_values]

@@ -9,9 +9,13 @@ import pyarrow.csv
 import pyarrow.parquet
 import pytest
 
+from nbjax.analysis.leakage import Mean
 from nbjax.errors import InputError
-from nbjax.report.leakage_tables import ROWS
+from nbjax.files import sealing
+from nbjax.report.leakage import ROWS, leakage_section
 from nbjax.report.paper_page import write_paper
+from nbjax.report.sections import SECTION, Picture, Section, read_section, store_section
+from nbjax.report.table import Entry, Head, Table
 from tests.report.conftest import random_history
 
 CELLS = [("resnet18", "straightforward", 0, 0, rate, 8) for rate in (0.1, 0.2)]
@@ -49,17 +53,19 @@ def folder(make_study, tmp_path):
     for name in ("partition/heat_map_D.png", "leakage/figures/figure8.png"):
         (tmp_path / name).parent.mkdir(parents=True)
         matplotlib.figure.Figure((1, 1)).savefig(tmp_path / name)
-    (tmp_path / "partition" / "partition.csv").write_text("class,method,D\nD,filing,0.012345\n", encoding="utf-8")
-    (tmp_path / "answers").mkdir()
-    (tmp_path / "answers" / "leakage.txt").write_text(
-        "Experiment 1 <ends> at 0.9.\nWhat intervals are over.\n", encoding="utf-8"
+    table = Table(
+        "methods", [Head("label", words=True), Head("D")], [[Entry("D | E"), Entry("0.012345", value=0.012345)]]
     )
-    fields = "sessions,mean,std,low,high,p,p_ranks,effect"
-    numbers = dict.fromkeys(ROWS, "4,0.5,0.1,0.4,0.6,0.2,0.25,1")
-    rows = [f"{leak},{name},{values}" for leak in ("none", "exchange") for name, values in numbers.items()]
-    (tmp_path / "leakage/summary.csv").write_text("\n".join([f"leak,measure,{fields}", *rows]), encoding="utf-8")
-    difference = "gap,none,exchange,4,0.0987,0.1,-0.1,0.3,0.0451,0.125,1"
-    (tmp_path / "leakage/comparisons.csv").write_text(f"measure,leak,less,{fields}\n{difference}", encoding="utf-8")
+    pictures = [Picture(tmp_path / "partition/heat_map_D.png", "Figure 4")]
+    store_section(Section("Ways", [], pictures, [table]), tmp_path / "partition" / SECTION)
+    mean = Mean(4, 0.5, 0.1, 0.4, 0.6, 0.2, 0.25, 1.0)
+    summary = {leak: dict.fromkeys(ROWS, mean) for leak in ("none", "exchange")}
+    gaps = {("none", "exchange"): Mean(4, 0.0987, 0.1, -0.1, 0.3, 0.0451, 0.125, 1.0)}
+    section = leakage_section(summary, gaps, tmp_path / "leakage/figures/figure8.png")
+    store_section(
+        section._replace(lines=["Experiment 1 <ends> at 0.9."], notes=["What intervals are over."]),
+        tmp_path / "leakage" / SECTION,
+    )
     return tmp_path
 
 
@@ -69,6 +75,7 @@ def test_the_page_shows_what_is_there_in_the_papers_order(folder):
     assert page.headings[:4] == ["The dataset", "The partition", "Leakage, the small network", "Frozen backbones"]
     assert "straightforward is unfinished: 1 of 2 programs." in text
     assert "0.012345" in text
+    assert '<td class="text">D | E</td>' in text
     assert "Experiment 1 &lt;ends&gt; at 0.9." in text
     assert "What intervals are over." in text
     assert text.count("0.500 ± 0.100") == 2 * len(ROWS)
@@ -99,23 +106,33 @@ def test_a_program_of_an_earlier_config_is_no_study(folder):
     assert "Frozen backbones" not in Page(text).headings
 
 
-@pytest.mark.parametrize(
-    ("name", "content", "job"),
-    [
-        ("leakage/summary.csv", "leak,measure\nnone,gap\n", "leakage"),
-        ("leakage/comparisons.csv", None, "leakage"),
-        ("partition/partition.csv", "", "partition"),
-        ("best/baselines.csv", "method\n", "baselines"),
-    ],
-)
-def test_what_a_job_left_damaged_is_named_with_the_job(folder, name, content, job):
-    path = folder / name
-    path.parent.mkdir(exist_ok=True)
-    path.unlink(missing_ok=True)
-    if content is not None:
-        path.write_text(content, encoding="utf-8")
-    with pytest.raises(InputError, match=f"what {job} wrote is damaged or incomplete.*run that job again"):
+def test_what_a_job_left_damaged_is_named(folder):
+    path = folder / "leakage" / SECTION
+    whole = path.read_text(encoding="utf-8")
+    path.write_text(whole.replace("0.500", "0.600"), encoding="utf-8")
+    with pytest.raises(InputError, match=r"section\.json is damaged.*run that experiment again, with the same command"):
         write_paper(folder)
+    path.write_text(whole, encoding="utf-8")
+    (folder / "leakage/figures/figure8.png").unlink()
+    with pytest.raises(InputError, match=r"figure8\.png is missing; run that experiment again"):
+        write_paper(folder)
+
+
+def test_a_section_of_another_version_is_refused(folder):
+    path = folder / "partition" / SECTION
+    content = json.loads(path.read_text(encoding="utf-8"))
+    with sealing(path) as temporary:
+        temporary.write_text(json.dumps(content | {"grids": []}), encoding="utf-8")
+    with pytest.raises(InputError, match="of another version of nbjax"):
+        write_paper(folder)
+
+
+def test_a_section_is_read_as_it_was_stored(folder):
+    section = read_section(folder / "leakage" / SECTION)
+    assert section.notes == ["What intervals are over."]
+    assert section.pictures[0].path == folder / "leakage/figures/figure8.png"
+    assert [table.name for table in section.tables] == ["experiments", "gaps"]
+    assert section.tables[1].rows[0][2] == Entry("0.099 ± 0.100", "-0.100 to 0.300", 0.0987)
 
 
 def test_a_damaged_record_is_named(folder):

@@ -8,7 +8,7 @@ import pytest
 
 from nbjax.models import NETWORKS
 from nbjax.report import paper_numbers, paper_tables, published
-from nbjax.report.table_text import Table, csv_text, escape, latex, markdown, number, spread, word
+from nbjax.report.table import csv_text, escape, latex, markdown, numbers_of, spreads_of, table_of, words_of
 
 
 def markdown_cells(text):
@@ -16,9 +16,10 @@ def markdown_cells(text):
     return [[cell.strip() for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
 
 
-TABLE = Table(
+TABLE = table_of(
+    "small",
     "50 % & more",
-    (word("a_b", "name"), number("x", "x", "{:.1f}".format), spread("m", "x", "s", "{:.1f}".format)),
+    (words_of("a_b", "name"), numbers_of("x", "x", "{:.1f}".format), spreads_of("m", "x", "s", "{:.1f}".format)),
     [{"name": "a|b", "x": 1 / 3, "s": 0.25}, {"name": None, "x": 2.0, "s": None}],
     ("A note.",),
 )
@@ -54,7 +55,7 @@ def test_latex_escapes():
 
 
 def test_table_1_is_the_papers():
-    rows = paper_tables.other_methods().rows
+    rows = paper_tables.other_methods().values
     assert [row["accuracy"] for row in rows] == [0.88, 0.76, 0.84, 0.90, 0.8843]
 
 
@@ -62,14 +63,14 @@ def test_table_2_has_the_papers_counts_beside_ours():
     counts = {"families": 3, "patches": 10, "balanced": 20, "samples": 80, "transforms": 7}
     dataset = {"counts": {"train": {"PD": counts, "other": counts}}, "phantom": True}
     table = paper_tables.samples_by_split(dataset)
-    assert [row["patches"] for row in table.rows] == [10, 10]
-    assert [row["paper_samples"] for row in table.rows] == [2936, None]
+    assert [row["patches"] for row in table.values] == [10, 10]
+    assert [row["paper_samples"] for row in table.values] == [2936, None]
     assert "phantom" in markdown(table)
 
 
 def test_table_3_agrees_with_the_papers_rounded_counts():
     names = ["resnet18", "vgg11", "inception_v3", "efficientnet_lite0"]
-    rows = {row["backbone"]: row for row in paper_tables.backbones(names).rows}
+    rows = {row["backbone"]: row for row in paper_tables.backbones(names).values}
     assert set(published.TABLE3) <= set(NETWORKS)
     for name in names[:3]:
         row = rows[name]

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
-from nbjax.config import METHODS, DatasetConfig
 from nbjax.errors import InputError
 from nbjax.partition import audit_patches, partition_families
 from nbjax.samples.card import dataset_card
+from nbjax.samples.config import METHODS, DatasetConfig
 from nbjax.samples.plan import SPLITS, count_samples, plan_samples, replaced_methods
 from nbjax.samples.standardise import Standardisation
 from nbjax.slides.manifest import SCHEMA, Manifest, SlideRecord

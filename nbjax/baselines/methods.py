@@ -17,10 +17,10 @@ from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
+from nbjax.baselines.descriptors import Descriptors, feature_descriptors
 from nbjax.progress import bar
 from nbjax.training.bank import Bank
 from nbjax.training.crossvalidation import family_folds, pooled_columns
-from nbjax.training.descriptors import Descriptors, feature_descriptors
 from nbjax.training.tables import prediction_table
 
 # Folds of the training families that calibrate a support vector machine where there is no validation split.

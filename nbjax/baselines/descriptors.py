@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nbjax.baselines.codebook import WORDS, fit_codebook, word_frequencies
+from nbjax.baselines.texture import binary_patterns, keypoint_descriptors, patches
 from nbjax.progress import bar
 from nbjax.samples.reading import Dataset
-from nbjax.samples.texture import binary_patterns, keypoint_descriptors, patches
 from nbjax.training.bank import Bank
-from nbjax.training.codebook import WORDS, fit_codebook, word_frequencies
 from nbjax.training.crossvalidation import SPLITS
 
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 import skimage.data
 
+from nbjax.baselines import texture
 from nbjax.errors import InputError
-from nbjax.samples import texture
 from nbjax.samples.transforms import apply_transform
 
 

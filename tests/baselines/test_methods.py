@@ -8,9 +8,9 @@ import sklearn.preprocessing
 import sklearn.svm
 from scipy.special import expit, softmax
 
-from nbjax.errors import InputError
-from nbjax.training.bank import Bank
-from nbjax.training.baselines import (
+from nbjax.baselines.codebook import fit_codebook, word_frequencies
+from nbjax.baselines.descriptors import Descriptors, word_descriptors
+from nbjax.baselines.methods import (
     METHODS,
     Method,
     Rows,
@@ -22,9 +22,9 @@ from nbjax.training.baselines import (
     regression_folds,
     regression_table,
 )
-from nbjax.training.codebook import fit_codebook, word_frequencies
+from nbjax.errors import InputError
+from nbjax.training.bank import Bank
 from nbjax.training.crossvalidation import family_folds, held_out_folds, pooled_columns
-from nbjax.training.descriptors import Descriptors, word_descriptors
 
 LOGISTIC = Method("lr", "", "features", "logistic", (1e-3, 1e-1, 10.0))
 RADIAL = Method("svm", "", "patterns", "radial_svm", (0.1, 1.0))

@@ -1,0 +1,1 @@
+"""Older kinds of methods, on a study's own splits."""
