@@ -83,7 +83,7 @@ def test_stopped_in_between_it_ends_in_the_same_bytes(finished, slides, tmp_path
     with pytest.raises(KeyboardInterrupt):
         leakage(CONFIG, str(slides), copy, copy / "banks", LEAKS)
     assert list(copy.glob("random/programs/*/in_flight/*"))
-    assert leakage(CONFIG, str(slides), copy, copy / "banks", LEAKS) == section
+    assert leakage(CONFIG, str(slides), copy, copy / "banks", LEAKS).lines == section.lines
     assert len(calls) == 4
     assert (copy / "leakage.parquet").read_bytes() == (out / "leakage.parquet").read_bytes()
 
