@@ -140,7 +140,7 @@ def study(overlap: str) -> tuple[Cohort, dict[str, Found], PartitionStudyConfig]
     config = load_config("configs/partitions.py", [*SETTINGS, f"phantom.overlap={float(overlap)}"])
     assert isinstance(config, PartitionStudyConfig)
     out = Path(studies.OUT.value or "results/leak_dose") / f"overlap-{overlap}"
-    cohort, _ = features(config, None, out, out / "banks")
+    cohort, *_ = features(config, None, out, out / "banks")
     home = arrange_partitions(cohort, dataclasses.replace(config, partitions=2, leak_draws=2))[0].split
     found = {}
     for name, splits in leaks(cohort, home, DRAWS.value).items():

@@ -51,8 +51,8 @@ def leakage(config: StudyConfig, slides: str | None, out: Path, banks: Path, lea
     from nbjax.analysis.leakage import compare, measure, read_curves, summarise
     from nbjax.report.leakage import leakage_section
     from nbjax.report.leakage_figures import loss_curves, loss_numbers
+    from nbjax.training.folder import StudyFolder
     from nbjax.training.store import read_table, write_table
-    from nbjax.training.study import HISTORY
 
     _check(config)
     check_folder(out)
@@ -64,7 +64,7 @@ def leakage(config: StudyConfig, slides: str | None, out: Path, banks: Path, lea
         dataset = dataclasses.replace(config.dataset, leak=leak)
         of_one = dataclasses.replace(config, name=f"{config.name} {leak}", dataset=dataset)
         studies.study(of_one, str(folder), out / leak, banks, manifest)
-    tables = {leak: read_table(out / leak / HISTORY) for leak in leaks}
+    tables = {leak: read_table(StudyFolder(out / leak).sessions) for leak in leaks}
     joined = [table.add_column(0, "leak", pa.array([leak] * len(table))) for leak, table in tables.items()]
     write_table(pa.concat_tables(joined), out / "leakage.parquet")
     curves = {leak: read_curves(table) for leak, table in tables.items()}

@@ -71,7 +71,7 @@ def study(config: PartitionStudyConfig, slides: str | None, out: Path, banks: Pa
     with locked(out):
         begin = time.perf_counter()
         seconds: dict[str, float] = {}
-        cohort, key = features(config, slides, out, banks or out / "banks")
+        cohort, key, about = features(config, slides, out, banks or out / "banks")
         seconds["slides to features"] = time.perf_counter() - begin
         partitions = arrange_partitions(cohort, config)
         write_table(assignment_table(cohort, partitions), out / "assignments.parquet")
@@ -95,13 +95,15 @@ def study(config: PartitionStudyConfig, slides: str | None, out: Path, banks: Pa
         section = conclude(config, tables, out)
         store_section(section, out / SECTION)
         seconds["analysis and figures"] = time.perf_counter() - start
-        _record(config, slides, out, key, seconds)
+        _record(config, slides, out, key | about, seconds)
         print("seconds: " + ", ".join(f"{step} {value:.0f}" for step, value in seconds.items()))
         return section
 
 
-def features(config: PartitionStudyConfig, slides: str | None, out: Path, banks: Path) -> tuple[Any, dict[str, Any]]:
-    """The cohort on its bank, and what decides the features."""
+def features(
+    config: PartitionStudyConfig, slides: str | None, out: Path, banks: Path
+) -> tuple[Any, dict[str, Any], dict[str, Any]]:
+    """The cohort on its bank, what decides the features, and what else the record says of them."""
     from datasets.neuroblastoma.neuroblastoma_dataset_builder import build_from_manifest
     from nbjax.models import load_headless
     from nbjax.samples.reading import open_dataset, under_transforms
@@ -122,11 +124,10 @@ def features(config: PartitionStudyConfig, slides: str | None, out: Path, banks:
         "dataset_config": dataset.card["config"],
         "backbone": described["name"],
         "weights": described["sha256"],
-        "provenance": described["provenance"],
-        "phantom": dataset.card["phantom"],
         "view": list(view),
     }
-    return cohort_of(bank, tuple(dataset.card["classes"])), key
+    about = {"provenance": described["provenance"], "phantom": dataset.card["phantom"]}
+    return cohort_of(bank, tuple(dataset.card["classes"])), key, about
 
 
 def _regression(cohort: Any, config: PartitionStudyConfig, folder: Path, key: dict[str, Any]) -> pa.Table:
@@ -151,15 +152,17 @@ def _regression(cohort: Any, config: PartitionStudyConfig, folder: Path, key: di
     return read_table(path)
 
 
-def _record(config: PartitionStudyConfig, slides: str | None, out: Path, key: dict[str, Any], seconds: Any) -> None:
+def _record(
+    config: PartitionStudyConfig, slides: str | None, out: Path, described: dict[str, Any], seconds: Any
+) -> None:
     from nbjax.training.record import command, hardware
 
     record = {
         "name": config.name,
         "config": to_dict(config),
         "command": command(),
-        "source": "phantom drawn by nbjax" if key["phantom"] else str(slides),
-        "features": key,
+        "source": "phantom drawn by nbjax" if described["phantom"] else str(slides),
+        "features": described,
         "hardware": hardware(),
         "seconds": {step: round(value, 1) for step, value in seconds.items()},
         "nbjax": __version__,

@@ -77,14 +77,15 @@ def _timed(seconds: dict[str, float], step: str, function: Any, *arguments: Any)
 
 def _earlier_seconds(config: StudyConfig, out: Path) -> dict[str, float]:
     """Wall time by step that earlier calls with this config recorded; none where there was no such call."""
-    from nbjax.training.record import RECORD
+    from nbjax.training.folder import StudyFolder
 
-    found = damage(out / RECORD) if (out / RECORD).is_file() else None
+    path = StudyFolder(out).record
+    found = damage(path) if path.is_file() else None
     if found is not None:
-        say(f"{out / RECORD} {found}; it is written anew, and its seconds are not counted.")
+        say(f"{path} {found}; it is written anew, and its seconds are not counted.")
         return {}
     try:
-        record = json.loads((out / RECORD).read_text(encoding="utf-8"))
+        record = json.loads(path.read_text(encoding="utf-8"))
         same = record["config"] == json.loads(json.dumps(to_dict(config)))
         return {str(step): float(value) for step, value in record["seconds"].items()} if same else {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

@@ -10,6 +10,8 @@ from sklearn.model_selection import PredefinedSplit, StratifiedGroupKFold, Strat
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from nbjax.analysis.uncertainty import LEVEL
+
 
 class Point(NamedTuple):
     """A mean over draws.
@@ -31,7 +33,7 @@ class Point(NamedTuple):
     sessions: int
 
 
-def point_of(values: np.ndarray, level: float = 0.95) -> Point:
+def point_of(values: np.ndarray, level: float = LEVEL) -> Point:
     """Mean over draws with Student's interval over them.
 
     Args:

@@ -12,12 +12,12 @@ import pyarrow as pa
 from scipy import stats
 
 from nbjax.analysis.selection import CELL
+from nbjax.analysis.uncertainty import LEVEL
 from nbjax.errors import InputError
+from nbjax.partition.inputs import SPLITS
 
-LEVEL = 0.95
 # Share of the epochs, the last ones, whose mean is called the end: single epochs of small batches jump.
 END = 0.1
-SPLITS = ("train", "validation", "test")
 
 
 class Curves(NamedTuple):

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nbjax.analysis.uncertainty import LEVEL
 from nbjax.errors import InputError
 
 
@@ -77,7 +78,7 @@ def estimate_components(
     return np.array([neither - same_row, neither - same_column, same_row + same_column - neither])
 
 
-def variance_components(scores: np.ndarray, resamples: int = 2000, seed: int = 0, level: float = 0.95) -> Components:
+def variance_components(scores: np.ndarray, resamples: int = 2000, seed: int = 0, level: float = LEVEL) -> Components:
     """Components of a table's variance, with bootstrap intervals over partitions and seeds.
 
     Whole rows and whole columns are drawn again with replacement, independently; draws of one row or column alone are

@@ -11,7 +11,7 @@ import pyarrow as pa
 from nbjax.analysis.selection import CELL, CRITERIA, sessions_by_cell
 from nbjax.errors import InputError
 
-SPLITS = 1000
+HALVINGS = 1000
 
 
 def expected_best(scores: np.ndarray, *, lower_is_better: bool = True) -> np.ndarray:
@@ -72,7 +72,7 @@ class NestedChoice(NamedTuple):
 
 
 def nested_choice(
-    losses: np.ndarray, held_out: int | None = None, *, splits: int = SPLITS, seed: int = 0
+    losses: np.ndarray, held_out: int | None = None, *, splits: int = HALVINGS, seed: int = 0
 ) -> NestedChoice:
     """Chooses the cell of least mean loss on part of the seeds and reads its mean on the rest.
 

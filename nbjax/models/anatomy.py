@@ -1,15 +1,14 @@
 """What the stages of a network hold, seen by tracing each once without data."""
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from nbjax.models.layers import EVALUATION, BatchNorm, Conv, DepthwiseConv, Dropout, Linear
-from nbjax.models.network import Network
+from nbjax.models.layers import BatchNorm, Conv, DepthwiseConv, Dropout, Linear
+from nbjax.models.network import Network, look
 
 
 class Tensor(NamedTuple):
@@ -46,15 +45,7 @@ def anatomy(network: Network) -> Anatomy:
 
     for stage in network.stages:
 
-        def watch(
-            run: Callable[..., Any],
-            args: Any,
-            kwargs: Any,
-            context: nn.module.InterceptorContext,
-            name: str = stage.name,
-        ) -> Any:
-            module = context.module
-            result = run(*args, **kwargs)
+        def watch(module: nn.Module, _: Any, __: Any, name: str = stage.name) -> None:
             if isinstance(module, Conv | DepthwiseConv | BatchNorm | Linear):
                 params = module.variables["params"]
                 # A weight comes before its bias.
@@ -64,13 +55,7 @@ def anatomy(network: Network) -> Anatomy:
                 batch_norm.add(name)
             if isinstance(module, Dropout) and module.rate > 0:
                 dropout.add(name)
-            return result
 
-        def apply(x: jax.Array, module: nn.Module = stage.module, watch: Any = watch) -> jax.Array:
-            with nn.intercept_methods(watch):
-                output: jax.Array = module.init_with_output(jax.random.key(0), x, EVALUATION)[0]
-            return output
-
-        x = jax.eval_shape(apply, x)
+        x = look(stage.module, x, watch)
         outputs[stage.name] = x.shape
     return Anatomy(tuple(tensors), frozenset(batch_norm), frozenset(dropout), outputs)

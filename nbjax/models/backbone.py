@@ -14,9 +14,10 @@ import numpy as np
 from nbjax.errors import InputError
 from nbjax.models.convert import fit, name_table
 from nbjax.models.fold import fold, run_folded
-from nbjax.models.network import IMAGENET_DEVIATION, IMAGENET_MEAN, Network, forward, initialise
+from nbjax.models.network import Network, forward, initialise
 from nbjax.models.networks import build_network
 from nbjax.models.stored import RANDOM, check_weights, find_weights
+from nbjax.samples.standardise import IMAGENET_MEAN, IMAGENET_STD
 
 # Networks whose dense layers are as wide as their input is large, and the least input that passes through them.
 SIZED = {"small_cnn": 46}
@@ -87,9 +88,9 @@ class Backbone:
         They are read as if they were ImageNet-normalised, which is what torchvision's networks expect.
         """
         mean, deviation = self.network.mean, self.network.deviation
-        if (mean, deviation) == (IMAGENET_MEAN, IMAGENET_DEVIATION):
+        if (mean, deviation) == (IMAGENET_MEAN, IMAGENET_STD):
             return images
-        scale = np.divide(IMAGENET_DEVIATION, deviation)
+        scale = np.divide(IMAGENET_STD, deviation)
         shift = np.divide(np.subtract(IMAGENET_MEAN, mean), deviation)
         return images * scale.astype(np.float32) + shift.astype(np.float32)
 

@@ -7,8 +7,8 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 
-from nbjax.models.layers import EVALUATION, Conv, DepthwiseConv, Linear
-from nbjax.models.network import Network, shapes
+from nbjax.models.layers import Conv, DepthwiseConv, Linear
+from nbjax.models.network import Network, look, shapes
 
 # The layers that multiply inputs by a kernel.
 WEIGHTED = (Conv, DepthwiseConv, Linear)
@@ -52,21 +52,14 @@ def count_operations(network: Network, size: int | None = None) -> Operations:
     """
     counts: list[int] = []
 
-    def counted(method: Any, arguments: Any, keywords: Any, context: nn.module.InterceptorContext) -> Any:
-        output = method(*arguments, **keywords)
-        if isinstance(context.module, WEIGHTED) and context.method_name == "__call__":
+    def watch(module: nn.Module, _: Any, output: Any) -> None:
+        if isinstance(module, WEIGHTED):
             # Each position of the output, the batch and the channels aside, uses every value of the kernel once.
-            kernel = context.module.get_variable("params", "kernel")
+            kernel = module.get_variable("params", "kernel")
             counts.append(math.prod(output.shape[1:-1]) * kernel.size)
-        return output
 
     size = network.input_size if size is None else size
     x = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    with nn.intercept_methods(counted):
-        for stage in network.stages:
-            x = _output_shape(stage.module, x)
+    for stage in network.stages:
+        x = look(stage.module, x, watch)
     return Operations(len(counts), sum(counts))
-
-
-def _output_shape(module: nn.Module, x: jax.ShapeDtypeStruct) -> jax.ShapeDtypeStruct:
-    return jax.eval_shape(lambda x, key: module.init_with_output(key, x, EVALUATION)[0], x, jax.random.key(0))

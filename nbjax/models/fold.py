@@ -12,13 +12,12 @@ import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from nbjax.models import winograd
 from nbjax.models.anatomy import anatomy
-from nbjax.models.layers import EVALUATION, BatchNorm, Conv, DepthwiseConv, Mode, windows
-from nbjax.models.network import ABSENT, Network, Tree, needing, stage_range
-
-Path = tuple[str, ...]
+from nbjax.models.layers import BatchNorm, Conv, DepthwiseConv, Mode, windows
+from nbjax.models.network import ABSENT, Keys, Network, Tree, look, needing, stage_range
 
 
 class Seen(NamedTuple):
@@ -31,7 +30,7 @@ class Seen(NamedTuple):
         shape: of its input.
     """
 
-    norm: Path | None
+    norm: Keys | None
     epsilon: float
     module: nn.Module
     shape: tuple[int, ...]
@@ -61,38 +60,31 @@ def fold(network: Network, params: Tree, batch_stats: Tree, on_cpu: bool) -> tup
             folded[stage.name], statistics[stage.name] = variables.values()
             x = jax.ShapeDtypeStruct(anatomy(network).shapes[stage.name], jnp.float32)
             continue
-        flat = {collection: _flatten(tree) for collection, tree in variables.items()}
+        flat = {collection: flatten_dict(tree) for collection, tree in variables.items()}
         for path, convolution in seen.items():
             _fold_one(flat, path, convolution, on_cpu)
-        folded[stage.name], statistics[stage.name] = (_unflatten(flat[name]) for name in ("params", "batch_stats"))
+        folded[stage.name], statistics[stage.name] = (unflatten_dict(flat[name]) for name in ("params", "batch_stats"))
     return folded, statistics
 
 
-def _look(module: nn.Module, variables: Tree, x: jax.ShapeDtypeStruct) -> tuple[dict[Path, Seen], Any]:
+def _look(module: nn.Module, variables: Tree, x: jax.ShapeDtypeStruct) -> tuple[dict[Keys, Seen], Any]:
     """The convolutions of a stage by their path, and the shape of its output."""
-    found: dict[Path, Seen] = {}
+    found: dict[Keys, Seen] = {}
     # With each output, so that its identity stays its own.
-    producers: dict[int, tuple[Path, jax.Array]] = {}
+    producers: dict[int, tuple[Keys, jax.Array]] = {}
 
-    def watch(run: Callable[..., Any], args: Any, kwargs: Any, context: nn.module.InterceptorContext) -> Any:
-        one = context.module
-        result = run(*args, **kwargs)
-        if isinstance(one, Conv | DepthwiseConv):
-            found[one.path] = Seen(None, 0.0, one, args[0].shape)
-            producers[id(result)] = one.path, result
-        elif isinstance(one, BatchNorm) and id(args[0]) in producers:
-            path = producers[id(args[0])][0]
-            found[path] = found[path]._replace(norm=one.path, epsilon=one.epsilon)
-        return result
+    def watch(layer: nn.Module, arguments: Any, result: Any) -> None:
+        if isinstance(layer, Conv | DepthwiseConv):
+            found[layer.path] = Seen(None, 0.0, layer, arguments[0].shape)
+            producers[id(result)] = layer.path, result
+        elif isinstance(layer, BatchNorm) and id(arguments[0]) in producers:
+            path = producers[id(arguments[0])][0]
+            found[path] = found[path]._replace(norm=layer.path, epsilon=layer.epsilon)
 
-    def apply(x: jax.Array) -> jax.Array:
-        with nn.intercept_methods(watch):
-            return module.apply(variables, x, EVALUATION)
-
-    return found, jax.eval_shape(apply, x)
+    return found, look(module, x, watch, variables)
 
 
-def _fold_one(flat: dict[str, dict[Path, Any]], path: Path, seen: Seen, on_cpu: bool) -> None:
+def _fold_one(flat: dict[str, dict[Keys, Any]], path: Keys, seen: Seen, on_cpu: bool) -> None:
     """Folds the batch norm after one convolution, in place."""
     params, statistics = flat["params"], flat["batch_stats"]
     kernel = np.asarray(params[*path, "kernel"])
@@ -176,20 +168,3 @@ def _convolve(module: Conv, params: Tree, x: jax.Array) -> jax.Array:
         return winograd.convolve(x, params["winograd"], module.kernel[0], padding[0][0])
     axis = 1 if module.kernel == (7, 1) else 2
     return winograd.convolve_line(x, params["winograd"], axis, padding[axis - 1][0])
-
-
-def _flatten(tree: Tree, path: Path = ()) -> dict[Path, Any]:
-    flat: dict[Path, Any] = {}
-    for name, value in tree.items():
-        flat.update(_flatten(value, (*path, name)) if hasattr(value, "items") else {(*path, name): value})
-    return flat
-
-
-def _unflatten(flat: dict[Path, Any]) -> Tree:
-    tree: dict[str, Any] = {}
-    for path, value in flat.items():
-        node = tree
-        for name in path[:-1]:
-            node = node.setdefault(name, {})
-        node[path[-1]] = value
-    return tree

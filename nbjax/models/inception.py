@@ -17,12 +17,13 @@ from nbjax.models.layers import (
     global_average,
     max_pool,
 )
-from nbjax.models.network import IMAGENET_DEVIATION, IMAGENET_MEAN, Network, Stage
+from nbjax.models.network import Network, Stage
+from nbjax.samples.standardise import IMAGENET_MEAN, IMAGENET_STD
 
 
 def renormalise() -> Rescale:
     """From ImageNet-normalised images to mean 0.5 and deviation 0.5, with which Inception networks were trained."""
-    scale = tuple(deviation / 0.5 for deviation in IMAGENET_DEVIATION)
+    scale = tuple(deviation / 0.5 for deviation in IMAGENET_STD)
     shift = tuple((mean - 0.5) / 0.5 for mean in IMAGENET_MEAN)
     return Rescale(scale, shift)
 

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 import flax.errors
@@ -13,16 +13,15 @@ import numpy as np
 
 from nbjax.errors import InputError
 from nbjax.models.layers import EVALUATION, Mode
+from nbjax.samples.standardise import IMAGENET_MEAN, IMAGENET_STD
 
 # By stage, then Linen's own nesting. Parameters and batch statistics are trees of their own.
 Tree = Mapping[str, Any]
+# The way down such a tree.
+Keys = tuple[str, ...]
 
 # What Flax raises for a parameter that is not there, and for a stage with none.
 ABSENT = (flax.errors.ScopeParamNotFoundError, flax.errors.ScopeCollectionNotFound)
-
-# Of pixels as fractions of 255.
-IMAGENET_MEAN = (0.485, 0.456, 0.406)
-IMAGENET_DEVIATION = (0.229, 0.224, 0.225)
 
 
 class Stage(NamedTuple):
@@ -60,7 +59,7 @@ class Network(NamedTuple):
     feature_size: int
     input_size: int = 224
     mean: tuple[float, float, float] = IMAGENET_MEAN
-    deviation: tuple[float, float, float] = IMAGENET_DEVIATION
+    deviation: tuple[float, float, float] = IMAGENET_STD
     auxiliary: tuple[Stage, ...] = ()
 
 
@@ -160,6 +159,35 @@ def _apply_module(
         return module.apply(variables, x, mode, rngs=rngs), batch_stats
     x, changed = module.apply(variables, x, mode, rngs=rngs, mutable=["batch_stats"])
     return x, changed["batch_stats"]
+
+
+def look(
+    module: nn.Module, x: jax.ShapeDtypeStruct, watch: Callable[[nn.Module, Any, Any], None], variables: Any = None
+) -> jax.ShapeDtypeStruct:
+    """Runs a stage without data, as in evaluation, and returns the shape of its output.
+
+    Args:
+        module: of the stage.
+        x: shape of its input.
+        watch: is told of every layer: the bound module, its positional arguments and what it gives, in the order in which
+            they end.
+        variables: the stage's; None is made up.
+    """
+
+    def seen(run: Callable[..., Any], arguments: Any, keywords: Any, context: nn.module.InterceptorContext) -> Any:
+        result = run(*arguments, **keywords)
+        if context.method_name == "__call__":
+            watch(context.module, arguments, result)
+        return result
+
+    def apply(x: jax.Array) -> jax.Array:
+        with nn.intercept_methods(seen):
+            if variables is None:
+                output: jax.Array = module.init_with_output(jax.random.key(0), x, EVALUATION)[0]
+                return output
+            return jnp.asarray(module.apply(variables, x, EVALUATION))
+
+    return jax.eval_shape(apply, x)
 
 
 def stage_shapes(network: Network) -> Iterator[tuple[Stage, dict[str, Any], dict[str, Any]]]:

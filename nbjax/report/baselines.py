@@ -21,6 +21,7 @@ from nbjax.report.score_tables import LEVELS, family_counts
 from nbjax.report.sections import BASELINES_SECTION, Picture, Section, store_section
 from nbjax.report.table import Entry, Head, Table, markdown, number, percent, span, spread, three, whole, word
 from nbjax.spreadsheet import write_csv
+from nbjax.training.folder import StudyFolder
 
 CAUTION = "Each interval is of its method alone, for other families of the same kinds: it says little of the difference of two methods."
 
@@ -57,7 +58,7 @@ def write_baselines(folder: Path, banks: Path) -> None:
     Raises:
         InputError: no study lies there, or what `run_baselines` raises.
     """
-    study = read_record(folder / "study.json")
+    study = read_record(StudyFolder(folder).record)
     classes = len(study["dataset"]["classes"])
     rows = [_row(one, classes) for one in run_baselines(folder, study, banks)]
     rows += _own_row(folder, study)
@@ -95,7 +96,7 @@ def _row(one: Baseline, classes: int) -> Row:
 def _own_row(folder: Path, study: Mapping[str, Any]) -> list[Row]:
     """The study's own line, from its predictions; none while it is unfinished, or where it learned nothing."""
     classes = len(study["dataset"]["classes"])
-    tables = [read_predictions(folder / f"{name}_predictions.parquet", classes) for name in ("test", "fold")]
+    tables = [read_predictions(StudyFolder(folder).predictions(name), classes) for name in ("test", "fold")]
     test, folds = (None if table is None else score_predictions(table, classes) for table in tables)
     if test is None or study["chosen"] is None or study["chosen"].get("epochs") == 0:
         return []

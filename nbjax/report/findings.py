@@ -17,9 +17,9 @@ from nbjax.analysis.winner import NestedChoice, expected_best, losses_by_cell, n
 from nbjax.errors import InputError
 from nbjax.files import SEAL
 from nbjax.report.calibrating import Calibration, calibrate
-from nbjax.report.reading import HISTORY_COLUMNS, PREDICTION_COLUMNS, read_history, read_predictions, read_record
-from nbjax.report.studies import read_study
-from nbjax.training.store import HISTORY, PROGRAMS
+from nbjax.report.reading import PREDICTION_COLUMNS, read_predictions, read_record
+from nbjax.report.studies import read_rows
+from nbjax.training.folder import StudyFolder
 
 # Enough for the three figures that are printed of an interval's end, and seconds for a report.
 RESAMPLES = 1000
@@ -95,19 +95,20 @@ def find(folder: str | Path) -> Findings:
         InputError: a file of the study is missing or damaged.
     """
     folder = Path(folder)
-    study, swapped = _positive_last(read_record(folder / "study.json"))
-    history, progress = _history(folder, study)
+    files = StudyFolder(folder)
+    study, swapped = _positive_last(read_record(files.record))
+    history, progress = read_rows(files, study)
     criterion, chosen = study["selection"]["criterion"], study["chosen"]
     cells = describe_cells(history, [criterion], resamples=RESAMPLES)
     losses, accuracies = ([cell for cell in cells if cell.quantity == name] for name in ("loss", "accuracy"))
-    place = None if chosen is None else _place(folder, losses, chosen)
+    place = None if chosen is None else _place(files, losses, chosen)
     verdict = None
     if chosen is not None:
         verdict = judge(history, chosen, criterion, study["dataset"]["counts"]["validation"])
     # What an unfinished study's folder holds of predictions is another's: of the one that was there before. And where
     # nothing was learned, predictions are those of a random start.
     kept = verdict is not None and not verdict.nothing
-    read = {name: _tested(folder, name, study, swapped) if kept else None for name in ("test", "fold", "random_fold")}
+    read = {name: _tested(files, name, study, swapped) if kept else None for name in ("test", "fold", "random_fold")}
     return Findings(
         folder=folder,
         study=study,
@@ -122,7 +123,7 @@ def find(folder: str | Path) -> Findings:
         test=read["test"],
         folds=read["fold"],
         random_folds=read["random_fold"],
-        calibration=None if read["test"] is None else _calibration(folder, read["test"], study, swapped),
+        calibration=None if read["test"] is None else _calibration(files, read["test"], study, swapped),
     )
 
 
@@ -147,22 +148,11 @@ def _predictions(path: Path, classes: int, swapped: bool) -> pa.Table | None:
     return table
 
 
-def _history(folder: Path, study: Mapping[str, Any]) -> tuple[pa.Table, tuple[int, int] | None]:
-    """The rows there are; of an unfinished study how many of its programs they are of, and how many it has."""
-    names = study.get("programs")
-    if study["chosen"] is not None or not isinstance(names, list):
-        return read_history(folder / "sessions.parquet"), None
-    if not any((folder / PROGRAMS / str(name) / HISTORY).is_file() for name in names):
-        return pa.table({name: pa.array([], pa.float64()) for name in HISTORY_COLUMNS}), (0, len(names))
-    found = read_study(folder)
-    return found.history, found.progress
-
-
-def _place(folder: Path, cells: Sequence[CellScores], chosen: Mapping[str, Any]) -> int:
+def _place(files: StudyFolder, cells: Sequence[CellScores], chosen: Mapping[str, Any]) -> int:
     for place, cell in enumerate(cells):
         if all(cell.values[name] == chosen[name] for name in CELL):
             return place
-    raise InputError(f"{folder / 'sessions.parquet'}: has no session of the chosen cell; run the study again.")
+    raise InputError(f"{files.sessions}: has no session of the chosen cell; run the study again.")
 
 
 def _beats(history: pa.Table, criterion: str, chosen: Mapping[str, Any]) -> dict[tuple[Any, ...], Improvement]:
@@ -184,8 +174,8 @@ def _winner(history: pa.Table, criterion: str, chosen: Mapping[str, Any]) -> Win
     return Winner(nested_choice(losses), "", place, expected)
 
 
-def _tested(folder: Path, name: str, study: Mapping[str, Any], swapped: bool) -> Tested | None:
-    path, classes = folder / f"{name}_predictions.parquet", len(study["dataset"]["classes"])
+def _tested(files: StudyFolder, name: str, study: Mapping[str, Any], swapped: bool) -> Tested | None:
+    path, classes = files.predictions(name), len(study["dataset"]["classes"])
     table = _predictions(path, classes, swapped)
     if table is None:
         # Every finished study has these, and held-out ones some.
@@ -198,8 +188,8 @@ def _tested(folder: Path, name: str, study: Mapping[str, Any], swapped: bool) ->
         raise InputError(f"{path}: {error}") from error
 
 
-def _calibration(folder: Path, test: Tested, study: Mapping[str, Any], swapped: bool) -> Calibration | None:
-    path, classes = folder / "validation_predictions.parquet", len(study["dataset"]["classes"])
+def _calibration(files: StudyFolder, test: Tested, study: Mapping[str, Any], swapped: bool) -> Calibration | None:
+    path, classes = files.predictions("validation"), len(study["dataset"]["classes"])
     validation = _predictions(path, classes, swapped)
     if validation is None:
         return None

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from nbjax.analysis.leakage import LEVEL, Mean
+from nbjax.analysis.leakage import Mean
+from nbjax.analysis.uncertainty import LEVEL
 from nbjax.report.leakage_figures import STYLES
 from nbjax.report.sections import Picture, Section
 from nbjax.report.table import Entry, Head, Table, word

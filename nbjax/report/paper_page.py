@@ -18,8 +18,9 @@ from nbjax.report.limits import limits
 from nbjax.report.paper import make, write
 from nbjax.report.reading import read_record
 from nbjax.report.sections import BASELINES_SECTION, SECTION, Picture, Section, read_section
-from nbjax.report.studies import StudyFolder, pool, read_study
+from nbjax.report.studies import StudyRows, pool, read_study
 from nbjax.report.table import percent
+from nbjax.training.folder import StudyFolder
 
 # Of the sections, by what fills them, in the paper's order; what it has not stands at the end.
 TITLES = {
@@ -86,9 +87,9 @@ def write_paper(out: str | Path) -> Path:
         InputError: nothing of it is finished, a file is damaged, or studies are of different datasets.
     """
     out = Path(out)
-    studies = {name: read_study(out / name) for name in STUDIES if _has_programs(out / name)}
+    studies = {name: read_study(out / name) for name in STUDIES if _has_programs(StudyFolder(out / name))}
     # Each finished study's numbers are computed once.
-    found = {name: find(out / name) for name in studies if _is_finished(out / name)}
+    found = {name: find(out / name) for name in studies if _is_finished(StudyFolder(out / name))}
     told = next((found[name] for name in ("best", *found) if name in found), None)
     stored = {job: out / place for job, place in EXPERIMENTS.items()}
     sections = {job: read_section(path) for job, path in stored.items() if path.is_file()}
@@ -120,19 +121,19 @@ def _placed(section: Section, name: str) -> Section:
 def is_paper(folder: str | Path) -> bool:
     """Whether a folder is of `experiments.paper`, and not a study's."""
     folder = Path(folder)
-    of_jobs = (*(f"{name}/study.json" for name in STUDIES), *EXPERIMENTS.values())
-    return not (folder / "study.json").is_file() and any((folder / one).is_file() for one in of_jobs)
+    of_jobs = [
+        *(StudyFolder(folder / name).record for name in STUDIES),
+        *(folder / one for one in EXPERIMENTS.values()),
+    ]
+    return not StudyFolder(folder).record.is_file() and any(path.is_file() for path in of_jobs)
 
 
-def _has_programs(folder: Path) -> bool:
+def _has_programs(files: StudyFolder) -> bool:
     """Whether any of a study's own programs is finished; those of an earlier config do not count."""
-    if not (folder / "study.json").is_file():
-        return False
-    names = read_record(folder / "study.json").get("programs") or []
-    return any((folder / "programs" / str(name) / "history.parquet").is_file() for name in names)
+    return files.record.is_file() and bool(files.finished(read_record(files.record).get("programs") or []))
 
 
-def _of_studies(out: Path, studies: Mapping[str, StudyFolder], found: Mapping[str, Findings]) -> dict[str, Section]:
+def _of_studies(out: Path, studies: Mapping[str, StudyRows], found: Mapping[str, Findings]) -> dict[str, Section]:
     """What studies show, by name: each section of its own study, where it has one."""
     everything = pool(list(studies.values()))
     compared = [study for name, study in studies.items() if name != APART]
@@ -170,7 +171,7 @@ def _picture(out: Path, name: str, sessions: int) -> Picture:
     return Picture(out / "figures" / f"{name}.png", CAPTIONS[name] + number)
 
 
-def _lines_of_part(name: str, studies: Mapping[str, StudyFolder], found: Mapping[str, Findings]) -> list[str]:
+def _lines_of_part(name: str, studies: Mapping[str, StudyRows], found: Mapping[str, Findings]) -> list[str]:
     """What a section begins with. The test split is looked at for the paper's choice alone: it would choose among the others."""
     if name == "dataset":
         first = next(iter(studies.values())).record
@@ -189,11 +190,11 @@ def _lines_of_part(name: str, studies: Mapping[str, StudyFolder], found: Mapping
     return [*answer(of_study), *words.uncertainty(of_study), paper]
 
 
-def _is_finished(folder: Path) -> bool:
-    return (folder / "study.json").is_file() and (folder / "test_predictions.parquet").is_file()
+def _is_finished(files: StudyFolder) -> bool:
+    return files.record.is_file() and files.predictions("test").is_file()
 
 
-def _answer(studies: Mapping[str, StudyFolder], told: Findings | None) -> list[str]:
+def _answer(studies: Mapping[str, StudyRows], told: Findings | None) -> list[str]:
     """The page's first paragraph: how much was run, and the best cell's score."""
     sentences = []
     if studies:
@@ -205,13 +206,13 @@ def _answer(studies: Mapping[str, StudyFolder], told: Findings | None) -> list[s
     return sentences
 
 
-def _sessions(study: StudyFolder) -> set[tuple[Any, ...]]:
+def _sessions(study: StudyRows) -> set[tuple[Any, ...]]:
     names = [*CELL, "seed"]
     epochs = study.record["config"]["epochs"]
     return {(*row, epochs) for row in zip(*(study.history[name].to_pylist() for name in names), strict=True)}
 
 
-def _cautions(studies: Mapping[str, StudyFolder], told: Findings | None) -> list[str]:
+def _cautions(studies: Mapping[str, StudyRows], told: Findings | None) -> list[str]:
     """Of the study that the answer is about; while none is finished, of the first."""
     if told is None and studies:
         told = find(next(iter(studies.values())).folder)
@@ -232,7 +233,7 @@ def _commands(out: Path) -> list[tuple[str, str]]:
     return [(", ".join(names), command) for command, names in found.items()]
 
 
-def _fingerprints(studies: Mapping[str, StudyFolder]) -> list[tuple[str, str]]:
+def _fingerprints(studies: Mapping[str, StudyRows]) -> list[tuple[str, str]]:
     """Of the first study all, of each the seconds that its steps took."""
     if not studies:
         return []

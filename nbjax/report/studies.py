@@ -10,9 +10,9 @@ import pyarrow as pa
 from nbjax.analysis.selection import CELL
 from nbjax.errors import InputError
 from nbjax.report.reading import HISTORY_COLUMNS, read_history, read_record
-from nbjax.training.store import HISTORY, PROGRAMS
+from nbjax.training.folder import StudyFolder
+from nbjax.training.store import HISTORY
 
-TABLE = "sessions.parquet"
 # What must be alike in studies that are put together, by dotted path in their records.
 ALIKE = (
     "dataset.sha256",
@@ -26,7 +26,7 @@ ALIKE = (
 )
 
 
-class StudyFolder(NamedTuple):
+class StudyRows(NamedTuple):
     """What a study has so far.
 
     Attributes:
@@ -53,34 +53,44 @@ class Pooled(NamedTuple):
             number of epochs: what is not alike is not put together.
     """
 
-    studies: tuple[StudyFolder, ...]
+    studies: tuple[StudyRows, ...]
     history: pa.Table
     criterion: str
     doubled: int
 
 
-def read_study(folder: str | Path) -> StudyFolder:
+def read_study(folder: str | Path) -> StudyRows:
     """Reads a study's record and its rows: all of a finished study, else those of its finished programs.
 
     Raises:
         InputError: no study, a damaged one, or one without a finished program.
     """
     folder = Path(folder)
-    record = read_record(folder / "study.json")
+    record = read_record(StudyFolder(folder).record)
+    history, progress = read_rows(StudyFolder(folder), record)
+    if progress is not None and not progress[0]:
+        raise InputError(f"{folder}: no program of this study is finished yet; wait for the first of {progress[1]}.")
+    return StudyRows(folder, record, history.select(HISTORY_COLUMNS), progress)
+
+
+def read_rows(files: StudyFolder, record: Mapping[str, Any]) -> tuple[pa.Table, tuple[int, int] | None]:
+    """The rows that there are; of an unfinished study how many of its programs they are of, and how many it has.
+
+    Raises:
+        InputError: a file is missing or damaged.
+    """
     if record["chosen"] is not None:
-        return StudyFolder(folder, record, read_history(folder / TABLE).select(HISTORY_COLUMNS), None)
+        return read_history(files.sessions), None
     names = record.get("programs")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise InputError(f"{folder / 'study.json'}: field programs is missing or no list; run the study again.")
-    paths = [folder / PROGRAMS / name / HISTORY for name in names]
-    done = [path for path in paths if path.is_file()]
-    if not done:
-        raise InputError(f"{folder}: no program of this study is finished yet; wait for the first of {len(names)}.")
-    history = pa.concat_tables([read_history(path).select(HISTORY_COLUMNS) for path in done])
-    return StudyFolder(folder, record, history, (len(done), len(names)))
+        raise InputError(f"{files.record}: field programs is missing or no list; run the study again.")
+    found = [read_history(folder / HISTORY).select(HISTORY_COLUMNS) for folder in files.finished(names)]
+    if not found:
+        return pa.table({name: pa.array([], pa.float64()) for name in HISTORY_COLUMNS}), (0, len(names))
+    return pa.concat_tables(found), (len(found), len(names))
 
 
-def pool(studies: Sequence[StudyFolder]) -> Pooled:
+def pool(studies: Sequence[StudyRows]) -> Pooled:
     """Puts studies together; a cell's sessions come from the first study that has it and from those of as many epochs.
 
     Raises:

@@ -7,6 +7,7 @@ import numpy as np
 from nbjax.english import listing
 from nbjax.errors import InputError
 from nbjax.partition import (
+    SPLITS,
     Partition,
     exchange,
     measure_quality,
@@ -17,8 +18,6 @@ from nbjax.partition import (
     stratified_group_folds,
 )
 from nbjax.samples.config import DatasetConfig
-
-SPLITS = ("train", "validation", "test")
 
 
 class Assignment(NamedTuple):

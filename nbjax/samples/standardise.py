@@ -8,6 +8,7 @@ import numpy as np
 from nbjax.errors import InputError
 
 MODES = ("imagenet", "per_split", "train", "none")
+# Of pixels as fractions of 255.
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 

@@ -19,7 +19,7 @@ from nbjax.models import Backbone
 from nbjax.models.network import forward
 from nbjax.progress import bar, say
 from nbjax.samples.reading import Dataset, columns, image_batches
-from nbjax.training.inputs import View, inputs, text, to_network, window
+from nbjax.training.inputs import View, inputs, to_network, window
 
 # The fastest on two cores for most networks (`benchmarks/forward.md`).
 BATCH_SIZE = 16
@@ -144,7 +144,7 @@ def _layout(
     else:
         weights = fingerprint((backbone.params, backbone.batch_stats))
         name = backbone.network.name
-        key |= {"backbone": name, "weights": weights, "cut": start, "view": text(view), "dtype": dtype}
+        key |= {"backbone": name, "weights": weights, "cut": start, "view": list(view), "dtype": dtype}
         stored, crops = DTYPES[dtype], view.crops
     folder = parent / hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
     shapes = {split: (len(samples) * crops, *row) for split, samples in dataset.samples.items()}

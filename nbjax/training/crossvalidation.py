@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 
-from nbjax.partition import joint_folds
+from nbjax.partition import SPLITS, joint_folds
 from nbjax.progress import meter
 from nbjax.training.bank import Bank
 from nbjax.training.program import NOTHING, Hyper, Program, Samples
@@ -18,7 +18,6 @@ from nbjax.training.sessions import TOGETHER, best_logits, on_rows, rows_of_spli
 from nbjax.training.sessions import epochs as run_epochs
 from nbjax.training.tables import prediction_table
 
-SPLITS = ("train", "validation", "test")
 PATCH = ("slide", "family", "label", "x", "y")
 
 

@@ -5,10 +5,8 @@ from typing import NamedTuple
 from nbjax.errors import InputError
 from nbjax.models.anatomy import anatomy
 from nbjax.models.heads import head_sizes
-from nbjax.models.network import Network
+from nbjax.models.network import Keys, Network
 from nbjax.training.strategy import ALL, Fidelity, Strategy
-
-Path = tuple[str, ...]
 
 
 class Cut(NamedTuple):
@@ -23,7 +21,7 @@ class Cut(NamedTuple):
     reason: str
 
 
-def trainable(network: Network, strategy: Strategy) -> tuple[Path, ...]:
+def trainable(network: Network, strategy: Strategy) -> tuple[Keys, ...]:
     """Paths of the backbone's parameters that a strategy trains, first to last; the replaced last layer is none of them.
 
     Counted as the authors did: backwards through the parameters in torch's order, the first k + 1 tensors of two or more

@@ -6,8 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from nbjax.models.network import IMAGENET_DEVIATION, IMAGENET_MEAN, Network
+from nbjax.models.network import Network
 from nbjax.samples.reading import Dataset
+from nbjax.samples.standardise import IMAGENET_MEAN, IMAGENET_STD
 from nbjax.training.strategy import Fidelity
 
 # Of the windows of a bank of crops: fixed, so that every study has the same.
@@ -55,7 +56,7 @@ def to_network(dataset: Dataset, split: str, network: Network) -> np.ndarray:
 
     Standardised pixels are read as if they were ImageNet-normalised, which is what torchvision's networks expect.
     """
-    factor = np.divide(IMAGENET_DEVIATION, network.deviation)
+    factor = np.divide(IMAGENET_STD, network.deviation)
     shift = np.divide(np.subtract(IMAGENET_MEAN, network.mean), network.deviation)
     if not dataset.is_standardised:
         mean, std = (np.asarray(values) for values in dataset.standardisation(split))

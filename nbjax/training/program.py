@@ -10,9 +10,8 @@ import optax
 from nbjax.errors import InputError
 from nbjax.models.heads import apply_head, init_head
 from nbjax.models.layers import Mode
-from nbjax.models.network import Network, Tree, forward
+from nbjax.models.network import Keys, Network, Tree, forward
 from nbjax.training.config import OPTIMISERS
-from nbjax.training.cut import Path
 from nbjax.training.inputs import View, inputs, window
 
 Params = Any
@@ -54,7 +53,7 @@ class Program(NamedTuple):
     goal: float | None = None
     network: Network | None = None
     start: str | None = None
-    trained: tuple[Path, ...] = ()
+    trained: tuple[Keys, ...] = ()
     scratch: bool = False
     view: View | None = None
     crops: int = 1
@@ -262,7 +261,7 @@ def features_of(
     return x, batch_stats
 
 
-def pick(tree: Tree, paths: tuple[Path, ...]) -> dict[str, Any]:
+def pick(tree: Tree, paths: tuple[Keys, ...]) -> dict[str, Any]:
     """The leaves of a tree at these paths, nested as they are there."""
     picked: dict[str, Any] = {}
     for path in paths:

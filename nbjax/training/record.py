@@ -19,11 +19,11 @@ from nbjax.models import Backbone
 from nbjax.samples.reading import Dataset
 from nbjax.training.bank import fingerprint
 from nbjax.training.config import StudyConfig
+from nbjax.training.folder import StudyFolder
 from nbjax.training.inputs import text
 from nbjax.training.plan import Task
 
 PACKAGES = ("jax", "flax", "optax", "numpy", "tensorflow-datasets", "scikit-learn")
-RECORD = "study.json"
 
 
 def write_record(
@@ -71,7 +71,7 @@ def write_record(
         "hardware": hardware(),
         "seconds": dict(seconds),
     }
-    with sealing(Path(folder) / RECORD) as temporary:
+    with sealing(StudyFolder(Path(folder)).record) as temporary:
         temporary.write_text(json.dumps(record, indent=1), encoding="utf-8")
 
 

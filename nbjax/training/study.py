@@ -21,6 +21,7 @@ from nbjax.training.bank import DTYPES, Bank, check_room, feature_bank, fingerpr
 from nbjax.training.config import StudyConfig
 from nbjax.training.crossvalidation import cross_validations
 from nbjax.training.cut import find_cut
+from nbjax.training.folder import StudyFolder
 from nbjax.training.inputs import view_of
 from nbjax.training.plan import Task, frozen_part, plan_backbone
 from nbjax.training.program import Frozen, Samples
@@ -30,9 +31,7 @@ from nbjax.training.strategy import parse_strategy
 from nbjax.training.tables import history_table, prediction_table
 
 PREDICTED = ("validation", "test")
-HISTORY = "sessions.parquet"
-PREDICTIONS = "{split}_predictions.parquet"
-FOLDS = ("fold_predictions.parquet", "random_fold_predictions.parquet")
+FOLDS = ("fold", "random_fold")
 
 
 # Of one epoch: what chooses, and the test split's scores, which do not, where the config asks for them.
@@ -56,6 +55,11 @@ class Study(NamedTuple):
     banks: Path
     load: Callable[[str], Backbone]
 
+    @property
+    def files(self) -> StudyFolder:
+        """What lies in the folder."""
+        return StudyFolder(self.folder)
+
 
 def samples_of(bank: Bank, split: str) -> Samples:
     """One split of a bank on the device."""
@@ -74,7 +78,7 @@ def plan_study(study: Study) -> dict[str, list[Task]]:
     for name in study.config.backbones:
         backbone = study.load(name)
         weights = fingerprint((backbone.params, backbone.batch_stats))
-        tasks[name] = plan_backbone(study.config, study.dataset, backbone, weights, study.folder / store.PROGRAMS)
+        tasks[name] = plan_backbone(study.config, study.dataset, backbone, weights, study.files.programs)
         banks = {task.start: task for task in tasks[name]}
         for task in banks.values():
             of_task = (task.start, task.view, study.banks, study.config.bank_dtype)
@@ -112,7 +116,7 @@ def run_study(study: Study, tasks: dict[str, list[Task]], seconds: dict[str, flo
 
 def program_folder(study: Study, task: Task) -> Path:
     """Where a task's results lie."""
-    return study.folder / store.PROGRAMS / task.name
+    return study.files.programs / task.name
 
 
 def bank_of(study: Study, backbone: Backbone, task: Task) -> Bank:
@@ -254,7 +258,7 @@ def conclude(study: Study, tasks: dict[str, list[Task]]) -> dict[str, Any]:
     """
     config = study.config
     history = all_histories(study, tasks)
-    store.write_table(history, study.folder / HISTORY)
+    store.write_table(history, study.files.sessions)
     chosen = choose_cell(summarise_cells(history, config.criterion)).values
     of_cell = [
         task
@@ -268,7 +272,7 @@ def conclude(study: Study, tasks: dict[str, list[Task]]) -> dict[str, Any]:
     for split in PREDICTED:
         store.write_table(
             _predictions(study, of_cell, rate, bank.columns[split], split),
-            study.folder / PREDICTIONS.format(split=split),
+            study.files.predictions(split),
         )
 
     sessions = select_epochs(history, config.criterion)
@@ -282,7 +286,7 @@ def _hold_out(study: Study, task: Task, rate: float, epochs: int, bank: Bank) ->
 
     Where nothing was learned there is no number of epochs to train for, and nothing to hold out.
     """
-    config, paths = study.config, [study.folder / name for name in FOLDS]
+    config, paths = study.config, [study.files.predictions(name) for name in FOLDS]
     wanted = task.program.head_only and config.folds and epochs
     seeds = list(range(config.seeds))
     decides = {**task.key, "learning_rates": [rate], "seeds": seeds, "trained": epochs, "folds": config.folds}
@@ -293,7 +297,7 @@ def _hold_out(study: Study, task: Task, rate: float, epochs: int, bank: Bank) ->
     if wanted:
         found = cross_validations(task.program, grid([rate], seeds), epochs, bank, config.folds)
         for name, table in found.items():
-            store.write_table(table, study.folder / f"{name}_predictions.parquet", decides)
+            store.write_table(table, study.files.predictions(name), decides)
 
 
 def _predictions(

@@ -189,10 +189,13 @@ def test_no_interval_is_said_to_be_none(make_study):
 
 def test_unfinished_study(make_study):
     def change(record):
-        record["chosen"] = None
+        record["chosen"], record["programs"] = None, ["a", "b"]
 
-    page = page_of(make_study(change, test=None, folds=None))
-    assert "The study is not finished" in page.text
+    folder = make_study(change, test=None, folds=None)
+    (folder / "programs" / "a").mkdir(parents=True)
+    (folder / "sessions.parquet").rename(folder / "programs" / "a" / "history.parquet")
+    page = page_of(folder)
+    assert "The study is not finished (1 of 2 programs)" in page.text
     assert "No cell was chosen yet" in page.text
     assert "No test predictions yet" in page.text
     assert 'class="chosen"' not in page.source

@@ -14,8 +14,8 @@ from datasets.neuroblastoma.neuroblastoma_dataset_builder import build_from_mani
 from nbjax.config import DatasetConfig, StudyConfig
 from nbjax.errors import InputError
 from nbjax.models import load_backbone, load_headless
-from nbjax.models.network import IMAGENET_DEVIATION, IMAGENET_MEAN
 from nbjax.samples.reading import image_batches, open_dataset
+from nbjax.samples.standardise import IMAGENET_MEAN, IMAGENET_STD
 from nbjax.slides.manifest import write_manifest
 from nbjax.slides.tile import Tiling, tile_folder
 from nbjax.training import bank as banks
@@ -113,7 +113,7 @@ def test_lite0_gets_its_own_convention(dataset, tmp_path):
     factor, shift = bank.conventions["train"]
     pixels = np.arange(256)[:, None]
     # What is standardised is read as if ImageNet-normalised, then written as (pixel - 127) / 128.
-    seen = 255 * ((pixels / 255 - mean) / std * np.asarray(IMAGENET_DEVIATION) + np.asarray(IMAGENET_MEAN))
+    seen = 255 * ((pixels / 255 - mean) / std * np.asarray(IMAGENET_STD) + np.asarray(IMAGENET_MEAN))
     np.testing.assert_allclose(pixels * factor + shift, (seen - 127) / 128, atol=1e-4)
 
 
