@@ -85,7 +85,9 @@ def _end_at_once(note: Callable[[], None] | None) -> NoReturn:
     if note:
         note()
     for stream in (sys.stdout, sys.stderr):
-        stream.flush()
+        # Whoever read it may be gone.
+        with contextlib.suppress(OSError, ValueError):
+            stream.flush()
     os._exit(1)
 
 

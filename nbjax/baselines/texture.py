@@ -10,6 +10,7 @@ from importlib.util import find_spec
 import numpy as np
 import PIL.Image
 
+from nbjax.english import listing
 from nbjax.errors import InputError
 from nbjax.samples.reading import Dataset, columns, picture
 from nbjax.samples.transforms import apply_transform, inverse
@@ -24,7 +25,7 @@ def check_installed() -> None:
     missing = [name for name, module in (("scikit-image", "skimage"), ("OpenCV", "cv2")) if find_spec(module) is None]
     if missing:
         raise InputError(
-            f"{' and '.join(missing)}: not installed, and texture descriptors need it; run `pip install -e '.[baselines]'`."
+            f"{listing(missing)}: not installed, and texture descriptors need it; run `pip install -e '.[baselines]'`."
         )
 
 

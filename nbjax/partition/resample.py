@@ -358,19 +358,10 @@ def _descend(
             moved = _difference(parts[first], parts[second]) if swap else parts[first]
             if any(count and members[of][old if count > 0 else new] == 1 for of, _, _, count in moved):
                 continue
-            change = 0.0
-            for of, share, one, _ in moved:
-                change += _growth(lacking[of][old], share) + _growth(lacking[of][new], -share)
-                change += _growth(wanted[of][old], one) + _growth(wanted[of][new], -one)
+            change = _change(moved, old, new, lacking, wanted)
             if change > 0:
                 continue
-            for of, share, one, count in moved:
-                lacking[of][old] += share
-                lacking[of][new] -= share
-                wanted[of][old] += one
-                wanted[of][new] -= one
-                members[of][old] -= count
-                members[of][new] += count
+            _move(moved, old, new, lacking, wanted, members)
             place[first] = new
             if swap:
                 place[second] = old
@@ -380,6 +371,35 @@ def _descend(
             if current <= enough:
                 break
     return np.array(place, dtype=np.int64)
+
+
+def _change(
+    moved: _Parts, old: int, new: int, lacking: list[list[float]], wanted: list[list[float]]
+) -> float:
+    """How much more all classes lack and have too much in both splits once `moved` has gone from the one to the other."""
+    change = 0.0
+    for of, share, one, _ in moved:
+        change += _growth(lacking[of][old], share) + _growth(lacking[of][new], -share)
+        change += _growth(wanted[of][old], one) + _growth(wanted[of][new], -one)
+    return change
+
+
+def _move(
+    moved: _Parts,
+    old: int,
+    new: int,
+    lacking: list[list[float]],
+    wanted: list[list[float]],
+    members: list[list[int]],
+) -> None:
+    """Notes that `moved` has gone from one split to another."""
+    for of, share, one, count in moved:
+        lacking[of][old] += share
+        lacking[of][new] -= share
+        wanted[of][old] += one
+        wanted[of][new] -= one
+        members[of][old] -= count
+        members[of][new] += count
 
 
 def _growth(value: float, by: float) -> float:

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from nbjax.analysis.leak_curve import Point, leak_points, point_of, score_matrix
 from nbjax.analysis.variance import Component, Components, variance_components
+from nbjax.english import listing
 from nbjax.files import replacing
 from nbjax.report import published
 from nbjax.report.partition_study_figures import leak_figure, score_distribution, variance_figure
@@ -47,7 +48,7 @@ def conclude(config: PartitionStudyConfig, tables: Mapping[str, pa.Table], out: 
     filing, resampled = scores["sample"][0], scores["sample"][1:]
     placed = _placed(resampled, float(filing.mean()), PAPER_ACCURACY)
     # Whose partition number 0 is: exact's where filing does not apply.
-    method = METHODS[tables["partitions"]["method"][0].as_py()]
+    method = listing(METHODS[code] for code in tables["partitions"]["method"][0].as_py().split("+"))
     content = {name: _plain(one) for name, one in components.items()} | {"placed": placed}
     with replacing(out / "variance.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")

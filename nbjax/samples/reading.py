@@ -57,7 +57,8 @@ def open_dataset(folder: str | Path) -> Dataset:
 
     folder = Path(folder)
     if not (folder / "dataset_info.json").is_file():
-        below = sorted(folder.glob("**/dataset_info.json"))[:1]
+        # As deep as a study keeps its dataset below its own folder, and no deeper: a mistyped folder may be a whole disk.
+        below = [path for depth in range(1, 5) for path in sorted(folder.glob("*/" * depth + "dataset_info.json"))]
         advice = (
             f"the one below is {below[0].parent}." if below else "a study builds one, as does `tfds build` (README)."
         )

@@ -10,7 +10,6 @@ import numpy as np
 import pyarrow as pa
 
 from nbjax import __version__
-from nbjax.english import listing
 from nbjax.partition import (
     SPLITS,
     measure_quality,
@@ -121,7 +120,8 @@ def arrange_partitions(cohort: Cohort, config: PartitionStudyConfig) -> list[Arr
         for column, one, some in zip(counts.T, of_labels, resample_classes(sizes, *resampling), strict=True):
             first[column > 0] = one.assignment
             drawn[:, column > 0] = some
-    method = listing(dict.fromkeys(one.method for one in of_labels))
+    # Filing gives way to exact label by label.
+    method = "+".join(dict.fromkeys(one.method for one in of_labels))
     for label, one in zip(cohort.labels, of_labels, strict=True):
         if one.reason:
             print(f"partition 0, label {label}, method {one.method}: {one.reason}.")

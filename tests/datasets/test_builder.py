@@ -200,6 +200,12 @@ def test_slides_of_another_magnification_are_said_and_noted_in_the_card(built, s
 def test_missing_dataset_is_named(built, tmp_path):
     with pytest.raises(InputError, match=r"no built dataset lies here .* a study builds one"):
         open_dataset(tmp_path)
+    # A mistyped folder may be a whole disk: it is searched no deeper than a study keeps its dataset.
+    deep = tmp_path / "a/b/c/d/e"
+    deep.mkdir(parents=True)
+    (deep / "dataset_info.json").write_text("{}", encoding="utf-8")
+    with pytest.raises(InputError, match="a study builds one"):
+        open_dataset(tmp_path)
     root = built.folder.parents[2]
     with pytest.raises(InputError, match=f"the one below is {re.escape(str(built.folder))}"):
         open_dataset(root)

@@ -9,6 +9,7 @@ from nbjax.analysis.leak_curve import score_matrix
 from nbjax.analysis.variance import estimate_components
 from nbjax.config import DatasetConfig, PartitionStudyConfig, load_config
 from nbjax.errors import InputError
+from nbjax.report.partition_study import conclude
 
 FIXED = DatasetConfig(standardisation="imagenet", transforms=1)
 
@@ -59,6 +60,15 @@ def test_a_backbone_has_the_size_that_the_config_says(slides, tmp_path):
     changes = {"backbones": ("small_cnn",), "input_size": 48, "partitions": 2, "seeds": 2, "leak_fractions": ()}
     study(make_config(**changes), str(slides), tmp_path)
     assert len(pyarrow.parquet.read_table(tmp_path / "partitions.parquet")) == 3 * 2
+
+
+def test_each_method_of_partition_0_is_named(finished, tmp_path):
+    _, out = finished
+    table = pyarrow.parquet.read_table(out / "partitions.parquet")
+    methods = ["filing+exact" if number == 0 else "resampled" for number in table["partition"].to_pylist()]
+    table = table.set_column(table.column_names.index("method"), "method", [methods])
+    section = conclude(make_config(leak_fractions=()), {"partitions": table}, tmp_path)
+    assert "Iterative filing and the exact method's own partition" in "\n".join(section.lines)
 
 
 def test_variance_is_that_of_the_resampled_partitions_alone(finished):

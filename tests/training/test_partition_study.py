@@ -153,6 +153,16 @@ def two_label_bank():
     return bank
 
 
+def test_partition_0_says_both_methods_where_filing_gives_way_for_one_label():
+    bank = make_bank()
+    for columns in bank.columns.values():
+        for family, other in (("f12", "f09"), ("f13", "f10"), ("f14", "f11")):
+            columns["family"] = np.where(columns["family"] == family, other, columns["family"])
+    # Three equal families of label B: filing leaves a split without one.
+    found = arrange_partitions(cohort_of(bank, ("A", "B")), CONFIG)
+    assert found[0].about["method"] == "filing+exact"
+
+
 def test_families_with_two_labels_are_assigned_jointly_and_lie_in_one_split():
     cohort = cohort_of(two_label_bank(), ("A", "B"))
     assert cohort.families == tuple(f"f{number:02d}" for number in range(12))
