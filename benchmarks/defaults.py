@@ -35,6 +35,8 @@ from nbjax.slides.phantom import PhantomConfig, write_phantom
 from nbjax.training.bank import Bank
 from nbjax.training.crossvalidation import (
     SPLITS,
+    Candidate,
+    choose_inside,
     cross_validate,
     family_folds,
     held_out_folds,
@@ -43,7 +45,6 @@ from nbjax.training.crossvalidation import (
 )
 from nbjax.training.plan import Task
 from nbjax.training.record import hardware
-from nbjax.training.sessions import grid
 from nbjax.training.study import Study, bank_of, plan_study
 
 NAMES = flags.DEFINE_list("sets", None, "which of them; else all")
@@ -164,9 +165,10 @@ def open_bank(config: StudyConfig, out: Path) -> tuple[Task, Bank]:
     return task, bank_of(this, load(task.backbone), task)
 
 
-def hold_out(config: StudyConfig, out: Path, chosen: dict[str, Any], repeats: int) -> Held:
+def hold_out(config: StudyConfig, out: Path, repeats: int) -> Held:
     """Trains the chosen cell and every reference on the same folds of a finished study's bank."""
     task, bank = open_bank(config, out)
+    candidate = Candidate(task.program, lambda: bank, task.batching, len(task.hypers.seed))
     features = np.concatenate([bank.inputs[split] for split in SPLITS]).astype(np.float64)
     columns = pooled_columns(bank.columns)
     patch = patch_numbers(columns)
@@ -184,9 +186,9 @@ def hold_out(config: StudyConfig, out: Path, chosen: dict[str, Any], repeats: in
     plain = np.flatnonzero(columns["transform"] == 0)
     plain = plain[np.argsort(patch[plain])]
     for seed in range(repeats):
-        hypers = grid([chosen["learning_rate"]], range(config.seeds))
         fold = held_out_folds(columns, FOLDS, seed)
-        table = cross_validate(task.program, hypers, chosen["epochs"], bank, fold)
+        choices = choose_inside([candidate], config.learning_rates, config.epochs, fold, seed)
+        table = cross_validate([candidate], choices, range(config.seeds), fold)
         note("study", by_patch(table, patch, config.seeds, classes))
         for name, penalty in REFERENCES.items():
             note(name, reference(features[plain], labels, families, fold[plain], penalty, seed)[None])
@@ -253,7 +255,7 @@ def measure(name: str) -> str:
     study(config, str(folder), out / "study")
     record = json.loads((out / "study" / "study.json").read_text(encoding="utf-8"))
     chosen, spent = record["chosen"], sum(record["seconds"].values())
-    held = hold_out(config, out / "study", chosen, REPEATS.value)
+    held = hold_out(config, out / "study", REPEATS.value)
     cells = [
         name,
         f"{len(held.families)}, {len(np.unique(held.families))}",

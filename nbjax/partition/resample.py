@@ -373,9 +373,7 @@ def _descend(
     return np.array(place, dtype=np.int64)
 
 
-def _change(
-    moved: _Parts, old: int, new: int, lacking: list[list[float]], wanted: list[list[float]]
-) -> float:
+def _change(moved: _Parts, old: int, new: int, lacking: list[list[float]], wanted: list[list[float]]) -> float:
     """How much more all classes lack and have too much in both splits once `moved` has gone from the one to the other."""
     change = 0.0
     for of, share, one, _ in moved:

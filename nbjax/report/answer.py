@@ -40,6 +40,7 @@ def answer(found: Findings) -> list[str]:
             f"training (epoch 0). {task[0]} was to tell {task[1]}; {'what is there answers' if whole else 'half of the sessions or more answer'} "
             f"at random, so that no score of {'it' if whole else 'them'} is shown ({SESSION}; {CELL}).",
             *why_nothing(found, verdict),
+            *_in_folds(found),
         ]
     done = f"{task[0]} was trained to tell {task[1]}."
     if verdict.untrained:
@@ -47,7 +48,21 @@ def answer(found: Findings) -> list[str]:
             f"{task[0]} was to tell {task[1]}. In {verdict.untrained} of {counted(verdict.sessions, 'session')} nothing was learned: "
             f"they kept their random start, and the scores below are means over all {verdict.sessions}."
         )
-    return [done, *(text for text in (_held_out(found), _random_split(found), _test_split(found)) if text)]
+    return [done, *_in_folds(found), *(text for text in (_random_split(found), _test_split(found)) if text)]
+
+
+def _in_folds(found: Findings) -> list[str]:
+    """How held-out families are classified, or that nothing is learned that carries over to them."""
+    idle = found.verdict is not None and found.verdict.nothing
+    if found.folds is not None:
+        said = _held_out(found, found.folds)
+        return [f"Where folds of families choose, and not the one validation split: w{said[1:]}" if idle else said]
+    if not found.choices:
+        return []
+    return [
+        f"With each family held out once nothing is learned{' either' if idle else ''}: outside each of {counted(len(found.choices), 'fold')} the "
+        "other families found no epoch better than the start, so that no score of held-out families is shown."
+    ]
 
 
 def _task(found: Findings) -> tuple[str, str]:
@@ -78,10 +93,7 @@ def families(dataset: Mapping[str, Any], split: str | None = None) -> int:
     return int(totals[split]) if split in totals else sum(row["families"] for row in dataset["counts"][split].values())
 
 
-def _held_out(found: Findings) -> str:
-    folds = found.folds
-    if folds is None:
-        return ""
+def _held_out(found: Findings, folds: Tested) -> str:
     accuracy, units = folds.score("accuracy"), LEVELS[folds.units.level]
     by_family = folds.scores.get(("family", "accuracy"))
     also = ""
@@ -89,9 +101,32 @@ def _held_out(found: Findings) -> str:
         also = f", and {percent(by_family.estimate)} of the families by the mean of their {units}"
     return (
         f"With each of the {distinct(folds)} families held out once, {percent(accuracy.estimate)} of the {units} were classified "
-        f"rightly ({_interval(accuracy)}){also}. {_session_note(folds, accuracy)} Always answering the most frequent label would give "
+        f"rightly ({_interval(accuracy)}){also}. {_session_note(folds, accuracy)} For this heads are trained anew {folds.folds} times, "
+        f"{fold_settings(found)}. Always answering the most frequent label would give "
         f"{percent(chance(folds.units))}."
     )
+
+
+def fold_settings(found: Findings) -> str:
+    """What the sessions of held-out folds were trained with, and which families chose that."""
+    if any(choice["loss"] is None for choice in found.choices) or not found.choices:
+        return (
+            "with the learning rate and the number of epochs of the chosen cell; the families that are held out include those that chose "
+            "these two"
+        )
+    rates, epochs = (sorted({choice[name] for choice in found.choices}) for name in ("learning_rate", "epochs"))
+    said = (
+        "with a learning rate and a number of epochs that the families outside each fold chose among themselves "
+        f"({_between([f'{rate:g}' for rate in rates])}; {_between(epochs)} epochs)"
+    )
+    idle = sum(choice["epochs"] == 0 for choice in found.choices)
+    if not idle:
+        return said
+    return f"{said}; in {idle} of {len(found.choices)} folds they found no epoch better than the start, which answers at random"
+
+
+def _between(values: Sequence[object]) -> str:
+    return f"{values[0]}" if len(values) == 1 else f"{values[0]} to {values[-1]}"
 
 
 def _session_note(tested: Tested, accuracy: Score) -> str:

@@ -20,6 +20,7 @@ from nbjax.report.calibrating import Calibration, calibrate
 from nbjax.report.reading import PREDICTION_COLUMNS, read_predictions, read_record
 from nbjax.report.studies import read_rows
 from nbjax.training.folder import StudyFolder
+from nbjax.training.store import read_table
 
 # Enough for the three figures that are printed of an interval's end, and seconds for a report.
 RESAMPLES = 1000
@@ -59,6 +60,8 @@ class Findings(NamedTuple):
         folds: with every family held out once; None where that was not done.
         random_folds: with patches held out at random, those of one family on both sides, as careless practice has it; None
             where that was not done.
+        choices: what the sessions of each held-out fold were trained with, as `nbjax.training.crossvalidation.choices_table` has
+            it; empty where nothing was held out.
         calibration: None without validation predictions.
     """
 
@@ -75,6 +78,7 @@ class Findings(NamedTuple):
     test: Tested | None
     folds: Tested | None
     random_folds: Tested | None
+    choices: list[dict[str, Any]]
     calibration: Calibration | None
 
     @property
@@ -106,9 +110,11 @@ def find(folder: str | Path) -> Findings:
     if chosen is not None:
         verdict = judge(history, chosen, criterion, study["dataset"]["counts"]["validation"])
     # What an unfinished study's folder holds of predictions is another's: of the one that was there before. And where
-    # nothing was learned, predictions are those of a random start.
-    kept = verdict is not None and not verdict.nothing
-    read = {name: _tested(files, name, study, swapped) if kept else None for name in ("test", "fold", "random_fold")}
+    # nothing was learned, predictions of the test split are those of a random start; held-out folds choose for themselves.
+    choices = [] if verdict is None else _choices(files)
+    learned = verdict is not None and not verdict.nothing
+    kept = {"test": learned, "fold": learned or bool(choices), "random_fold": learned or bool(choices)}
+    read = {name: _tested(files, name, study, swapped) if wanted else None for name, wanted in kept.items()}
     return Findings(
         folder=folder,
         study=study,
@@ -123,6 +129,7 @@ def find(folder: str | Path) -> Findings:
         test=read["test"],
         folds=read["fold"],
         random_folds=read["random_fold"],
+        choices=choices,
         calibration=None if read["test"] is None else _calibration(files, read["test"], study, swapped),
     )
 
@@ -186,6 +193,16 @@ def _tested(files: StudyFolder, name: str, study: Mapping[str, Any], swapped: bo
         return score_predictions(table, classes, resamples=RESAMPLES)
     except InputError as error:
         raise InputError(f"{path}: {error}") from error
+
+
+def _choices(files: StudyFolder) -> list[dict[str, Any]]:
+    path, wanted = files.fold_choices, {"fold", "learning_rate", "batch_size", "epochs", "loss"}
+    if not path.is_file():
+        return []
+    rows = read_table(path).to_pylist()
+    if not rows or not wanted <= rows[0].keys():
+        raise InputError(f"{path}: expected columns {', '.join(sorted(wanted))}; run the study again.")
+    return list(rows)
 
 
 def _calibration(files: StudyFolder, test: Tested, study: Mapping[str, Any], swapped: bool) -> Calibration | None:

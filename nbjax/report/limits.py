@@ -80,9 +80,20 @@ def _partition(found: Findings) -> list[str]:
     assert other is not None
     said.append(
         f"There is one partition, with one test split of {distinct(test)} families: it gives {percent(one)}, and "
-        f"holding out every family once {percent(other)}. Other test families would give another number. Holding out is not free of "
-        "choice either: the families of training and validation, which are held out here too, chose the learning rate and the number of epochs."
+        f"holding out every family once {percent(other)}. Other test families would give another number."
     )
+    if not all(choice["loss"] is not None for choice in found.choices) or not found.choices:
+        said[-1] += (
+            " Holding out is not free of choice either: the families of training and validation, which are held out here too, chose the "
+            "learning rate and the number of epochs."
+        )
+    elif (
+        len(
+            {(cell.values["backbone"], cell.values["strategy"], cell.values["nonlinearities"]) for cell in found.losses}
+        )
+        > 1
+    ):
+        said[-1] += " Backbone and strategy were chosen with all families in view, those held out too."
     return said
 
 

@@ -11,7 +11,7 @@ from nbjax.analysis.mistakes import family_table, misclassified_table
 from nbjax.analysis.scores import scores_table
 from nbjax.files import replacing
 from nbjax.report import score_tables, tables, words
-from nbjax.report.answer import answer, cautions, chance, families, verdict_words
+from nbjax.report.answer import answer, cautions, chance, families, fold_settings, verdict_words
 from nbjax.report.drawing import draw
 from nbjax.report.findings import Findings, find
 from nbjax.report.html import render, save
@@ -137,11 +137,13 @@ def _results(found: Findings) -> dict[str, Any]:
 
 def _test(found: Findings) -> dict[str, Any]:
     test, folds, classes = found.test, found.folds, found.classes
-    if test is None:
-        return {"test_table": None, "fold_count": 0, "nothing": found.verdict is not None and found.verdict.nothing}
-    units = score_tables.LEVELS[test.units.level]
     shown = [("held out once", folds), ("test split", test), ("split at random", found.random_folds)]
     results = [(name, tested) for name, tested in shown if tested is not None]
+    scores = score_tables.scores_table(results) if results else None
+    if test is None:
+        nothing = found.verdict is not None and found.verdict.nothing
+        return {"test_table": None, "fold_count": 0, "nothing": nothing, "scores_table": scores}
+    units = score_tables.LEVELS[test.units.level]
     return {
         "nothing": False,
         "positive": words.positive(found),
@@ -150,10 +152,11 @@ def _test(found: Findings) -> dict[str, Any]:
         "chosen_sessions": test.sessions,
         "chance": percent(chance(test.units)),
         "fold_count": folds.folds if folds else 0,
+        "fold_settings": fold_settings(found),
         "uncertainty": words.uncertainty(found),
         "test_table": score_tables.test_table(test, folds, classes),
         "wider_table": score_tables.wider_table(test),
-        "scores_table": score_tables.scores_table(results),
+        "scores_table": scores,
         "confusion_table": score_tables.confusion_table(test, classes),
         "calibration": words.calibration(found),
         "temperature_table": None if found.calibration is None else score_tables.temperature_table(found.calibration),

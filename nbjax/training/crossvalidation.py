@@ -1,9 +1,10 @@
 """The same head with every family held out once, and with patches held out at random: what a score owes to one small test split,
-and what to forgotten families.
+and what to forgotten families. The cell, the learning rate and the epochs of a fold are chosen by the families outside it.
 """
 
-from collections.abc import Mapping
-from typing import Any
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -11,19 +12,59 @@ import numpy as np
 import pyarrow as pa
 
 from nbjax.partition import SPLITS, joint_folds
-from nbjax.progress import meter
+from nbjax.progress import Meter, meter
 from nbjax.training.bank import Bank
 from nbjax.training.program import NOTHING, Hyper, Program, Samples
-from nbjax.training.sessions import TOGETHER, best_logits, on_rows, rows_of_splits
-from nbjax.training.sessions import epochs as run_epochs
+from nbjax.training.sessions import TOGETHER, Batching, best_logits, chunks, grid, on_rows, rows_of_splits, run_sessions
 from nbjax.training.tables import prediction_table
 
 PATCH = ("slide", "family", "label", "x", "y")
+# Folds and sessions of each candidate that choose among the families outside a fold.
+INNER_FOLDS, INNER_SEEDS = 3, 3
+
+
+class Candidate(NamedTuple):
+    """Sessions of one kind, at every learning rate, that folds may choose.
+
+    Attributes:
+        program: compiled for them; it trains nothing but a head.
+        bank: gives the features.
+        batching: how they run beside each other.
+        together: sessions at once, which fit the memory.
+    """
+
+    program: Program
+    bank: Callable[[], Bank]
+    batching: Batching = TOGETHER
+    together: int = 32
+
+
+class Choice(NamedTuple):
+    """What a fold's sessions are trained with.
+
+    Attributes:
+        candidate: its place among the candidates.
+        learning_rate: of the optimiser.
+        epochs: to train for; 0 where the families outside the fold show no epoch to be better than the start.
+        loss: the criterion there, of the inner folds, in nats; None where the study chose, with all families in view.
+    """
+
+    candidate: int
+    learning_rate: float
+    epochs: int
+    loss: float | None
 
 
 def pooled_columns(columns: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """The samples' columns, by split, put together as if there were no splits: training first, then validation, then test."""
     return {name: np.concatenate([columns[split][name] for split in SPLITS]) for name in columns["train"]}
+
+
+def pooled_samples(bank: Bank) -> Samples:
+    """The samples of a bank of features on the device, put together as `pooled_columns` has them."""
+    labels = np.concatenate([bank.columns[split]["label"] for split in SPLITS])
+    inputs = np.concatenate([bank.inputs[split] for split in SPLITS])
+    return Samples(jnp.asarray(inputs), jnp.asarray(labels, jnp.int32))
 
 
 def patch_numbers(columns: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -92,15 +133,121 @@ def random_folds(columns: Mapping[str, np.ndarray], folds: int, seed: int = 0) -
     return fold[patch]
 
 
-def cross_validations(program: Program, hypers: Hyper, epochs: int, bank: Bank, folds: int) -> dict[str, pa.Table]:
-    """What a study tells of samples that its sessions did not see, beside the test split.
+def can_choose_inside(columns: Mapping[str, np.ndarray]) -> bool:
+    """Whether every label has three families: outside a fold two, of which one may be held out once more."""
+    pairs = np.unique(
+        np.stack([np.unique(columns[name], return_inverse=True)[1] for name in ("label", "family")]), axis=1
+    )
+    return bool(np.bincount(pairs[0]).min() >= 3)
+
+
+def choose_inside(
+    candidates: Sequence[Candidate], learning_rates: Sequence[float], epochs: int, fold: np.ndarray, seed: int = 0
+) -> list[Choice]:
+    """For each fold what is best where families outside it are held out in turn: nothing of a fold chooses for itself.
+
+    Every candidate, learning rate and number of epochs, 0 among them, is judged by the candidate's criterion, whose losses
+    are means over the samples of all inner folds and over seeds; of equal ones the fewest epochs win.
+
+    Args:
+        candidates: of banks of the same samples; those of one bank lie together.
+        learning_rates: each judged.
+        epochs: the most.
+        fold: of each sample, as `held_out_folds` gives it.
+        seed: of the inner folds.
 
     Returns:
-        By name `fold`, with every family held out once, and `random_fold`, with as many folds of patches at random:
-        tables of `cross_validate`. The second is what a report that forgets families would print.
+        A choice a fold.
+
+    Raises:
+        InputError: a label with fewer than two families outside a fold.
     """
-    columns = pooled_columns(bank.columns)
-    held_out = held_out_folds(columns, folds)
+    columns = pooled_columns(candidates[0].bank().columns)
+    outer: list[int] = []
+    train: list[np.ndarray] = []
+    held_out: list[np.ndarray] = []
+    for number in range(int(fold.max()) + 1):
+        outside = np.flatnonzero(fold != number)
+        inner = held_out_folds({name: values[outside] for name, values in columns.items()}, INNER_FOLDS, seed)
+        for place in range(int(inner.max()) + 1):
+            outer.append(number)
+            train.append(outside[inner != place])
+            held_out.append(outside[inner == place])
+    hypers = on_rows(
+        grid(learning_rates, range(INNER_SEEDS)), rows_of_splits(train), rows_of_splits(held_out), np.arange(len(outer))
+    )
+    total = len(candidates) * len(hypers.seed) * epochs
+    with meter(total, "choosing inside folds", "session-epoch") as done:
+        losses = np.stack([_inner_losses(candidate, hypers, epochs, done) for candidate in candidates])
+    # Now [candidates, inner folds, rates, epochs]: seeds lie together.
+    losses = losses.reshape(len(candidates), len(outer), len(learning_rates), INNER_SEEDS, epochs + 1, 2).mean(axis=3)
+    sizes = np.asarray([len(rows) for rows in held_out], np.float64)
+    choices = []
+    for number in range(int(fold.max()) + 1):
+        mine = np.asarray(outer) == number
+        means = np.average(losses[:, mine], axis=1, weights=sizes[mine])
+        # Now [epochs, candidates, rates], so that the fewest epochs come first among equals.
+        judged = np.stack([_judged(one.program, mean) for one, mean in zip(candidates, means, strict=True)], axis=1)
+        epoch, place, rate = (int(one) for one in np.unravel_index(np.argmin(judged), judged.shape))
+        choices.append(Choice(place, learning_rates[rate], epoch, float(judged[epoch, place, rate])))
+    return choices
+
+
+def _inner_losses(candidate: Candidate, hypers: Hyper, epochs: int, done: Meter) -> np.ndarray:
+    """Training and held-out losses `[sessions, epochs + 1, 2]` of sessions on rows of a bank."""
+    samples = pooled_samples(candidate.bank())
+    found = []
+    for some, count in chunks(hypers, candidate.together, candidate.batching.devices):
+        ran = run_sessions(
+            candidate.program,
+            epochs,
+            some,
+            samples,
+            samples,
+            batching=candidate.batching,
+            done=functools.partial(done, count),
+        )
+        found.append(np.stack([ran.metrics.train_loss, ran.metrics.validation_loss], axis=2)[:count])
+    return np.concatenate(found).astype(np.float64)
+
+
+def _judged(program: Program, losses: np.ndarray) -> np.ndarray:
+    """The program's criterion `[epochs + 1, rates]` of mean losses `[rates, epochs + 1, 2]`; infinite where one is not finite."""
+    worst = losses.max(axis=2) if program.criterion == "max_train_validation_loss" else losses[:, :, 1]
+    return np.where(np.isfinite(losses).all(axis=2), worst, np.inf).T
+
+
+def choices_table(choices: Sequence[Choice], batch_sizes: Sequence[int]) -> pa.Table:
+    """A row a fold of held-out families: fold, learning_rate, batch_size, epochs and loss, as in `Choice`; `batch_sizes` are the
+    candidates'.
+    """
+    return pa.table(
+        {
+            "fold": pa.array(range(len(choices)), pa.int32()),
+            "learning_rate": pa.array([choice.learning_rate for choice in choices], pa.float64()),
+            "batch_size": pa.array([batch_sizes[choice.candidate] for choice in choices], pa.int32()),
+            "epochs": pa.array([choice.epochs for choice in choices], pa.int32()),
+            "loss": pa.array([choice.loss for choice in choices], pa.float64()),
+        }
+    )
+
+
+def cross_validations(
+    candidates: Sequence[Candidate], choices: Sequence[Choice], seeds: Sequence[int], held_out: np.ndarray
+) -> dict[str, pa.Table]:
+    """What a study tells of samples that its sessions did not see, beside the test split.
+
+    Args:
+        candidates: of the choices.
+        choices: one a fold.
+        seeds: of the sessions of each fold.
+        held_out: the fold of each sample, as `held_out_folds` gives it.
+
+    Returns:
+        By name `fold`, with every family held out once, and `random_fold`, with as many folds of patches at random and the
+        same choices: tables of `cross_validate`. The second is what a report that forgets families would print.
+    """
+    columns = pooled_columns(candidates[0].bank().columns)
     assignments = {
         "fold": ("every family held out once", held_out),
         "random_fold": ("patches held out at random", random_folds(columns, len(np.unique(held_out)))),
@@ -108,30 +255,27 @@ def cross_validations(program: Program, hypers: Hyper, epochs: int, bank: Bank, 
     # Of one size, so that all folds of both run in one compiled program.
     size = len(held_out) - min(int(np.bincount(fold).min()) for _, fold in assignments.values())
     return {
-        name: cross_validate(program, hypers, epochs, bank, fold, label, size)
+        name: cross_validate(candidates, choices, seeds, fold, label, size)
         for name, (label, fold) in assignments.items()
     }
 
 
 def cross_validate(
-    program: Program,
-    hypers: Hyper,
-    epochs: int,
-    bank: Bank,
+    candidates: Sequence[Candidate],
+    choices: Sequence[Choice],
+    seeds: Sequence[int],
     fold: np.ndarray,
     label: str = "held out",
     size: int | None = None,
 ) -> pa.Table:
-    """Predictions on every sample of the bank by sessions that were trained on the other folds.
+    """Predictions on every sample of the banks by sessions that were trained on the other folds.
 
-    All three splits are put together. Nothing is chosen here: the learning rate and the number of epochs come from the
-    study, and a session keeps its epoch of least training loss.
+    All three splits are put together. A session keeps its epoch of least training loss: nothing of a fold chooses there.
 
     Args:
-        program: of the study's sessions, which train nothing but a head.
-        hypers: one learning rate, and the seeds of the sessions of each fold.
-        epochs: of each session.
-        bank: of the study.
+        candidates: of the choices.
+        choices: one a fold.
+        seeds: of the sessions of each fold.
         fold: of each sample, int `[samples]`, in 0…folds-1.
         label: of the progress bar.
         size: rows that training sets are filled up to; else as many as the greatest has.
@@ -139,24 +283,33 @@ def cross_validate(
     Returns:
         One row a fold's seed and sample, with the columns of the study's test predictions and `fold`.
     """
-    columns = pooled_columns(bank.columns)
-    samples = Samples(
-        jnp.asarray(np.concatenate([bank.inputs[split] for split in SPLITS])), jnp.asarray(columns["label"], jnp.int32)
-    )
-    folds, sessions = int(fold.max()) + 1, len(hypers.seed)
-    train = rows_of_splits([np.flatnonzero(fold != number) for number in range(folds)], size)
-    tables = []
-    with meter(folds * sessions * epochs, label, "session-epoch") as done:
-        for number in range(folds):
-            # The training rows stand in the place of validation, so that what is held out chooses nothing.
-            some = jax.tree.map(jnp.asarray, on_rows(hypers, train, train, np.asarray([number])))
-            for epoch, (last, _) in enumerate(run_epochs(program, TOGETHER, some, epochs, samples, samples)):
-                # Else the bar would count what is only asked for.
-                states = jax.block_until_ready(last)
-                done(sessions if epoch else 0)
+    train = rows_of_splits([np.flatnonzero(fold != number) for number in range(len(choices))], size)
+    tables: dict[int, pa.Table] = {}
+    with meter(len(seeds) * sum(choice.epochs for choice in choices), label, "session-epoch") as done:
+        # By candidate: each bank is read once.
+        for number in sorted(range(len(choices)), key=lambda number: choices[number].candidate):
+            candidate, choice = candidates[choices[number].candidate], choices[number]
+            bank = candidate.bank()
             rows = np.flatnonzero(fold == number)
-            held_out: dict[str, Any] = {name: values[rows] for name, values in columns.items()}
-            logits = np.asarray(best_logits(program, TOGETHER, states, some, NOTHING, samples))[:, rows]
-            table = prediction_table(hypers.seed, logits, held_out, rows)
-            tables.append(table.append_column("fold", pa.array(np.full(len(table), number, np.int32))))
-    return pa.concat_tables(tables)
+            # The training rows stand in the place of validation, so that what is held out chooses nothing.
+            hypers = on_rows(grid([choice.learning_rate], seeds), train, train, np.asarray([number]))
+            logits = _held_out_logits(candidate, hypers, choice.epochs, pooled_samples(bank), rows, done)
+            columns: dict[str, Any] = {name: values[rows] for name, values in pooled_columns(bank.columns).items()}
+            table = prediction_table(np.asarray(seeds), logits, columns, rows)
+            tables[number] = table.append_column("fold", pa.array(np.full(len(table), number, np.int32)))
+    return pa.concat_tables([tables[number] for number in range(len(choices))])
+
+
+def _held_out_logits(
+    candidate: Candidate, hypers: Hyper, epochs: int, samples: Samples, rows: np.ndarray, done: Meter
+) -> np.ndarray:
+    """Logits `[sessions, rows, outputs]` of some samples by sessions that were trained on others."""
+    program, batching, found = candidate.program, candidate.batching, []
+    for some, count in chunks(hypers, candidate.together, batching.devices):
+        ran = run_sessions(
+            program, epochs, some, samples, samples, batching=batching, done=functools.partial(done, count)
+        )
+        on_device = jax.tree.map(jnp.asarray, some)
+        logits = best_logits(program, batching, ran.states, on_device, NOTHING, samples)
+        found.append(np.asarray(logits)[:count, rows])
+    return np.concatenate(found)

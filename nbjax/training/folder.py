@@ -27,6 +27,11 @@ class StudyFolder(NamedTuple):
         return self.path / f"{of}_predictions.parquet"
 
     @property
+    def fold_choices(self) -> Path:
+        """A row a fold of held-out families: what its sessions were trained with."""
+        return self.path / "fold_choices.parquet"
+
+    @property
     def programs(self) -> Path:
         """A folder a program."""
         return self.path / PROGRAMS

@@ -87,6 +87,11 @@ class Task(NamedTuple):
     key: dict[str, Any]
 
     @property
+    def common(self) -> dict[str, Any]:
+        """What decides the results besides the learning rates and seeds."""
+        return {name: value for name, value in self.key.items() if name not in ("learning_rates", "seeds")}
+
+    @property
     def description(self) -> dict[str, Any]:
         """What is stored of it, as `_known` reads it."""
         fit = (self.program.block, *self.batching, len(self.hypers.seed), self.start, self.reason, self.memory)

@@ -196,8 +196,9 @@ def run_sessions(
     validation: Samples,
     frozen: Frozen = NOTHING,
     batching: Batching = TOGETHER,
+    done: Callable[[], None] = lambda: None,
 ) -> Finished:
-    """Runs sessions to epoch `count`, all in one chunk.
+    """Runs sessions to epoch `count`, all in one chunk; `done` is called after every epoch of training.
 
     A session's random numbers derive from its seed alone: sessions of one seed start from the same head and see the
     samples in the same order at every learning rate, and a result does not depend on what runs beside it.
@@ -207,6 +208,8 @@ def run_sessions(
     for last, metrics in epochs(program, batching, on_device, count, train, validation, frozen):
         states = last
         found.append(jax.tree.map(np.asarray, metrics))
+        if len(found) > 1:
+            done()
     missing = count + 1 - len(found)
     stacked = jax.tree.map(lambda *values: np.stack(values, axis=1), *found)
     padded = jax.tree.map(lambda values: np.pad(values, ((0, 0), (0, missing)), constant_values=np.nan), stacked)

@@ -19,14 +19,25 @@ from nbjax.samples.reading import Dataset
 from nbjax.training import store
 from nbjax.training.bank import DTYPES, Bank, check_room, feature_bank, fingerprint, missing_files, row_of
 from nbjax.training.config import StudyConfig
-from nbjax.training.crossvalidation import cross_validations
+from nbjax.training.crossvalidation import (
+    INNER_FOLDS,
+    INNER_SEEDS,
+    Candidate,
+    Choice,
+    can_choose_inside,
+    choices_table,
+    choose_inside,
+    cross_validations,
+    held_out_folds,
+    pooled_columns,
+)
 from nbjax.training.cut import find_cut
 from nbjax.training.folder import StudyFolder
 from nbjax.training.inputs import view_of
 from nbjax.training.plan import Task, frozen_part, plan_backbone
 from nbjax.training.program import Frozen, Samples
 from nbjax.training.session import Metrics, State
-from nbjax.training.sessions import advance, best_logits, grid, scores, start
+from nbjax.training.sessions import advance, best_logits, scores, start
 from nbjax.training.strategy import parse_strategy
 from nbjax.training.tables import history_table, prediction_table
 
@@ -277,27 +288,66 @@ def conclude(study: Study, tasks: dict[str, list[Task]]) -> dict[str, Any]:
 
     sessions = select_epochs(history, config.criterion)
     epochs = median_epoch([session for session in sessions if session.cell == tuple(chosen.values())])
-    _hold_out(study, of_cell[0], chosen["learning_rate"], epochs, bank)
+    _hold_out(study, tasks[chosen["backbone"]], {**chosen, "epochs": epochs}, bank)
     return {**chosen, "epochs": epochs}
 
 
-def _hold_out(study: Study, task: Task, rate: float, epochs: int, bank: Bank) -> None:
+def _hold_out(study: Study, tasks: list[Task], chosen: Mapping[str, Any], bank: Bank) -> None:
     """Writes what sessions say of families and of patches that they did not see, unless it lies there already.
 
-    Where nothing was learned there is no number of epochs to train for, and nothing to hold out.
+    The learning rate, the batch size and the epochs of a fold are chosen by families outside it, or, where a label has too
+    few for that, are the study's. Where no fold learns anything there is nothing to hold out.
+
+    Args:
+        study: this one.
+        tasks: of the chosen backbone.
+        chosen: the study's cell, and `epochs`.
+        bank: of the tasks that train a head alone.
     """
-    config, paths = study.config, [study.files.predictions(name) for name in FOLDS]
-    wanted = task.program.head_only and config.folds and epochs
-    seeds = list(range(config.seeds))
-    decides = {**task.key, "learning_rates": [rate], "seeds": seeds, "trained": epochs, "folds": config.folds}
-    if wanted and all(store.is_whole(path) and store.made_of(path) == decides for path in paths):
+    config, files = study.config, study.files
+    paths = [files.predictions(name) for name in FOLDS]
+    cell = tuple(chosen[name] for name in ("strategy", "nonlinearities", "unfrozen"))
+    kind = [
+        task for task in tasks if (task.strategy.name, task.strategy.nonlinearities, task.strategy.unfrozen) == cell
+    ]
+    if not kind[0].program.head_only or not config.folds:
+        for path in (*paths, files.fold_choices):
+            remove_sealed(path)
         return
-    for path in paths:
+    by_batch = {task.program.batch_size: task for task in kind}
+    seeds = list(range(config.seeds))
+    decides = {
+        "cells": [task.common for task in by_batch.values()],
+        "learning_rates": list(config.learning_rates),
+        "seeds": seeds,
+        "folds": config.folds,
+        "inner": [INNER_FOLDS, INNER_SEEDS],
+        "study": [chosen[name] for name in ("learning_rate", "batch_size", "epochs")],
+    }
+    if store.is_whole(files.fold_choices) and store.made_of(files.fold_choices) == decides:
+        table = store.read_table(files.fold_choices)
+        if not any(table["epochs"].to_pylist()) or all(
+            store.is_whole(path) and store.made_of(path) == decides for path in paths
+        ):
+            return
+    for path in (*paths, files.fold_choices):
         remove_sealed(path)
-    if wanted:
-        found = cross_validations(task.program, grid([rate], seeds), epochs, bank, config.folds)
-        for name, table in found.items():
-            store.write_table(table, study.files.predictions(name), decides)
+    # Epochs are chosen, not stopped at a goal.
+    candidates = [
+        Candidate(task.program._replace(goal=None), lambda: bank, task.batching, len(task.hypers.seed))
+        for task in by_batch.values()
+    ]
+    columns = pooled_columns(bank.columns)
+    fold = held_out_folds(columns, config.folds)
+    if can_choose_inside(columns):
+        choices = choose_inside(candidates, config.learning_rates, config.epochs, fold)
+    else:
+        place = list(by_batch).index(chosen["batch_size"])
+        choices = [Choice(place, chosen["learning_rate"], chosen["epochs"], None)] * (int(fold.max()) + 1)
+    if any(choice.epochs for choice in choices):
+        for name, predicted in cross_validations(candidates, choices, seeds, fold).items():
+            store.write_table(predicted, files.predictions(name), decides)
+    store.write_table(choices_table(choices, list(by_batch)), files.fold_choices, decides)
 
 
 def _predictions(

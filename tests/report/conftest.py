@@ -11,6 +11,7 @@ import pytest
 import scipy.special
 
 from nbjax.report.page import write_report
+from nbjax.training import store
 
 CELL = {"backbone": "resnet18", "strategy": "straightforward", "nonlinearities": 0, "unfrozen": 0}
 RATES, SEEDS, EPOCHS = (0.001, 0.01), 4, 6
@@ -204,6 +205,7 @@ def write_study(
     test="drawn",
     folds="drawn",
     validation=None,
+    choices=None,
 ):
     """Writes a study into a folder.
 
@@ -216,6 +218,7 @@ def write_study(
             slides and places.
         folds: likewise.
         validation: a table; None as in an older version.
+        choices: of each held-out fold its learning rate, epochs and loss; None as in an older version.
     """
     rng = np.random.default_rng(0)
     record = study_record(classes)
@@ -226,6 +229,12 @@ def write_study(
         if table is not None:
             table = prediction_table(rng, classes) if isinstance(table, str) else table
             pyarrow.parquet.write_table(table, folder / f"{name}_predictions.parquet")
+    if choices is not None:
+        rows = [
+            {"fold": number, "learning_rate": rate, "batch_size": 8, "epochs": epochs, "loss": loss}
+            for number, (rate, epochs, loss) in enumerate(choices)
+        ]
+        store.write_table(pa.Table.from_pylist(rows), folder / "fold_choices.parquet")
     return folder
 
 

@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbjax.analysis.verdict import judge
+from nbjax.errors import InputError
 from nbjax.report.answer import answer, cautions, verdict_words
 from nbjax.report.findings import find
 from tests.report.conftest import CELL, history_table, page_of, placed_predictions, write_study
@@ -63,8 +64,9 @@ def test_no_answer_says_trained_where_a_session_kept_epoch_0(found, curves):
 
 def test_a_study_that_learned_nothing_shows_no_score_and_no_curve(tmp_path):
     rising = history_of([[0.7, 0.8, 0.9, 1.0, 1.1, 1.2]] * 4)
-    page = page_of(write_study(tmp_path, history=rising))
+    page = page_of(write_study(tmp_path, history=rising, choices=[(0.001, 0, 0.7)] * 3, folds=None))
     assert page.text.split("straightforward ")[1].startswith("Nothing was learned: in 4 of 4 sessions")
+    assert "With each family held out once nothing is learned either: outside each of 3 folds" in page.text
     assert "Did it learn? No." in page.text
     assert "was trained to tell" not in page.text
     assert "the median of the kept epochs is 0 of 5" in page.text
@@ -72,6 +74,54 @@ def test_a_study_that_learned_nothing_shows_no_score_and_no_curve(tmp_path):
     assert sorted(path.stem for path in (tmp_path / "figures").glob("*.png")) == ["curves"]
     assert "--set=learning_rates=" in page.text
     assert "--set=dataset.standardisation=imagenet" in page.text
+
+
+RISING = [[0.7, 0.8, 0.9, 1.0, 1.1, 1.2]] * 4
+
+
+def test_where_folds_choose_better_than_the_one_validation_split_they_are_shown_after_it(tmp_path):
+    table = placed_predictions(np.random.default_rng(1), ("D", "PD"), fold=True)
+    choices = [(0.001, 3, 0.5), (0.01, 1, 0.6), (0.001, 0, 0.7)]
+    page = page_of(write_study(tmp_path, history=history_of(RISING), folds=table, choices=choices))
+    assert page.text.split("straightforward ")[1].startswith("Nothing was learned: in 4 of 4 sessions")
+    assert "Where folds of families choose, and not the one validation split: with each of the" in page.text
+    assert (
+        "chose among themselves (0.001 to 0.01; 0 to 3 epochs); in 1 of 3 folds they found no epoch better" in page.text
+    )
+    assert "was trained to tell" not in page.text
+    assert {row[0] for row in page.tables["scores"][1:]} == {"held out once"}
+    assert (tmp_path / "figures/fold_families.png").is_file()
+
+
+def test_predictions_of_folds_that_an_older_study_left_are_not_of_one_that_learned_nothing(tmp_path):
+    assert find(write_study(tmp_path, history=history_of(RISING))).folds is None
+
+
+@pytest.mark.parametrize(
+    ("choices", "settings", "limit"),
+    [
+        (None, "of the chosen cell; the families that are held out include those", "Holding out is not free of choice"),
+        (
+            [(0.01, 4, None)] * 2,
+            "of the chosen cell; the families that are held out include those",
+            "Holding out is not free",
+        ),
+        ([(0.01, 4, 0.5)] * 2, "chose among themselves (0.01; 4 epochs)", None),
+    ],
+)
+def test_which_families_chose_what_held_out_heads_are_trained_with_is_said(tmp_path, choices, settings, limit):
+    table = placed_predictions(np.random.default_rng(1), ("D", "PD"), fold=True)
+    page = page_of(write_study(tmp_path, folds=table, choices=choices))
+    assert page.text.count(settings) == 2
+    assert ("Holding out is not free" in page.text) == (limit is not None)
+
+
+def test_a_damaged_table_of_choices_is_one_sentence(tmp_path):
+    write_study(tmp_path, choices=[(0.01, 4, 0.5)])
+    path = tmp_path / "fold_choices.parquet"
+    path.write_bytes(path.read_bytes()[:-1])
+    with pytest.raises(InputError, match=r"fold_choices\.parquet is damaged"):
+        find(tmp_path)
 
 
 def test_where_half_of_the_sessions_learned_nothing_no_more_than_that_is_said(tmp_path):

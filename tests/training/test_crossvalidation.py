@@ -6,15 +6,22 @@ from hypothesis import strategies as st
 from nbjax.errors import InputError
 from nbjax.training.bank import Bank
 from nbjax.training.crossvalidation import (
+    INNER_FOLDS,
+    INNER_SEEDS,
+    Candidate,
+    Choice,
+    can_choose_inside,
+    choose_inside,
     cross_validate,
     cross_validations,
     family_folds,
     held_out_folds,
     pooled_columns,
+    pooled_samples,
     random_folds,
 )
 from nbjax.training.program import Program
-from nbjax.training.sessions import grid
+from nbjax.training.sessions import Batching, grid, on_rows, rows_of_splits, run_sessions
 
 
 def rows_of(families):
@@ -114,9 +121,15 @@ def bank():
 PROGRAM = Program(features=20, batch_size=16, criterion="validation_loss")
 
 
+def hold_out(program, bank, fold, rate, epochs, seeds):
+    """Every fold with the same learning rate and epochs."""
+    choices = [Choice(0, rate, epochs, None)] * (int(fold.max()) + 1)
+    return cross_validate([Candidate(program, lambda: bank)], choices, range(seeds), fold)
+
+
 def test_every_sample_is_predicted_once_a_seed_by_sessions_without_its_family(bank):
     columns = pooled_columns(bank.columns)
-    table = cross_validate(PROGRAM, grid([0.1], range(3)), 20, bank, held_out_folds(columns, 5))
+    table = hold_out(PROGRAM, bank, held_out_folds(columns, 5), 0.1, 20, 3)
     assert len(table) == 3 * 120
     for seed in range(3):
         samples = np.sort(table["sample"].to_numpy()[table["seed"].to_numpy() == seed])
@@ -126,18 +139,113 @@ def test_every_sample_is_predicted_once_a_seed_by_sessions_without_its_family(ba
     assert 0.2 < hits.mean() < 0.7
 
 
+def separable(seed=0, strength=1.0):
+    """Twenty families in two labels that one feature tells apart, whatever the family."""
+    rng = np.random.default_rng(seed)
+    family = np.repeat(np.arange(20), 6)
+    features = rng.normal(size=(120, 20))
+    features[:, 0] += strength * (2 * (family % 2) - 1)
+    return make_bank(family, family % 2, features)
+
+
+def test_folds_choose_what_their_own_families_choose_and_nothing_of_what_is_held_out():
+    """Other features of a fold's own families change what the other folds choose, and not what it chooses itself."""
+    made = separable()
+    columns = pooled_columns(made.columns)
+    fold = held_out_folds(columns, 4)
+    program = Program(features=20, batch_size=16)
+    first = choose_inside([Candidate(program, lambda: made)], (1e-4, 3e-2), 6, fold)
+    assert [choice.learning_rate for choice in first] == [3e-2] * 4
+    strange = set(columns["family"][fold == 2])
+    inputs = {
+        split: np.where(np.isin(made.columns[split]["family"], list(strange))[:, None], -5 * values, values)
+        for split, values in made.inputs.items()
+    }
+    other = choose_inside([Candidate(program, lambda: made._replace(inputs=inputs))], (1e-4, 3e-2), 6, fold)
+    assert other[2] == first[2]
+    assert all(other[number].loss != pytest.approx(first[number].loss, abs=1e-4) for number in (0, 1, 3))
+
+
+def test_a_choice_is_the_least_loss_of_inner_folds_trained_one_by_one():
+    made = separable(1, 0.4)
+    columns = pooled_columns(made.columns)
+    fold = held_out_folds(columns, 4)
+    programs = [Program(features=20, batch_size=size) for size in (8, 32)]
+    rates = (3e-3, 3e-2)
+    (choice, *_) = choose_inside([Candidate(one, lambda: made) for one in programs], rates, 4, fold)
+    splits = []
+    for one in range(4):
+        outside = np.flatnonzero(fold != one)
+        inner = held_out_folds({name: values[outside] for name, values in columns.items()}, INNER_FOLDS)
+        splits += [(one, outside[inner != number], outside[inner == number]) for number in range(inner.max() + 1)]
+    # The order of a session's samples depends on what its rows are filled up to.
+    sizes = [max(len(split[side]) for split in splits) for side in (1, 2)]
+    samples, expected = pooled_samples(made), {}
+    for place, program in enumerate(programs):
+        for rate in rates:
+            sums = np.zeros((5, 2))
+            for one, *parts in splits:
+                if one == 0:
+                    rows = [rows_of_splits([part], size) for part, size in zip(parts, sizes, strict=True)]
+                    hypers = on_rows(grid([rate], range(INNER_SEEDS)), *rows, np.array([0]))
+                    metrics = run_sessions(program, 4, hypers, samples, samples).metrics
+                    losses = np.stack([metrics.train_loss, metrics.validation_loss], axis=2).mean(axis=0)
+                    sums += len(parts[1]) * losses / np.sum(fold != 0)
+            for epoch, pair in enumerate(sums):
+                expected[epoch, place, rate] = pair.max()
+    best = min(expected, key=expected.get)
+    assert (choice.epochs, choice.candidate, choice.learning_rate) == best
+    assert choice.loss == pytest.approx(expected[best], rel=1e-5)
+
+
+def test_where_nothing_carries_over_no_epoch_is_chosen(bank):
+    fold = held_out_folds(pooled_columns(bank.columns), 4)
+    choices = choose_inside([Candidate(PROGRAM, lambda: bank)], (0.3,), 4, fold)
+    assert [choice.epochs for choice in choices] == [0] * 4
+    table = cross_validate([Candidate(PROGRAM, lambda: bank)], choices, range(2), fold)
+    assert len(table) == 2 * 120
+
+
+def test_choices_do_not_depend_on_how_many_sessions_run_at_once():
+    made = separable(2, 0.5)
+    fold = held_out_folds(pooled_columns(made.columns), 3)
+    program = Program(features=20, batch_size=16)
+    ways = [(32, "vmap"), (5, "vmap"), (7, "map")]
+    found = [
+        choose_inside([Candidate(program, lambda: made, Batching(kind), together)], (3e-3, 3e-2), 3, fold)
+        for together, kind in ways
+    ]
+    for other in found[1:]:
+        assert [one[:3] for one in other] == [one[:3] for one in found[0]]
+        np.testing.assert_allclose([one.loss for one in other], [one.loss for one in found[0]], rtol=1e-5)
+
+
+def test_a_session_that_diverges_is_never_chosen():
+    made = separable()
+    fold = held_out_folds(pooled_columns(made.columns), 3)
+    choices = choose_inside([Candidate(Program(features=20, batch_size=16), lambda: made)], (1e30, 3e-2), 3, fold)
+    assert [choice.learning_rate for choice in choices] == [3e-2] * 3
+
+
+@given(st.lists(st.tuples(st.integers(0, 2), st.integers(0, 6)), min_size=1, max_size=30))
+def test_inner_folds_want_three_families_of_every_label(pairs):
+    columns = {"label": np.array([label for label, _ in pairs]), "family": np.array([f"f{one}" for _, one in pairs])}
+    families = {label: {one for other, one in pairs if other == label} for label, _ in pairs}
+    assert can_choose_inside(columns) == all(len(found) >= 3 for found in families.values())
+
+
 def test_what_is_held_out_does_not_standardise_itself(bank):
     """Another family of the same fold may look like anything: nothing of it reaches the head or its moments."""
     program = Program(features=20, batch_size=16, head_input="standardised", weight_decay=0.3)
     held_out = held_out_folds(pooled_columns(bank.columns), 2)
-    one = cross_validate(program, grid([0.01], [0]), 2, bank, held_out)
+    one = hold_out(program, bank, held_out, 0.01, 2, 1)
     fold, family = one["fold"].to_numpy(), np.asarray(one["family"].to_pylist())
     odd = family[fold == 0][0]
     inputs = {
         split: np.where((bank.columns[split]["family"] == odd)[:, None], 1e3 * values, values)
         for split, values in bank.inputs.items()
     }
-    other = cross_validate(program, grid([0.01], [0]), 2, bank._replace(inputs=inputs), held_out)
+    other = hold_out(program, bank._replace(inputs=inputs), held_out, 0.01, 2, 1)
     same = (fold == 0) & (family != odd)
     found, again = one["probability"].to_numpy(), other["probability"].to_numpy()
     np.testing.assert_array_equal(found[same], again[same])
@@ -145,7 +253,8 @@ def test_what_is_held_out_does_not_standardise_itself(bank):
 
 
 def test_a_random_split_flatters_where_features_name_the_family(bank, capsys):
-    tables = cross_validations(PROGRAM, grid([0.1], range(2)), 20, bank, 5)
+    fold = held_out_folds(pooled_columns(bank.columns), 5)
+    tables = cross_validations([Candidate(PROGRAM, lambda: bank)], [Choice(0, 0.1, 20, None)] * 5, range(2), fold)
     assert list(tables) == ["fold", "random_fold"]
     accuracies = {}
     for name, table in tables.items():
@@ -164,7 +273,7 @@ def test_a_head_sees_nothing_of_a_patient_with_two_labels():
     made = make_bank(patient, label, np.pad(10 * np.eye(12)[patient], ((0, 0), (0, 8))))
     columns = pooled_columns(made.columns)
     tables = [
-        cross_validate(PROGRAM, grid([0.1], range(2)), 20, made, fold)
+        hold_out(PROGRAM, made, fold, 0.1, 20, 2)
         for fold in (
             held_out_folds(columns, 4),
             family_folds(np.char.add(columns["family"], label.astype(str)), columns["label"], 4),

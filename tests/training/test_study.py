@@ -32,7 +32,7 @@ GRID = {
     "epochs": 5,
     "seeds": 3,
 }
-TABLES = ("sessions.parquet", "test_predictions.parquet", "fold_predictions.parquet")
+TABLES = ("sessions.parquet", "test_predictions.parquet", "fold_predictions.parquet", "fold_choices.parquet")
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,9 @@ def test_held_out_families_are_trained_anew_only_where_they_would_come_out_other
     before, written = [path.read_bytes() for path in paths], [path.stat().st_ino for path in paths]
     learn(out)
     assert [path.stat().st_ino for path in paths] == written
-    assert "held out" not in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "held out" not in said
+    assert "inside folds" not in said
     learn(out, folds=3)
     assert [path.read_bytes() for path in paths] != before
     learn(out)
