@@ -20,7 +20,7 @@ from sklearn.svm import SVC, LinearSVC
 from nbjax.baselines.descriptors import Descriptors, feature_descriptors
 from nbjax.progress import bar
 from nbjax.training.bank import Bank
-from nbjax.training.crossvalidation import family_folds, pooled_columns
+from nbjax.training.crossvalidation import can_choose_inside, family_folds, pooled_columns
 from nbjax.training.tables import prediction_table
 
 # Folds of the training families that calibrate a support vector machine where there is no validation split.
@@ -95,6 +95,12 @@ class Fitted(NamedTuple):
 
 def fit_on_splits(method: Method, train: Rows, validation: Rows) -> Fitted:
     """Fits on the training rows with each C, and keeps the one of least validation loss, the smallest of equals."""
+    fitted = _fit_each(method, train, validation)
+    return fitted[int(np.argmin(np.asarray([one.validation_loss for one in fitted], float)))]
+
+
+def _fit_each(method: Method, train: Rows, validation: Rows) -> list[Fitted]:
+    """With each C."""
     scaler = _scaler(train)
     # Repeated, since scikit-learn takes no weights for the calibration of a fitted estimator.
     repeats = validation.weights.astype(int)
@@ -103,17 +109,26 @@ def fit_on_splits(method: Method, train: Rows, validation: Rows) -> Fitted:
         np.repeat(validation.labels, repeats),
     )
     inputs = _scaled(scaler, train.inputs)
-    fitted, losses = [], []
-    # A fitted model is not fitted again: the number of cuts changes nothing, but a label must have as many rows.
-    cuts = max(2, min(5, int(np.bincount(labels).min())))
+    fitted, every = [], np.arange(len(labels))
     for penalty in method.penalties:
         model = classifier(method.kind, penalty).fit(inputs, train.labels, sample_weight=train.weights)
         if method.kind != "logistic":
-            # Platt's sigmoid, one a class.
-            model = CalibratedClassifierCV(FrozenEstimator(model), method="sigmoid", cv=cuts).fit(unseen, labels)
-        losses.append(float(log_loss(labels, model.predict_proba(unseen), labels=model.classes_)))
-        fitted.append(Fitted(scaler, model, penalty, losses[-1]))
-    return fitted[int(np.argmin(losses))]
+            # Platt's sigmoid, one a class; the model is not fitted again, so that all rows may calibrate it at once.
+            model = CalibratedClassifierCV(FrozenEstimator(model), method="sigmoid", cv=[(every, every)])
+            model = model.fit(unseen, labels)
+        loss = float(log_loss(labels, model.predict_proba(unseen), labels=model.classes_))
+        fitted.append(Fitted(scaler, model, penalty, loss))
+    return fitted
+
+
+def choose_penalty(method: Method, train: Rows, seed: int = 0) -> float:
+    """The C of least loss where folds of the training families are held out in turn, the smallest of equals."""
+    fold = family_folds(train.families, train.labels, INNER_FOLDS, seed)
+    losses = np.zeros(len(method.penalties))
+    for one in np.unique(fold):
+        fitted = _fit_each(method, _some(train, fold != one), _some(train, fold == one))
+        losses += np.asarray([found.validation_loss for found in fitted], float) * train.weights[fold == one].sum()
+    return method.penalties[int(np.argmin(losses))]
 
 
 def fit_alone(method: Method, penalty: float, train: Rows, seed: int = 0) -> Fitted:
@@ -250,23 +265,27 @@ def predict_test(
 def predict_folds(
     method: Method, penalty: float, descriptors: Descriptors, fold: np.ndarray, labels: np.ndarray, families: np.ndarray
 ) -> np.ndarray:
-    """Logits of every sample by a baseline that saw nothing of its fold: codebook, scaling and calibration included.
+    """Logits of every sample by a baseline that saw nothing of its fold: C, codebook, scaling and calibration included.
+
+    Where a label has too few families to choose C outside each fold, it is the one that was chosen before.
 
     Args:
         method: the baseline.
-        penalty: its C, chosen before.
+        penalty: its C, chosen before by families that are held out here.
         descriptors: of all samples.
         fold: of each sample, as `nbjax.training.crossvalidation.family_folds` gives it.
         labels: class of each sample `[samples]`.
         families: names `[samples]`.
     """
     of_row = fold[_first(descriptors.row)]
+    inside = can_choose_inside({"label": labels, "family": families})
     found: list[np.ndarray] = []
     order: list[np.ndarray] = []
     for one in bar(np.unique(fold), f"{method.name}, held out", "fold"):
         inputs = descriptors.encode(of_row != one)
         rows = _rows(descriptors.row, inputs, labels, families)
-        fitted = fit_alone(method, penalty, _some(rows, of_row != one))
+        train = _some(rows, of_row != one)
+        fitted = fit_alone(method, choose_penalty(method, train) if inside else penalty, train)
         order.append(np.flatnonzero(fold == one))
         found.append(logits(fitted, inputs[descriptors.row[order[-1]]]))
     return np.concatenate(found)[np.argsort(np.concatenate(order))]

@@ -14,6 +14,7 @@ from nbjax.baselines.methods import (
     METHODS,
     Method,
     Rows,
+    choose_penalty,
     fit_alone,
     fit_on_splits,
     logits,
@@ -103,13 +104,51 @@ def test_held_out_families_change_no_prediction_of_their_own_fold():
         found = predict_folds(method, 0.1, Descriptors(lambda _: rows.inputs, np.arange(120)), *known)
         here = np.flatnonzero(fold == 1)
         alone = Rows(*(values[fold != 1] for values in rows))
-        np.testing.assert_allclose(found[here], logits(fit_alone(method, 0.1, alone), rows.inputs[here]), atol=1e-9)
+        fitted = fit_alone(method, choose_penalty(method, alone), alone)
+        np.testing.assert_allclose(found[here], logits(fitted, rows.inputs[here]), atol=1e-9)
         changed = rows.labels.copy()
         changed[here] = 1 - changed[here]
         again = predict_folds(
             method, 0.1, Descriptors(lambda _: rows.inputs, np.arange(120)), fold, changed, rows.families
         )
         np.testing.assert_array_equal(found[here], again[here])
+
+
+def test_a_c_chosen_inside_is_that_of_scikit_learns_search_over_families():
+    for seed in range(3):
+        rows = draw(seed, 120, distance=0.6)
+        inner = sklearn.model_selection.PredefinedSplit(family_folds(rows.families, rows.labels, 3, 0))
+        search = sklearn.model_selection.GridSearchCV(
+            sklearn.pipeline.make_pipeline(
+                sklearn.preprocessing.StandardScaler(), sklearn.linear_model.LogisticRegression(max_iter=5000)
+            ),
+            {"logisticregression__C": LOGISTIC.penalties},
+            scoring=sklearn.metrics.make_scorer(
+                lambda y, p: -sklearn.metrics.log_loss(y, p, normalize=False), response_method="predict_proba"
+            ),
+            cv=inner,
+        ).fit(rows.inputs.astype(float), rows.labels)
+        assert choose_penalty(LOGISTIC, rows) == search.best_params_["logisticregression__C"]
+
+
+def test_where_a_label_has_two_families_the_given_c_is_taken():
+    rows = draw(0, 120)
+    rows = rows._replace(families=np.array([f"f{row % 12 // 6}/{label}" for row, label in enumerate(rows.labels)]))
+    fold = family_folds(rows.families, rows.labels, 2, 0)
+    found = predict_folds(
+        LOGISTIC, 0.37, Descriptors(lambda _: rows.inputs, np.arange(120)), fold, rows.labels, rows.families
+    )
+    alone = Rows(*(values[fold == 1] for values in rows))
+    expected = logits(fit_alone(LOGISTIC, 0.37, alone), rows.inputs[fold == 0])
+    np.testing.assert_allclose(found[fold == 0], expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("method", [LOGISTIC, RADIAL])
+def test_a_validation_split_with_one_sample_of_a_label_chooses(method):
+    train, validation = draw(0, 60), draw(1, 60)
+    some = np.flatnonzero((validation.labels == 0) | (np.arange(60) == 1))
+    fitted = fit_on_splits(method, train, Rows(*(values[some] for values in validation)))
+    assert np.isfinite(logits(fitted, train.inputs)).all()
 
 
 @pytest.mark.parametrize("classes", [2, 3])
