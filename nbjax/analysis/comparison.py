@@ -1,6 +1,6 @@
 """Is one cell better than another? The probability that a session of the one beats a session of the other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -163,17 +163,3 @@ def compare_cells(
             )
         found.append((dict(zip(CELL, cell, strict=True)), one))
     return found
-
-
-def comparisons_table(comparisons: Sequence[tuple[dict[str, Any], Improvement]]) -> pa.Table:
-    """A row a comparison: the cell's values, probability that the reference beats it, interval, p-value, sessions."""
-    kinds = {name: pa.float64() for name in ("probability", "low", "high", "p_value")}
-    rows = [
-        {**cell, **one._asdict(), "reference_sessions": one.sessions[0], "sessions": one.sessions[1]}
-        for cell, one in comparisons
-    ]
-    table = pa.Table.from_pylist(rows)
-    for name, kind in kinds.items():
-        if name in table.column_names:
-            table = table.set_column(table.column_names.index(name), name, table[name].cast(kind))
-    return table

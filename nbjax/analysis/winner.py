@@ -2,7 +2,6 @@
 
 import itertools
 import math
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -144,13 +143,3 @@ def losses_by_cell(history: pa.Table, criterion: str) -> tuple[list[dict[str, An
         raise InputError("the study's cells share no seed with finite losses; expected the same seeds in each.")
     values = [dict(zip(CELL, cell, strict=True)) for cell in cells]
     return values, np.asarray([[one[key] for key in shared] for one in cells.values()])
-
-
-def expected_best_table(named: Sequence[tuple[str, np.ndarray]], *, lower_is_better: bool = True) -> pa.Table:
-    """A row a name and number of sessions: the expected best, and the number of sessions it was computed from."""
-    rows = [
-        {"name": name, "n": number, "expected_best": float(value), "sessions": len(scores)}
-        for name, scores in named
-        for number, value in enumerate(expected_best(scores, lower_is_better=lower_is_better), start=1)
-    ]
-    return pa.Table.from_pylist(rows)

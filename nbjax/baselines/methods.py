@@ -5,11 +5,9 @@ the validation split; the test split is predicted once. A row of descriptors may
 transforms) and then weighs as many.
 """
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
-import pyarrow as pa
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import LogisticRegression
@@ -17,11 +15,9 @@ from sklearn.metrics import log_loss
 from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
-from nbjax.baselines.descriptors import Descriptors, feature_descriptors
+from nbjax.baselines.descriptors import Descriptors
 from nbjax.progress import bar
-from nbjax.training.bank import Bank
-from nbjax.training.crossvalidation import can_choose_inside, family_folds, pooled_columns
-from nbjax.training.tables import prediction_table
+from nbjax.training.crossvalidation import can_choose_inside, family_folds
 
 # Folds of the training families that calibrate a support vector machine where there is no validation split.
 INNER_FOLDS = 3
@@ -141,75 +137,6 @@ def fit_alone(method: Method, penalty: float, train: Rows, seed: int = 0) -> Fit
         model = CalibratedClassifierCV(model, method="sigmoid", cv=cuts, ensemble=False)
     model = model.fit(_scaled(scaler, train.inputs), train.labels, sample_weight=train.weights)
     return Fitted(scaler, model, penalty, None)
-
-
-def regression_folds(
-    features: np.ndarray,
-    labels: np.ndarray,
-    families: np.ndarray,
-    fold: np.ndarray,
-    penalties: Sequence[float] = METHODS[0].penalties,
-    seed: int = 0,
-) -> np.ndarray:
-    """Probabilities of every row by a regularised logistic regression that saw nothing of its fold.
-
-    What a head on frozen features has to be compared with. Features are standardised by the training rows. C is chosen
-    anew for each fold, by the least loss over `INNER_FOLDS` folds of its training families; what is held out chooses
-    nothing.
-
-    Args:
-        features: `[rows, n]`.
-        labels: class of each row `[rows]`, 0…classes-1.
-        families: names `[rows]`.
-        fold: of each row, int `[rows]`, as `nbjax.training.crossvalidation.held_out_folds` gives it.
-        penalties: values of C, ascending; of equally good ones the smallest is taken.
-        seed: of the inner folds.
-
-    Returns:
-        float64 `[rows, classes]`.
-
-    Raises:
-        InputError: a label with one family among the training rows of a fold.
-    """
-    found = np.zeros((len(labels), len(np.unique(labels))))
-    for number in np.unique(fold):
-        train, held_out = fold != number, fold == number
-        inner = family_folds(families[train], labels[train], INNER_FOLDS, seed)
-        losses = np.zeros(len(penalties))
-        for one in np.unique(inner):
-            parts = (features[train][inner != one], labels[train][inner != one], features[train][inner == one])
-            for place, probabilities in enumerate(_regressions(*parts, penalties)):
-                losses[place] += log_loss(
-                    labels[train][inner == one], probabilities, labels=np.unique(labels), normalize=False
-                )
-        penalty = penalties[int(np.argmin(losses))]
-        (found[held_out],) = _regressions(features[train], labels[train], features[held_out], [penalty])
-    return found
-
-
-def _regressions(
-    features: np.ndarray, labels: np.ndarray, unseen: np.ndarray, penalties: Sequence[float]
-) -> list[np.ndarray]:
-    """Probabilities of unseen rows, by a regression of each C; each starts where the one before ended."""
-    scaler = StandardScaler().fit(features.astype(np.float64))
-    model = LogisticRegression(max_iter=5000, warm_start=True)
-    inputs, rest = _scaled(scaler, features), _scaled(scaler, unseen)
-    return [model.set_params(C=penalty).fit(inputs, labels).predict_proba(rest) for penalty in penalties]
-
-
-def regression_table(bank: Bank, fold: np.ndarray, penalties: Sequence[float] = METHODS[0].penalties) -> pa.Table:
-    """`regression_folds` on a bank's features, as a table of predictions: of one seed, 0, with the column `fold`.
-
-    Args:
-        bank: of features.
-        fold: of each sample of all splits, int `[samples]`.
-        penalties: as for `regression_folds`.
-    """
-    described, columns = feature_descriptors(bank), pooled_columns(bank.columns)
-    inputs = described.encode(np.ones(len(fold), bool))
-    found = regression_folds(inputs, columns["label"], columns["family"], fold, penalties)
-    table = prediction_table(np.zeros(1, int), _logits_of(found)[None], columns, np.arange(len(found)))
-    return table.append_column("fold", pa.array(fold, pa.int32()))
 
 
 def _scaler(train: Rows) -> StandardScaler:

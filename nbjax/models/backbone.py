@@ -17,7 +17,6 @@ from nbjax.models.fold import fold, run_folded
 from nbjax.models.network import Network, forward, initialise
 from nbjax.models.networks import build_network
 from nbjax.models.stored import RANDOM, check_weights, find_weights
-from nbjax.samples.standardise import IMAGENET_MEAN, IMAGENET_STD
 
 # Networks whose dense layers are as wide as their input is large, and the least input that passes through them.
 SIZED = {"small_cnn": 46}
@@ -81,18 +80,6 @@ class Backbone:
         """What `prefix` runs; made once."""
         folded: tuple[Any, Any] = jax.device_put(fold(self.network, self.params, self.batch_stats, _on_cpu()))
         return folded
-
-    def from_standardised(self, images: np.ndarray) -> np.ndarray:
-        """Images with mean 0 and deviation 1 per channel, float32 `[N, H, W, 3]`, in the network's own convention.
-
-        They are read as if they were ImageNet-normalised, which is what torchvision's networks expect.
-        """
-        mean, deviation = self.network.mean, self.network.deviation
-        if (mean, deviation) == (IMAGENET_MEAN, IMAGENET_STD):
-            return images
-        scale = np.divide(IMAGENET_STD, deviation)
-        shift = np.divide(np.subtract(IMAGENET_MEAN, mean), deviation)
-        return images * scale.astype(np.float32) + shift.astype(np.float32)
 
 
 def _on_cpu() -> bool:

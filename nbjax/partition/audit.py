@@ -5,7 +5,8 @@ Kinds of violation, by the names that a dataset's config may allow:
 - `family`: a family has patches in two splits;
 - `label`: a family has patches of two labels;
 - `overlap`: two patches of one slide share pixels and are in different splits;
-- `identical`: patches in different splits are equal byte for byte under one of the eight dihedral transforms;
+- `identical`: patches in different splits, or of different families, which are held out apart, are equal byte for byte under one
+  of the eight dihedral transforms;
 - `similar`: patches in different splits look alike under one of the eight transforms (see `similarity_bits`).
 
 Patches that show nothing, black or blank, take no part in the last two: they are all alike and tell nothing of a patient.
@@ -152,13 +153,21 @@ def _overlaps(columns: dict[str, np.ndarray], patch_size: int) -> Iterator[Viola
 
 
 def _identical(fingerprints: Fingerprints, columns: dict[str, np.ndarray]) -> Iterator[Violation]:
-    """Sets of equal patches that lie in more than one split."""
-    split = columns["split"]
+    """Sets of equal patches that lie in more than one split, or are of more than one family."""
+    split, family = columns["split"], columns["family"]
     alike: dict[bytes, list[int]] = {}
     for patch in np.flatnonzero(fingerprints.has_features).tolist():
         alike.setdefault(fingerprints.digests[patch], []).append(patch)
     for patches in alike.values():
         others = [patch for patch in patches if split[patch] != split[patches[0]]]
+        twins = [patch for patch in patches if family[patch] != family[patches[0]]]
+        if twins and not others:
+            yield Violation(
+                "identical",
+                f"{len(patches)} patches of different families are identical under a dihedral transform, among them "
+                f"{_place(columns, patches[0])} and {_place(columns, twins[0])}.",
+                tuple(patches),
+            )
         if others:
             yield Violation(
                 "identical",

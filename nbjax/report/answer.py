@@ -1,29 +1,22 @@
 """The first paragraphs of a report: what was done, whether anything was learned, how well it went, how sure that is."""
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from nbjax.analysis.scores import Score
-from nbjax.analysis.units import Units
 from nbjax.analysis.verdict import Verdict
 from nbjax.english import counted, listed, listing
 from nbjax.report.findings import Findings, Tested
+from nbjax.report.held_out import SESSION, chance, distinct, doubt, in_folds, interval, session_note
 from nbjax.report.score_tables import LEVELS
-from nbjax.report.table import percent, span, three
+from nbjax.report.table import percent
 
 FEW_FAMILIES = 5
 # An interval this wide leaves open whether a classifier is good or worthless.
 SAYS_NOTHING = 0.5
-SESSION = "a session is one training run from a random start of its own"
 CELL = "a cell is one combination of backbone, strategy, learning rate and batch size"
-
-
-def chance(units: Units) -> float:
-    """Accuracy of always answering the most frequent label."""
-    return float(np.bincount(units.labels).max() / len(units.labels))
 
 
 def answer(found: Findings) -> list[str]:
@@ -40,7 +33,7 @@ def answer(found: Findings) -> list[str]:
             f"training (epoch 0). {task[0]} was to tell {task[1]}; {'what is there answers' if whole else 'half of the sessions or more answer'} "
             f"at random, so that no score of {'it' if whole else 'them'} is shown ({SESSION}; {CELL}).",
             *why_nothing(found, verdict),
-            *_in_folds(found),
+            *in_folds(found),
         ]
     done = f"{task[0]} was trained to tell {task[1]}."
     if verdict.untrained:
@@ -48,21 +41,7 @@ def answer(found: Findings) -> list[str]:
             f"{task[0]} was to tell {task[1]}. In {verdict.untrained} of {counted(verdict.sessions, 'session')} nothing was learned: "
             f"they kept their random start, and the scores below are means over all {verdict.sessions}."
         )
-    return [done, *_in_folds(found), *(text for text in (_random_split(found), _test_split(found)) if text)]
-
-
-def _in_folds(found: Findings) -> list[str]:
-    """How held-out families are classified, or that nothing is learned that carries over to them."""
-    idle = found.verdict is not None and found.verdict.nothing
-    if found.folds is not None:
-        said = _held_out(found, found.folds)
-        return [f"Where folds of families choose, and not the one validation split: w{said[1:]}" if idle else said]
-    if not found.choices:
-        return []
-    return [
-        f"With each family held out once nothing is learned{' either' if idle else ''}: outside each of {counted(len(found.choices), 'fold')} the "
-        "other families found no epoch better than the start, so that no score of held-out families is shown."
-    ]
+    return [done, *in_folds(found), *([text] if (text := _test_split(found)) else [])]
 
 
 def _task(found: Findings) -> tuple[str, str]:
@@ -93,79 +72,6 @@ def families(dataset: Mapping[str, Any], split: str | None = None) -> int:
     return int(totals[split]) if split in totals else sum(row["families"] for row in dataset["counts"][split].values())
 
 
-def _held_out(found: Findings, folds: Tested) -> str:
-    accuracy, units = folds.score("accuracy"), LEVELS[folds.units.level]
-    by_family = folds.scores.get(("family", "accuracy"))
-    also = ""
-    if by_family is not None and by_family.estimate is not None:
-        also = f", and {percent(by_family.estimate)} of the families by the mean of their {units}"
-    return (
-        f"With each of the {distinct(folds)} families held out once, {percent(accuracy.estimate)} of the {units} were classified "
-        f"rightly ({_interval(accuracy)}){also}. {_session_note(folds, accuracy)} For this heads are trained anew {folds.folds} times, "
-        f"{fold_settings(found)}. Always answering the most frequent label would give "
-        f"{percent(chance(folds.units))}."
-    )
-
-
-def fold_settings(found: Findings) -> str:
-    """What the sessions of held-out folds were trained with, and which families chose that."""
-    if any(choice["loss"] is None for choice in found.choices) or not found.choices:
-        return (
-            "with the learning rate and the number of epochs of the chosen cell; the families that are held out include those that chose "
-            "these two"
-        )
-    rates, epochs = (sorted({choice[name] for choice in found.choices}) for name in ("learning_rate", "epochs"))
-    said = (
-        "with a learning rate and a number of epochs that the families outside each fold chose among themselves "
-        f"({_between([f'{rate:g}' for rate in rates])}; {_between(epochs)} epochs)"
-    )
-    idle = sum(choice["epochs"] == 0 for choice in found.choices)
-    if not idle:
-        return said
-    return f"{said}; in {idle} of {len(found.choices)} folds they found no epoch better than the start, which answers at random"
-
-
-def _between(values: Sequence[object]) -> str:
-    return f"{values[0]}" if len(values) == 1 else f"{values[0]} to {values[-1]}"
-
-
-def _session_note(tested: Tested, accuracy: Score) -> str:
-    """What the numbers are means of, and the loss, each explained where it first stands."""
-    labels = tested.units.probabilities.shape[2]
-    spread = "" if accuracy.std is None else f", standard deviation {percent(accuracy.std)}"
-    of = (
-        "This is of 1 session" if tested.sessions == 1 else f"These are means over {tested.sessions:,} sessions{spread}"
-    )
-    return (
-        f"{of} ({SESSION}); the loss is "
-        f"{_spread(tested.score('loss'))} nats (cross-entropy: 0 is certain and right, guessing gives {three(math.log(labels))})."
-    )
-
-
-def distinct(tested: Tested) -> int:
-    """Families that were predicted, each counted once whatever its labels."""
-    return len(np.unique(tested.units.families))
-
-
-def _random_split(found: Findings) -> str:
-    folds, careless = found.folds, found.random_folds
-    # Where every family is one patch there is nothing to lie on both sides.
-    if folds is None or careless is None or distinct(folds) == folds.score("accuracy").units:
-        return ""
-    scores = [tested.score("accuracy") for tested in (folds, careless)]
-    honest, apparent = (score.estimate for score in scores)
-    assert honest is not None
-    assert apparent is not None
-    spread = math.hypot(*(score.std or 0 for score in scores))
-    said = (
-        f"Had the {LEVELS[careless.units.level]} been split at random, so that those of one family lie on both sides, "
-        f"{percent(apparent)} would have been reported"
-    )
-    if apparent - honest > spread:
-        return f"{said}: {100 * (apparent - honest):.1f} points more, which slides of new patients would not give."
-    return f"{said}: no more than sessions of one split differ by."
-
-
 def _test_split(found: Findings) -> str:
     test = found.test
     if test is None:
@@ -175,11 +81,11 @@ def _test_split(found: Findings) -> str:
     if found.folds is not None and says_nothing(accuracy):
         return (
             f"The one test split, {who}, says next to nothing: {percent(accuracy.estimate)} of its {units} were classified rightly, "
-            f"with {_interval(accuracy)}."
+            f"with {interval(accuracy)}."
         )
-    note = _session_note(test, accuracy) if found.folds is None else ""
+    note = session_note(test, accuracy) if found.folds is None else ""
     return (
-        f"On the test split, {who}, {percent(accuracy.estimate)} of the {units} were classified rightly ({_interval(accuracy)})."
+        f"On the test split, {who}, {percent(accuracy.estimate)} of the {units} were classified rightly ({interval(accuracy)})."
         f"{_by_slide(test)} {note} Always answering the most frequent label would give {percent(chance(test.units))} there."
     ).replace("  ", " ")
 
@@ -211,16 +117,6 @@ def _by_slide(test: Tested) -> str:
     if slides is None or slides.units == test.score("accuracy").units:
         return ""
     return f" With all patches of a slide taken together, {percent(slides.estimate)} of {slides.units} slides were classified rightly."
-
-
-def _spread(score: Score) -> str:
-    return three(score.estimate) if score.std is None else f"{three(score.estimate)} ± {three(score.std)}"
-
-
-def _interval(score: Score) -> str:
-    if score.low is None:
-        return f"no interval: {score.reason}"
-    return f"95 % interval {span(score.low, score.high, percent)}, counting families"
 
 
 def why_nothing(found: Findings, verdict: Verdict) -> list[str]:
@@ -266,9 +162,12 @@ def verdict_words(found: Findings, verdict: Verdict) -> tuple[str, list[str]]:
     doubtful = compared == "above" and not verdict.above_chance
     reasons.append(accuracy + (", but no further than guessing may reach on so few patches." if doubtful else "."))
     if verdict.last:
-        reasons.append(
-            f"{counted(verdict.last, 'session')} kept the last epoch: more may be better, as in --set=epochs={2 * verdict.epochs}."
+        more = (
+            f": more may be better, as in --set=epochs={2 * verdict.epochs}"
+            if 3 * verdict.last >= verdict.sessions
+            else ""
         )
+        reasons.append(f"{counted(verdict.last, 'session')} kept the last epoch{more}.")
     if verdict.edge:
         rate = found.study["chosen"]["learning_rate"]
         beyond = rate / 3 if verdict.edge == "least" else 3 * rate
@@ -280,6 +179,8 @@ def verdict_words(found: Findings, verdict: Verdict) -> tuple[str, list[str]]:
         return "No", reasons
     if not verdict.above_chance:
         return "It does not show", reasons
+    if (doubted := doubt(found)) is not None:
+        return doubted[0], [f"{reasons[0]} That is by the one validation split.", *reasons[1:], doubted[1]]
     return ("In part" if verdict.untrained else "Yes"), reasons
 
 

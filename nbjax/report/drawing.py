@@ -12,9 +12,9 @@ from nbjax.analysis.curves import Curves, curves_table, precision_recall_curves,
 from nbjax.analysis.selection import CELL
 from nbjax.errors import InputError
 from nbjax.report import figures, model_figures
-from nbjax.report.answer import chance
 from nbjax.report.calibrating import Calibration
 from nbjax.report.findings import Tested
+from nbjax.report.held_out import chance
 from nbjax.report.reading import METRICS
 from nbjax.report.score_tables import LEVELS, confusion
 from nbjax.report.table import percent, span, three

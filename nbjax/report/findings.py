@@ -60,8 +60,8 @@ class Findings(NamedTuple):
         folds: with every family held out once; None where that was not done.
         random_folds: with patches held out at random, those of one family on both sides, as careless practice has it; None
             where that was not done.
-        choices: what the sessions of each held-out fold were trained with, as `nbjax.training.crossvalidation.choices_table` has
-            it; empty where nothing was held out.
+        choices: what the sessions of each fold were trained with, as `nbjax.training.crossvalidation.choices_table` has it, by `fold`
+            and `random_fold`; empty where nothing was held out.
         calibration: None without validation predictions.
     """
 
@@ -78,7 +78,7 @@ class Findings(NamedTuple):
     test: Tested | None
     folds: Tested | None
     random_folds: Tested | None
-    choices: list[dict[str, Any]]
+    choices: dict[str, list[dict[str, Any]]]
     calibration: Calibration | None
 
     @property
@@ -111,7 +111,7 @@ def find(folder: str | Path) -> Findings:
         verdict = judge(history, chosen, criterion, study["dataset"]["counts"]["validation"])
     # What an unfinished study's folder holds of predictions is another's: of the one that was there before. And where
     # nothing was learned, predictions of the test split are those of a random start; held-out folds choose for themselves.
-    choices = [] if verdict is None else _choices(files)
+    choices = {} if verdict is None else _choices(files)
     learned = verdict is not None and not verdict.nothing
     kept = {"test": learned, "fold": learned or bool(choices), "random_fold": learned or bool(choices)}
     read = {name: _tested(files, name, study, swapped) if wanted else None for name, wanted in kept.items()}
@@ -195,14 +195,17 @@ def _tested(files: StudyFolder, name: str, study: Mapping[str, Any], swapped: bo
         raise InputError(f"{path}: {error}") from error
 
 
-def _choices(files: StudyFolder) -> list[dict[str, Any]]:
-    path, wanted = files.fold_choices, {"fold", "learning_rate", "batch_size", "epochs", "loss"}
+def _choices(files: StudyFolder) -> dict[str, list[dict[str, Any]]]:
+    path, wanted = files.fold_choices, {"of", "fold", "learning_rate", "batch_size", "epochs", "loss"}
     if not path.is_file():
-        return []
-    rows = read_table(path).to_pylist()
-    if not rows or not wanted <= rows[0].keys():
+        return {}
+    table = read_table(path)
+    if not wanted <= set(table.column_names):
         raise InputError(f"{path}: expected columns {', '.join(sorted(wanted))}; run the study again.")
-    return list(rows)
+    found: dict[str, list[dict[str, Any]]] = {}
+    for row in table.to_pylist():
+        found.setdefault(row["of"], []).append(row)
+    return found
 
 
 def _calibration(files: StudyFolder, test: Tested, study: Mapping[str, Any], swapped: bool) -> Calibration | None:

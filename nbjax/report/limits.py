@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from nbjax.english import counted, listed
-from nbjax.report.answer import FEW_FAMILIES, distinct
+from nbjax.report.answer import FEW_FAMILIES
 from nbjax.report.findings import Findings
+from nbjax.report.held_out import chosen_inside, distinct
 from nbjax.report.table import percent, three
 
 FEW_SESSIONS = 5
@@ -65,8 +66,8 @@ def _partition(found: Findings) -> list[str]:
     validation = [row["families"] for row in counts.get("validation", {}).values()]
     if validation and min(validation) < FEW_FAMILIES:
         said.append(
-            f"Epochs and cell were chosen by a validation split of {' + '.join(map(str, validation))} families: with others another cell "
-            "may have been chosen."
+            f"The epochs of the study's own sessions, and its cell, were chosen by a validation split of {' + '.join(map(str, validation))} "
+            "families: with others another cell may have been chosen."
         )
     if test is None:
         return said
@@ -82,7 +83,7 @@ def _partition(found: Findings) -> list[str]:
         f"There is one partition, with one test split of {distinct(test)} families: it gives {percent(one)}, and "
         f"holding out every family once {percent(other)}. Other test families would give another number."
     )
-    if not all(choice["loss"] is not None for choice in found.choices) or not found.choices:
+    if not chosen_inside(found):
         said[-1] += (
             " Holding out is not free of choice either: the families of training and validation, which are held out here too, chose the "
             "learning rate and the number of epochs."

@@ -11,9 +11,10 @@ from nbjax.analysis.mistakes import family_table, misclassified_table
 from nbjax.analysis.scores import scores_table
 from nbjax.files import replacing
 from nbjax.report import score_tables, tables, words
-from nbjax.report.answer import answer, cautions, chance, families, fold_settings, verdict_words
+from nbjax.report.answer import answer, cautions, families, verdict_words
 from nbjax.report.drawing import draw
 from nbjax.report.findings import Findings, find
+from nbjax.report.held_out import chance, fold_settings, folds_table
 from nbjax.report.html import render, save
 from nbjax.report.limits import limits
 from nbjax.report.table import percent
@@ -142,7 +143,13 @@ def _test(found: Findings) -> dict[str, Any]:
     scores = score_tables.scores_table(results) if results else None
     if test is None:
         nothing = found.verdict is not None and found.verdict.nothing
-        return {"test_table": None, "fold_count": 0, "nothing": nothing, "scores_table": scores}
+        return {
+            "test_table": None,
+            "fold_count": 0,
+            "nothing": nothing,
+            "scores_table": scores,
+            "folds_table": folds_table(found),
+        }
     units = score_tables.LEVELS[test.units.level]
     return {
         "nothing": False,
@@ -153,6 +160,7 @@ def _test(found: Findings) -> dict[str, Any]:
         "chance": percent(chance(test.units)),
         "fold_count": folds.folds if folds else 0,
         "fold_settings": fold_settings(found),
+        "folds_table": folds_table(found),
         "uncertainty": words.uncertainty(found),
         "test_table": score_tables.test_table(test, folds, classes),
         "wider_table": score_tables.wider_table(test),

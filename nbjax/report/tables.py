@@ -16,7 +16,7 @@ ASKED = {
     "family": "families with patches in two splits",
     "label": "families with patches of two labels",
     "overlap": "slides whose patches share pixels across splits",
-    "identical": "patches equal to one of another split, under any rotation or flip",
+    "identical": "patches equal to one of another split or family, under any rotation or flip",
     "similar": "pairs of patches of two splits that look alike, under any rotation or flip",
 }
 # Patches that the page lists; the table beside it has all.

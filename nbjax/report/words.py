@@ -9,8 +9,8 @@ import numpy as np
 from scipy import stats
 
 from nbjax.english import counted, listed
-from nbjax.report.answer import distinct
 from nbjax.report.findings import Findings
+from nbjax.report.held_out import distinct
 from nbjax.report.score_tables import LEVELS
 from nbjax.report.table import percent, span, three
 from nbjax.report.tables import strategy_text
@@ -49,9 +49,11 @@ def audit(dataset: Mapping[str, Any], patches: int) -> str:
     checked = f"All {patches:,} patches were compared across the three splits"
     if not dataset["audit"]:
         return (
-            f"{checked}: none shares a family, a pixel or its looks with a patch of another split. Patients filed as two families, "
-            "stains and magnifications are not what it compares."
+            f"{checked}: none shares a family, a pixel or its looks with a patch of another split, and no two families share a patch. "
+            "Patients filed as two families, stains and magnifications are not what it compares."
         )
+    if set(dataset["audit"]) == {"label"}:
+        return f"{checked}: none shares a pixel or its looks with a patch of another split. Families of two labels, each in one split, are no leak."
     return f"{checked}. What was found is counted below; the dataset was built nevertheless, since its config accepts it or leaks on purpose."
 
 
@@ -118,9 +120,9 @@ def best(found: Findings) -> str:
     """Which cell was chosen, and how it fared by the criterion."""
     assert found.chosen is not None
     cell, accuracy = found.losses[found.chosen], found.accuracies[found.chosen]
-    values, epochs = cell.values, found.study["chosen"].get("epochs")
+    values = cell.values
     spread = "" if cell.std is None else f" ± {three(cell.std)}"
-    kept = "" if epochs is None else f" The median of its kept epochs is {epochs}."
+    kept = "" if found.verdict is None else f" The median of its kept epochs is {found.verdict.median:g}."
     return (
         f"{values['backbone']}, {strategy_text(values)}, learning rate {values['learning_rate']:g}, batch size {values['batch_size']}: "
         f"selected loss {three(cell.mean.value)}{spread} and validation accuracy {percent(accuracy.mean.value)} over "

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from nbjax.english import counted, listing
 from nbjax.errors import InputError
 from nbjax.partition import Fingerprints, Violation, audit_patches, fingerprint_patches
 from nbjax.samples.assign import SPLITS
@@ -101,7 +102,7 @@ def check_audit(stopping: list[Violation]) -> None:
         kinds = sorted({violation.kind for violation in stopping})
         first = stopping[0]
         raise InputError(
-            f"the splits share something ({len(stopping)} findings of the kinds {', '.join(kinds)}): "
+            f"splits or families share something ({counted(len(stopping), 'finding')} of the kind {listing(kinds)}): "
             f"{first.message.rstrip('.')}; {MENDS[first.kind]}; --set=dataset.accept={','.join(kinds)} builds the dataset "
             "nevertheless, and its card then says so."
         )

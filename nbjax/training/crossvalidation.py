@@ -23,6 +23,10 @@ PATCH = ("slide", "family", "label", "x", "y")
 INNER_FOLDS, INNER_SEEDS = 3, 3
 
 
+# Samples' columns, folds wanted and a seed to the fold of each sample.
+Folds = Callable[[Mapping[str, np.ndarray], int, int], np.ndarray]
+
+
 class Candidate(NamedTuple):
     """Sessions of one kind, at every learning rate, that folds may choose.
 
@@ -142,7 +146,12 @@ def can_choose_inside(columns: Mapping[str, np.ndarray]) -> bool:
 
 
 def choose_inside(
-    candidates: Sequence[Candidate], learning_rates: Sequence[float], epochs: int, fold: np.ndarray, seed: int = 0
+    candidates: Sequence[Candidate],
+    learning_rates: Sequence[float],
+    epochs: int,
+    fold: np.ndarray,
+    seed: int = 0,
+    split: Folds = held_out_folds,
 ) -> list[Choice]:
     """For each fold what is best where families outside it are held out in turn: nothing of a fold chooses for itself.
 
@@ -155,6 +164,7 @@ def choose_inside(
         epochs: the most.
         fold: of each sample, as `held_out_folds` gives it.
         seed: of the inner folds.
+        split: how what is outside a fold is cut into inner folds: as the folds themselves are.
 
     Returns:
         A choice a fold.
@@ -168,7 +178,7 @@ def choose_inside(
     held_out: list[np.ndarray] = []
     for number in range(int(fold.max()) + 1):
         outside = np.flatnonzero(fold != number)
-        inner = held_out_folds({name: values[outside] for name, values in columns.items()}, INNER_FOLDS, seed)
+        inner = split({name: values[outside] for name, values in columns.items()}, INNER_FOLDS, seed)
         for place in range(int(inner.max()) + 1):
             outer.append(number)
             train.append(outside[inner != place])
@@ -217,47 +227,60 @@ def _judged(program: Program, losses: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(losses).all(axis=2), worst, np.inf).T
 
 
-def choices_table(choices: Sequence[Choice], batch_sizes: Sequence[int]) -> pa.Table:
-    """A row a fold of held-out families: fold, learning_rate, batch_size, epochs and loss, as in `Choice`; `batch_sizes` are the
-    candidates'.
+def choices_table(choices: Mapping[str, Sequence[Choice]], batch_sizes: Sequence[int]) -> pa.Table:
+    """A row a fold of each way to hold out: of (`fold` or `random_fold`), fold, and learning_rate, batch_size, epochs and loss as in
+    `Choice`; `batch_sizes` are the candidates'.
     """
+    rows = [(of, fold, choice) for of, some in choices.items() for fold, choice in enumerate(some)]
     return pa.table(
         {
-            "fold": pa.array(range(len(choices)), pa.int32()),
-            "learning_rate": pa.array([choice.learning_rate for choice in choices], pa.float64()),
-            "batch_size": pa.array([batch_sizes[choice.candidate] for choice in choices], pa.int32()),
-            "epochs": pa.array([choice.epochs for choice in choices], pa.int32()),
-            "loss": pa.array([choice.loss for choice in choices], pa.float64()),
+            "of": pa.array([of for of, _, _ in rows], pa.string()),
+            "fold": pa.array([fold for _, fold, _ in rows], pa.int32()),
+            "learning_rate": pa.array([choice.learning_rate for _, _, choice in rows], pa.float64()),
+            "batch_size": pa.array([batch_sizes[choice.candidate] for _, _, choice in rows], pa.int32()),
+            "epochs": pa.array([choice.epochs for _, _, choice in rows], pa.int32()),
+            "loss": pa.array([choice.loss for _, _, choice in rows], pa.float64()),
         }
     )
 
 
 def cross_validations(
-    candidates: Sequence[Candidate], choices: Sequence[Choice], seeds: Sequence[int], held_out: np.ndarray
-) -> dict[str, pa.Table]:
+    candidates: Sequence[Candidate],
+    learning_rates: Sequence[float],
+    epochs: int,
+    seeds: Sequence[int],
+    folds: int,
+    study: Choice,
+) -> tuple[dict[str, pa.Table], dict[str, list[Choice]]]:
     """What a study tells of samples that its sessions did not see, beside the test split.
 
     Args:
-        candidates: of the choices.
-        choices: one a fold.
+        candidates: of banks of the same samples.
+        learning_rates: that a fold may choose.
+        epochs: the most that it may choose.
         seeds: of the sessions of each fold.
-        held_out: the fold of each sample, as `held_out_folds` gives it.
+        folds: wanted.
+        study: the study's own choice, which folds take where a label has too few families for one of their own.
 
     Returns:
-        By name `fold`, with every family held out once, and `random_fold`, with as many folds of patches at random and the
-        same choices: tables of `cross_validate`. The second is what a report that forgets families would print.
+        By name `fold`, with every family held out once, and `random_fold`, with as many folds of patches at random, whose choices
+        forget families too: tables of `cross_validate`. The second is what a report that forgets families would print. One is
+        left out where no fold learns anything. And the choices, by the same names.
     """
     columns = pooled_columns(candidates[0].bank().columns)
-    assignments = {
-        "fold": ("every family held out once", held_out),
-        "random_fold": ("patches held out at random", random_folds(columns, len(np.unique(held_out)))),
-    }
+    held_out = held_out_folds(columns, folds)
+    assignments = {"fold": held_out, "random_fold": random_folds(columns, len(np.unique(held_out)))}
+    labels = {"fold": "every family held out once", "random_fold": "patches held out at random"}
+    ways: dict[str, Folds] = {"fold": held_out_folds, "random_fold": random_folds}
     # Of one size, so that all folds of both run in one compiled program.
-    size = len(held_out) - min(int(np.bincount(fold).min()) for _, fold in assignments.values())
-    return {
-        name: cross_validate(candidates, choices, seeds, fold, label, size)
-        for name, (label, fold) in assignments.items()
-    }
+    size = len(held_out) - min(int(np.bincount(fold).min()) for fold in assignments.values())
+    tables, choices = {}, {name: [study] * (int(fold.max()) + 1) for name, fold in assignments.items()}
+    for name, fold in assignments.items():
+        if can_choose_inside(columns):
+            choices[name] = choose_inside(candidates, learning_rates, epochs, fold, split=ways[name])
+        if any(choice.epochs for choice in choices[name]):
+            tables[name] = cross_validate(candidates, choices[name], seeds, fold, labels[name], size)
+    return tables, choices
 
 
 def cross_validate(

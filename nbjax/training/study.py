@@ -24,12 +24,8 @@ from nbjax.training.crossvalidation import (
     INNER_SEEDS,
     Candidate,
     Choice,
-    can_choose_inside,
     choices_table,
-    choose_inside,
     cross_validations,
-    held_out_folds,
-    pooled_columns,
 )
 from nbjax.training.cut import find_cut
 from nbjax.training.folder import StudyFolder
@@ -326,9 +322,11 @@ def _hold_out(study: Study, tasks: list[Task], chosen: Mapping[str, Any], bank: 
     }
     if store.is_whole(files.fold_choices) and store.made_of(files.fold_choices) == decides:
         table = store.read_table(files.fold_choices)
-        if not any(table["epochs"].to_pylist()) or all(
-            store.is_whole(path) and store.made_of(path) == decides for path in paths
-        ):
+        learned = {
+            of for of, epochs in zip(table["of"].to_pylist(), table["epochs"].to_pylist(), strict=True) if epochs
+        }
+        needed = [files.predictions(name) for name in FOLDS if name in learned]
+        if all(store.is_whole(path) and store.made_of(path) == decides for path in needed):
             return
     for path in (*paths, files.fold_choices):
         remove_sealed(path)
@@ -337,16 +335,10 @@ def _hold_out(study: Study, tasks: list[Task], chosen: Mapping[str, Any], bank: 
         Candidate(task.program._replace(goal=None), lambda: bank, task.batching, len(task.hypers.seed))
         for task in by_batch.values()
     ]
-    columns = pooled_columns(bank.columns)
-    fold = held_out_folds(columns, config.folds)
-    if can_choose_inside(columns):
-        choices = choose_inside(candidates, config.learning_rates, config.epochs, fold)
-    else:
-        place = list(by_batch).index(chosen["batch_size"])
-        choices = [Choice(place, chosen["learning_rate"], chosen["epochs"], None)] * (int(fold.max()) + 1)
-    if any(choice.epochs for choice in choices):
-        for name, predicted in cross_validations(candidates, choices, seeds, fold).items():
-            store.write_table(predicted, files.predictions(name), decides)
+    own = Choice(list(by_batch).index(chosen["batch_size"]), chosen["learning_rate"], chosen["epochs"], None)
+    tables, choices = cross_validations(candidates, config.learning_rates, config.epochs, seeds, config.folds, own)
+    for name, predicted in tables.items():
+        store.write_table(predicted, files.predictions(name), decides)
     store.write_table(choices_table(choices, list(by_batch)), files.fold_choices, decides)
 
 

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbjax.analysis.winner import expected_best, expected_best_table, losses_by_cell, nested_choice
+from nbjax.analysis.winner import expected_best, losses_by_cell, nested_choice
 from nbjax.errors import InputError
 
 
@@ -25,9 +25,6 @@ def test_expected_best_of_one_is_the_mean_and_more_are_better():
     assert (np.diff(values) < 0).all()
     assert values[-1] > scores.min()
     np.testing.assert_allclose(expected_best(scores, lower_is_better=False), -expected_best(-scores))
-    table = expected_best_table([("a", scores), ("b", scores[:3])])
-    assert len(table) == 33
-    assert table["sessions"].to_pylist()[-1] == 3
     with pytest.raises(InputError, match="2 scores, 1 finite"):
         expected_best(np.array([0.1, np.inf]))
 

@@ -20,12 +20,9 @@ from nbjax.baselines.methods import (
     logits,
     predict_folds,
     predict_test,
-    regression_folds,
-    regression_table,
 )
 from nbjax.errors import InputError
-from nbjax.training.bank import Bank
-from nbjax.training.crossvalidation import family_folds, held_out_folds, pooled_columns
+from nbjax.training.crossvalidation import family_folds
 
 LOGISTIC = Method("lr", "", "features", "logistic", (1e-3, 1e-1, 10.0))
 RADIAL = Method("svm", "", "patterns", "radial_svm", (0.1, 1.0))
@@ -114,23 +111,6 @@ def test_held_out_families_change_no_prediction_of_their_own_fold():
         np.testing.assert_array_equal(found[here], again[here])
 
 
-def test_a_c_chosen_inside_is_that_of_scikit_learns_search_over_families():
-    for seed in range(3):
-        rows = draw(seed, 120, distance=0.6)
-        inner = sklearn.model_selection.PredefinedSplit(family_folds(rows.families, rows.labels, 3, 0))
-        search = sklearn.model_selection.GridSearchCV(
-            sklearn.pipeline.make_pipeline(
-                sklearn.preprocessing.StandardScaler(), sklearn.linear_model.LogisticRegression(max_iter=5000)
-            ),
-            {"logisticregression__C": LOGISTIC.penalties},
-            scoring=sklearn.metrics.make_scorer(
-                lambda y, p: -sklearn.metrics.log_loss(y, p, normalize=False), response_method="predict_proba"
-            ),
-            cv=inner,
-        ).fit(rows.inputs.astype(float), rows.labels)
-        assert choose_penalty(LOGISTIC, rows) == search.best_params_["logisticregression__C"]
-
-
 def test_where_a_label_has_two_families_the_given_c_is_taken():
     rows = draw(0, 120)
     rows = rows._replace(families=np.array([f"f{row % 12 // 6}/{label}" for row, label in enumerate(rows.labels)]))
@@ -153,27 +133,28 @@ def test_a_validation_split_with_one_sample_of_a_label_chooses(method):
 
 @pytest.mark.parametrize("classes", [2, 3])
 def test_a_regression_of_held_out_families_is_scikit_learns_with_a_c_chosen_inside(classes):
-    rows = draw(0, 180, classes, distance=1.5)
-    fold = family_folds(rows.families, rows.labels, 4, 0)
-    found = regression_folds(rows.inputs, rows.labels, rows.families, fold, LOGISTIC.penalties)
-    np.testing.assert_allclose(found.sum(axis=1), 1)
-    for number in (0, 3):
-        train, here = fold != number, fold == number
-        inner = sklearn.model_selection.PredefinedSplit(family_folds(rows.families[train], rows.labels[train], 3, 0))
-        search = sklearn.model_selection.GridSearchCV(
-            sklearn.pipeline.make_pipeline(
-                sklearn.preprocessing.StandardScaler(), sklearn.linear_model.LogisticRegression(max_iter=5000)
-            ),
-            {"logisticregression__C": LOGISTIC.penalties},
-            scoring=sklearn.metrics.make_scorer(
-                lambda y, p: -sklearn.metrics.log_loss(y, p, normalize=False), response_method="predict_proba"
-            ),
-            cv=inner,
-        ).fit(rows.inputs[train].astype(float), rows.labels[train])
-        np.testing.assert_allclose(found[here], search.predict_proba(rows.inputs[here].astype(float)), atol=2e-3)
-    changed = np.where(fold == 1, (rows.labels + 1) % classes, rows.labels)
-    again = regression_folds(rows.inputs, changed, rows.families, fold, LOGISTIC.penalties)
-    np.testing.assert_array_equal(found[fold == 1], again[fold == 1])
+    for seed, distance in ((0, 1.5), (1, 0.6)):
+        rows = draw(seed, 180, classes, distance)
+        fold = family_folds(rows.families, rows.labels, 4, 0)
+        described = Descriptors(lambda _, inputs=rows.inputs: inputs, np.arange(180))
+        found = probabilities(predict_folds(LOGISTIC, np.nan, described, fold, rows.labels, rows.families))
+        for number in (0, 3):
+            train, here = fold != number, fold == number
+            search = sklearn.model_selection.GridSearchCV(
+                sklearn.pipeline.make_pipeline(
+                    sklearn.preprocessing.StandardScaler(), sklearn.linear_model.LogisticRegression(max_iter=5000)
+                ),
+                {"logisticregression__C": LOGISTIC.penalties},
+                scoring=sklearn.metrics.make_scorer(
+                    lambda y, p: -sklearn.metrics.log_loss(y, p, normalize=False), response_method="predict_proba"
+                ),
+                cv=sklearn.model_selection.PredefinedSplit(
+                    family_folds(rows.families[train], rows.labels[train], 3, 0)
+                ),
+            ).fit(rows.inputs[train].astype(float), rows.labels[train])
+            alone = Rows(*(values[train] for values in rows))
+            assert choose_penalty(LOGISTIC, alone) == search.best_params_["logisticregression__C"]
+            np.testing.assert_allclose(found[here], search.predict_proba(rows.inputs[here].astype(float)), atol=2e-3)
 
 
 def test_a_patient_whose_other_label_is_trained_on_is_judged_by_it():
@@ -187,36 +168,16 @@ def test_a_patient_whose_other_label_is_trained_on_is_judged_by_it():
     # By patient, and as if a patient's two labels were two patients.
     for families in (names, np.char.add(names, labels.astype(str))):
         fold = family_folds(families, labels, 4, 0)
-        answered = regression_folds(features, labels, families, fold).argmax(axis=1)
+        described = Descriptors(lambda _: features, np.arange(240))
+        answered = predict_folds(METHODS[0], np.nan, described, fold, labels, families)[:, 0] > 0
         accuracies.append((answered == labels).mean())
     by_patient, apart = accuracies
     assert 0.45 < by_patient < 0.65
     assert apart < by_patient - 0.1
     # A machine's inner folds, which calibrate it, keep patients whole too.
     fold = family_folds(names, labels, 3, 0)
-    described = Descriptors(lambda _: features, np.arange(240))
     found = predict_folds(RADIAL, 0.1, described, fold, labels, names)
     assert 0.4 < ((found[:, 0] > 0) == labels).mean() < 0.65
-
-
-def test_a_banks_regression_is_a_table_like_the_studys_own():
-    rows = draw(1, 120)
-    place = np.arange(120)
-    columns = {"label": rows.labels, "family": rows.families, "slide": rows.families}
-    columns |= {"x": place, "y": place, "transform": np.zeros(120, int)}
-    split = {"train": place < 60, "validation": (place >= 60) & (place < 90), "test": place >= 90}
-    bank = Bank(
-        None,
-        {name: rows.inputs[here] for name, here in split.items()},
-        {name: {key: values[here] for key, values in columns.items()} for name, here in split.items()},
-    )
-    pooled = pooled_columns(bank.columns)
-    fold = held_out_folds(pooled, 3)
-    table = regression_table(bank, fold, LOGISTIC.penalties)
-    expected = regression_folds(rows.inputs, rows.labels, rows.families, fold, LOGISTIC.penalties)
-    np.testing.assert_allclose(table["probability"].to_numpy(), expected[:, 1], atol=1e-6)
-    assert table["fold"].to_pylist() == fold.tolist()
-    assert table["label"].to_pylist() == rows.labels.tolist()
 
 
 def spots(seed, count, radius):

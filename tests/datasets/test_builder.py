@@ -117,7 +117,7 @@ def test_a_copied_slide_stops_the_build_unless_it_is_accepted(slides, tmp_path):
     whole = PIL.Image.open(copy / "A/slide 0.png").crop((0, 0, 500, 500))
     for index in range(9):
         whole.rotate(90 * index).save(copy / f"A/slide {index}.png")
-    with pytest.raises(InputError, match=r"findings of the kinds identical.*slide \d\.png at x=\d+, y=\d+ \(train\)"):
+    with pytest.raises(InputError, match=r"findings? of the kind identical.*slide \d\.png at x=\d+, y=\d+ \(train\)"):
         build(copy, tmp_path)
     accepted = build(copy, tmp_path, accept=("identical",))
     assert accepted.card["audit"]["identical"]["findings"] == 4

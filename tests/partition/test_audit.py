@@ -116,6 +116,17 @@ def test_identical_patches_are_found_under_every_transform(transform, shape):
     assert "b at x=0, y=0 (train) and e at x=0, y=0 (test)" in found.message
 
 
+@pytest.mark.parametrize("families", [("a", "a"), ("a", "b")])
+def test_identical_patches_of_one_split_count_where_their_families_may_be_held_out_apart(families):
+    patch = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
+    other = np.random.default_rng(1).integers(0, 256, (64, 64, 3), np.uint8)
+    prints = fingerprint_patches([patch, np.rot90(patch), other])
+    family = [*families, "c"]
+    found = audit_patches(["s", "t", "u"], family, ["x"] * 3, *np.zeros((2, 3), int), np.zeros(3, int), 64, prints)
+    assert [violation.kind for violation in found] == ["identical"] * (families[0] != families[1])
+    assert [violation.patches for violation in found] == [(0, 1)] * (families[0] != families[1])
+
+
 def test_identical_patches_with_symmetries_are_found():
     patches = textures(6)
     quarter = patches[0][:32, :32]
@@ -164,10 +175,10 @@ def test_unrelated_patches_are_not_similar():
     )
 
 
-def test_copies_within_one_split_are_no_violation():
+def test_copies_within_one_split_and_family_are_no_violation():
     patches = textures(6)
     patches[1] = patches[0]
-    assert cohort(patches) == []
+    assert cohort(patches, family=np.array(list("AACDEF"))) == []
 
 
 @pytest.mark.parametrize(

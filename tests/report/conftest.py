@@ -231,7 +231,7 @@ def write_study(
             pyarrow.parquet.write_table(table, folder / f"{name}_predictions.parquet")
     if choices is not None:
         rows = [
-            {"fold": number, "learning_rate": rate, "batch_size": 8, "epochs": epochs, "loss": loss}
+            {"of": "fold", "fold": number, "learning_rate": rate, "batch_size": 8, "epochs": epochs, "loss": loss}
             for number, (rate, epochs, loss) in enumerate(choices)
         ]
         store.write_table(pa.Table.from_pylist(rows), folder / "fold_choices.parquet")

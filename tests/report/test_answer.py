@@ -113,6 +113,9 @@ def test_which_families_chose_what_held_out_heads_are_trained_with_is_said(tmp_p
     table = placed_predictions(np.random.default_rng(1), ("D", "PD"), fold=True)
     page = page_of(write_study(tmp_path, folds=table, choices=choices))
     assert page.text.count(settings) == 2
+    assert [row[4] for row in page.tables.get("folds", [])[1:]] == [
+        "the study's own choice" if loss is None else "0.500" for _, _, loss in choices or []
+    ]
     assert ("Holding out is not free" in page.text) == (limit is not None)
 
 
@@ -142,6 +145,7 @@ def test_several_labels_are_told_apart(tmp_path):
 def test_held_out_families_come_first_then_the_random_split_then_the_test_split(found):
     said = answer(found)
     assert [text.split(" ")[0] for text in said] == ["A", "With", "Had", "The"]
+    assert "been chosen by such splits" not in said[2]
     estimates = [100 * tested.score("accuracy").estimate for tested in (found.folds, found.random_folds, found.test)]
     for text, estimate in zip(said[1:], estimates, strict=True):
         assert f"{estimate:.1f} %" in text
@@ -166,9 +170,57 @@ def test_a_random_split_flatters_by_more_than_sessions_differ_or_is_not_said_to(
 
 def test_where_every_family_is_one_patch_a_random_split_is_not_blamed(found):
     units = found.folds.units._replace(families=np.arange(found.folds.score("accuracy").units))
-    assert not [
-        text for text in answer(found._replace(folds=found.folds._replace(units=units))) if "split at random" in text
+    careless = found.random_folds._replace(units=units)
+    (said,) = [text for text in answer(found._replace(random_folds=careless)) if "split at random" in text]
+    assert said.startswith("Every family has one patch only")
+
+
+def choices_of(*pairs):
+    rows = [
+        {"of": "fold", "fold": fold, "learning_rate": 0.01, "batch_size": 8, "epochs": epochs, "loss": loss}
+        for fold, (epochs, loss) in enumerate(pairs)
     ]
+    return {"fold": rows}
+
+
+def test_a_random_split_is_shown_where_held_out_families_show_nothing(found):
+    said = answer(found._replace(folds=None, choices=choices_of((0, 0.7), (0, 0.7))))
+    assert said[1].startswith("With each family held out once nothing is learned: outside each of 2 folds")
+    assert said[2].startswith("Had the patches been split at random")
+    assert "and learning rate and epochs been chosen by such splits" in said[2]
+    assert "would have been reported, which slides of new patients would not give." in said[2]
+
+
+def test_folds_whose_best_loss_is_no_better_than_guessing_are_counted(found):
+    said = " ".join(answer(found._replace(choices=choices_of((3, 0.76), (2, 0.5), (0, 0.8)))))
+    assert "in 1 of 3 folds they found no epoch better than the start" in said
+    assert "in 2 of 3 folds the least loss that they found is no less than guessing gives" in said
+
+
+@pytest.mark.parametrize(
+    ("change", "word", "reason"),
+    [
+        ({}, "Yes", None),
+        ({"estimate": 0.4}, "Not for other families", "not above the"),
+        ({"low": 0.3}, "It does not show for other families", "not surely above the"),
+        ({"low": None, "high": None}, "It does not show for other families", "not surely above the"),
+    ],
+)
+def test_whether_it_learned_is_asked_of_held_out_families_too(found, change, word, reason):
+    some = found._replace(folds=with_scores(found.folds, **change))
+    falling = [[0.9, 0.8, 0.5, 0.6, 0.7, 0.8]] * 4
+    verdict = judge(
+        history_of(falling),
+        found.study["chosen"],
+        "max_train_validation_loss",
+        found.study["dataset"]["counts"]["validation"],
+    )
+    said, reasons = verdict_words(some, verdict)
+    assert said == word
+    assert reason is None or reason in reasons[-1]
+    assert (
+        verdict_words(found._replace(folds=None, choices=choices_of((0, 0.7))), verdict)[0] == "Not for other families"
+    )
 
 
 def test_a_median_between_two_epochs_is_not_rounded(tmp_path):
