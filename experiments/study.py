@@ -86,7 +86,8 @@ def _earlier_seconds(config: StudyConfig, out: Path) -> dict[str, float]:
         return {}
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-        same = record["config"] == json.loads(json.dumps(to_dict(config)))
+        # Which label is positive takes no time.
+        same = {**record["config"], "positive": None} == {**json.loads(json.dumps(to_dict(config))), "positive": None}
         return {str(step): float(value) for step, value in record["seconds"].items()} if same else {}
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         # A record that cannot be read is about to be written anew.
@@ -151,7 +152,7 @@ def build(config: StudyConfig, folder: Path, manifest: Path, out: Path, banks: P
     own in `banks`.
     """
     # Before imports that take seconds.
-    print("dataset: partition, balance, augment, write", flush=True)
+    print("dataset: partition, balance, augment, write, unless the same one lies there", flush=True)
     from datasets.neuroblastoma.neuroblastoma_dataset_builder import build_from_manifest
     from nbjax.samples.reading import open_dataset
     from nbjax.training.study import bank_bytes
@@ -205,7 +206,9 @@ def _learn(
     for task in {(task.backbone, task.strategy.text): task for some in tasks.values() for task in some}.values():
         print(f"{task.backbone}, {task.strategy.text}: cut before {task.start or 'the pixels'}, since {task.reason}")
     sessions = sum(task.sessions for some in tasks.values() for task in some)
-    print(f"sessions: {sessions}, {config.epochs} epochs each, in {counted(len(programs), 'program')}")
+    before = len(this.files.finished(programs))
+    known = f", {before} of them finished before" if before else ""
+    print(f"sessions: {sessions}, {config.epochs} epochs each, in {counted(len(programs), 'program')}{known}")
     run_study(this, tasks, seconds)
     chosen = _timed(seconds, "conclusion", conclude, this, tasks)
     chosen_task = next(

@@ -18,7 +18,7 @@ def bar(items: Iterable[T], label: str, unit: str, total: int | None = None) -> 
 class Meter(Protocol):
     """Told how much more is done; what an earlier run did counts, and is left out of the rate."""
 
-    def __call__(self, more: int, *, earlier: bool = False) -> None:
+    def __call__(self, more: float, *, earlier: bool = False) -> None:
         """Moves the bar on by `more`."""
 
 
@@ -27,7 +27,7 @@ def meter(total: int, label: str, unit: str) -> Iterator[Meter]:
     """A bar that is told how much more is done; drawn as `bar` draws."""
     with tqdm.tqdm(desc=label, unit=unit, total=total, mininterval=0.5 if sys.stderr.isatty() else 30) as drawn:
 
-        def move(more: int, *, earlier: bool = False) -> None:
+        def move(more: float, *, earlier: bool = False) -> None:
             drawn.initial += more if earlier else 0
             drawn.update(more)
 

@@ -5,6 +5,7 @@ the validation split; the test split is predicted once. A row of descriptors may
 transforms) and then weighs as many.
 """
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -16,7 +17,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC, LinearSVC
 
 from nbjax.baselines.descriptors import Descriptors
-from nbjax.progress import bar
+from nbjax.progress import meter
 from nbjax.training.crossvalidation import can_choose_inside, family_folds
 
 # Folds of the training families that calibrate a support vector machine where there is no validation split.
@@ -117,13 +118,17 @@ def _fit_each(method: Method, train: Rows, validation: Rows) -> list[Fitted]:
     return fitted
 
 
-def choose_penalty(method: Method, train: Rows, seed: int = 0) -> float:
-    """The C of least loss where folds of the training families are held out in turn, the smallest of equals."""
+def choose_penalty(method: Method, train: Rows, seed: int = 0, done: Callable[[float], None] = lambda _: None) -> float:
+    """The C of least loss where folds of the training families are held out in turn, the smallest of equals.
+
+    `done` is told of every such fold what share of all of them it is.
+    """
     fold = family_folds(train.families, train.labels, INNER_FOLDS, seed)
     losses = np.zeros(len(method.penalties))
     for one in np.unique(fold):
         fitted = _fit_each(method, _some(train, fold != one), _some(train, fold == one))
         losses += np.asarray([found.validation_loss for found in fitted], float) * train.weights[fold == one].sum()
+        done(1 / (fold.max() + 1))
     return method.penalties[int(np.argmin(losses))]
 
 
@@ -208,13 +213,19 @@ def predict_folds(
     inside = can_choose_inside({"label": labels, "family": families})
     found: list[np.ndarray] = []
     order: list[np.ndarray] = []
-    for one in bar(np.unique(fold), f"{method.name}, held out", "fold"):
-        inputs = descriptors.encode(of_row != one)
-        rows = _rows(descriptors.row, inputs, labels, families)
-        train = _some(rows, of_row != one)
-        fitted = fit_alone(method, choose_penalty(method, train) if inside else penalty, train)
-        order.append(np.flatnonzero(fold == one))
-        found.append(logits(fitted, inputs[descriptors.row[order[-1]]]))
+    # Of a fold's work the choice of C is most.
+    folds, share = np.unique(fold), 0.8 if inside else 0.0
+    with meter(len(folds), f"{method.name}, held out", "fold") as done:
+        for one in folds:
+            inputs = descriptors.encode(of_row != one)
+            rows = _rows(descriptors.row, inputs, labels, families)
+            train = _some(rows, of_row != one)
+            if inside:
+                penalty = choose_penalty(method, train, done=lambda part: done(share * part))
+            fitted = fit_alone(method, penalty, train)
+            order.append(np.flatnonzero(fold == one))
+            found.append(logits(fitted, inputs[descriptors.row[order[-1]]]))
+            done(1 - share)
     return np.concatenate(found)[np.argsort(np.concatenate(order))]
 
 

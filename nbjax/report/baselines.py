@@ -18,7 +18,7 @@ from nbjax.report.held_out import chance
 from nbjax.report.paper_tables import other_methods
 from nbjax.report.reading import read_predictions, read_record
 from nbjax.report.score_tables import LEVELS, family_counts
-from nbjax.report.sections import BASELINES_SECTION, Picture, Section, store_section
+from nbjax.report.sections import BASELINES_SECTION, Picture, Section, of_study, store_section
 from nbjax.report.table import Entry, Head, Table, markdown, number, percent, span, spread, three, whole, word
 from nbjax.spreadsheet import write_csv
 from nbjax.training.folder import StudyFolder
@@ -80,7 +80,7 @@ def write_baselines(folder: Path, banks: Path) -> None:
         figure.savefig(temporary, format="png", facecolor="white", metadata={"Software": None})
     caption = f"Accuracy by {first.units.level} on the test split, and with every family held out once; 95 % intervals by family."
     tables = [table._replace(title="On this dataset"), other_methods()]
-    section = Section("Older kinds of methods", [], [Picture(path, caption)], tables)
+    section = Section("Older kinds of methods", [], [Picture(path, caption)], tables, about=of_study(study))
     store_section(section, folder / BASELINES_SECTION)
 
 
@@ -132,7 +132,7 @@ def _table(rows: Sequence[Row], note: str) -> Table:
     heads = [Head("method", words=True), Head("sessions")]
     for where in ("test split", "every family held out once"):
         heads += [Head(f"accuracy by {level}, {where}"), Head("95 % interval, by family"), Head("ROC-AUC")]
-    heads += [Head("chosen by validation data", words=True), Head("seconds")]
+    heads += [Head("chosen by validation data, for the test split", words=True), Head("seconds")]
     lines = [
         [
             word(row.text),

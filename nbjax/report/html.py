@@ -40,6 +40,11 @@ def tied(sentence: str) -> markupsafe.Markup:
     return markupsafe.Markup("").join(code.format(part) if number % 2 else part for number, part in enumerate(parts))
 
 
+def as_text(picture: Path) -> str:
+    """A PNG file as base64 text for a page."""
+    return base64.b64encode(picture.read_bytes()).decode()
+
+
 def save(drawn: Drawn, stem: Path) -> str:
     """Writes a figure's PNG and its numbers as CSV, and returns the PNG as base64 text for a page."""
     file = io.BytesIO()

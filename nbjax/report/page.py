@@ -15,8 +15,9 @@ from nbjax.report.answer import answer, cautions, families, verdict_words
 from nbjax.report.drawing import draw
 from nbjax.report.findings import Findings, find
 from nbjax.report.held_out import chance, fold_settings, folds_table
-from nbjax.report.html import render, save
+from nbjax.report.html import as_text, render, save
 from nbjax.report.limits import limits
+from nbjax.report.sections import BASELINES_SECTION, Section, of_study, read_section
 from nbjax.report.table import percent
 from nbjax.spreadsheet import write_csv
 
@@ -47,11 +48,25 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     for name, table in numbers.items():
         write_csv(table, out / "tables" / f"{name}.csv")
     images = {name: save(one, out / "figures" / name) for name, one in drawn.items()}
-    sections = {**_dataset(found), **_results(found), **_test(found), **_wrong(numbers)}
-    page = render("page.html", {**sections, "drawn": drawn, "images": images})
+    sections = {**_dataset(found), **_results(found), **_test(found), **_wrong(numbers), "baselines": _baselines(found)}
+    page = render("page.html", {**sections, "drawn": drawn, "images": images, "image": as_text})
     with replacing(out / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
     return out / "report.html"
+
+
+def _baselines(found: Findings) -> Section | None:
+    """What experiments.baselines found on this study, if it ran."""
+    path = found.folder / BASELINES_SECTION
+    if not path.is_file():
+        return None
+    section = read_section(path)
+    if section.about == of_study(found.study):
+        return section
+    again = f"python -m experiments.baselines --study={shlex.quote(str(found.folder))}"
+    return Section(
+        section.title, [f"What lies in {BASELINES_SECTION} is of another study that was here; {again} makes it anew."]
+    )
 
 
 def _numbers(found: Findings) -> dict[str, pa.Table]:

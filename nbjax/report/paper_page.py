@@ -1,6 +1,5 @@
 """The report of all of the paper's experiments: one HTML page that needs nothing else, of what is finished so far."""
 
-import base64
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,7 +12,7 @@ from nbjax.files import replacing
 from nbjax.report import published, words
 from nbjax.report.answer import answer, cautions
 from nbjax.report.findings import Findings, find
-from nbjax.report.html import render
+from nbjax.report.html import as_text, render
 from nbjax.report.limits import limits
 from nbjax.report.paper import make, write
 from nbjax.report.reading import read_record
@@ -102,7 +101,7 @@ def write_paper(out: str | Path) -> Path:
         "answer": [*_answer(studies, told), *(sections["partitions"].lines[:1] if "partitions" in sections else [])],
         "cautions": _cautions(studies, told),
         "sections": [_placed(sections[name], name) for name in TITLES if name in sections],
-        "image": lambda path: base64.b64encode(Path(path).read_bytes()).decode(),
+        "image": as_text,
         "commands": _commands(out),
         "fingerprints": _fingerprints(studies),
     }

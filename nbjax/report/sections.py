@@ -1,7 +1,8 @@
 """A part of the page of all experiments, as the job that made it stores it."""
 
+import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +32,7 @@ class Section(NamedTuple):
         tables: tables.
         notes: in small print below.
         more: a page of its own beside this one, by its path; None where there is none.
+        about: `of_study` of the study that it is compared with; empty where there is none.
     """
 
     title: str
@@ -39,6 +41,14 @@ class Section(NamedTuple):
     tables: Sequence[Table] = ()
     notes: Sequence[str] = ()
     more: str | None = None
+    about: str = ""
+
+
+def of_study(study: Mapping[str, Any]) -> str:
+    """What tells a study from others that may have lain in its folder: its dataset, its backbone and what it chose."""
+    dataset = study["dataset"]
+    decides = [dataset["sha256"], dataset["config"], study["backbone"]["sha256"], study["chosen"]]
+    return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 
 def store_section(section: Section, path: Path) -> None:

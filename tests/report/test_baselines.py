@@ -1,4 +1,6 @@
 import csv
+import json
+import shutil
 
 import numpy as np
 import PIL.Image
@@ -11,6 +13,8 @@ from nbjax.config import StudyConfig
 from nbjax.errors import InputError
 from nbjax.report.baselines import write_baselines
 from nbjax.report.findings import find
+from nbjax.report.sections import BASELINES_SECTION, of_study, read_section, store_section
+from tests.report.conftest import page_of
 
 SMALL = {"epochs": 2, "seeds": 2, "backbones": ("small_cnn",), "weights": "random", "input_size": 48, "folds": 3}
 
@@ -38,6 +42,25 @@ def test_rows_match_the_studys_predictions(finished, ours, own):
         of_method = found.filter(np.asarray(found["method"].to_pylist()) == name)
         assert of_method.select(same).to_pydict() == one.to_pydict()
         assert set(of_method["seed"].to_pylist()) == {0}
+
+
+def test_the_studys_page_has_them_until_another_study_lies_there(finished, tmp_path):
+    page = page_of(finished)
+    assert "Older kinds of methods" in page.text
+    assert len(page.tables["baselines"]) == 1 + 5
+    copy = tmp_path / "study"
+    shutil.copytree(finished, copy)
+    record = json.loads((copy / "study.json").read_text(encoding="utf-8"))
+    record["chosen"]["learning_rate"] *= 2
+    section = read_section(copy / BASELINES_SECTION)
+    assert section.about == of_study(json.loads((finished / "study.json").read_text(encoding="utf-8")))
+    assert section.about != of_study(record)
+    store_section(section._replace(about=of_study(record)), copy / BASELINES_SECTION)
+    page = page_of(copy)
+    assert "baselines" not in page.tables
+    assert (
+        f"is of another study that was here; python -m experiments.baselines --study={copy} makes it anew" in page.text
+    )
 
 
 def test_the_table_holds_what_the_predictions_say(finished):
