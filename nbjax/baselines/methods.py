@@ -18,7 +18,7 @@ from sklearn.svm import SVC, LinearSVC
 
 from nbjax.baselines.descriptors import Descriptors
 from nbjax.progress import meter
-from nbjax.training.crossvalidation import can_choose_inside, family_folds
+from nbjax.training.crossvalidation import family_folds
 
 # Folds of the training families that calibrate a support vector machine where there is no validation split.
 INNER_FOLDS = 3
@@ -195,33 +195,28 @@ def predict_test(
 
 
 def predict_folds(
-    method: Method, penalty: float, descriptors: Descriptors, fold: np.ndarray, labels: np.ndarray, families: np.ndarray
+    method: Method, descriptors: Descriptors, fold: np.ndarray, labels: np.ndarray, families: np.ndarray
 ) -> np.ndarray:
     """Logits of every sample by a baseline that saw nothing of its fold: C, codebook, scaling and calibration included.
 
-    Where a label has too few families to choose C outside each fold, it is the one that was chosen before.
-
     Args:
         method: the baseline.
-        penalty: its C, chosen before by families that are held out here.
         descriptors: of all samples.
         fold: of each sample, as `nbjax.training.crossvalidation.family_folds` gives it.
         labels: class of each sample `[samples]`.
         families: names `[samples]`.
     """
     of_row = fold[_first(descriptors.row)]
-    inside = can_choose_inside({"label": labels, "family": families})
     found: list[np.ndarray] = []
     order: list[np.ndarray] = []
     # Of a fold's work the choice of C is most.
-    folds, share = np.unique(fold), 0.8 if inside else 0.0
+    folds, share = np.unique(fold), 0.8
     with meter(len(folds), f"{method.name}, held out", "fold") as done:
         for one in folds:
             inputs = descriptors.encode(of_row != one)
             rows = _rows(descriptors.row, inputs, labels, families)
             train = _some(rows, of_row != one)
-            if inside:
-                penalty = choose_penalty(method, train, done=lambda part: done(share * part))
+            penalty = choose_penalty(method, train, done=lambda part: done(share * part))
             fitted = fit_alone(method, penalty, train)
             order.append(np.flatnonzero(fold == one))
             found.append(logits(fitted, inputs[descriptors.row[order[-1]]]))

@@ -110,7 +110,7 @@ def _run(
     test = prediction_table(seed, found[None], of_test, np.arange(len(found)))
     folds = None
     if fold is not None:
-        found = _timed(seconds, "folds", predict_folds, method, fitted.penalty, described, fold, *known[1:])
+        found = _timed(seconds, "folds", predict_folds, method, described, fold, *known[1:])
         folds = prediction_table(seed, found[None], table, np.arange(len(found)))
         folds = folds.append_column("fold", pa.array(fold, pa.int32()))
     return Baseline(method, test, folds, fitted.penalty, seconds)

@@ -11,7 +11,7 @@ from nbjax.analysis.units import Units
 from nbjax.english import counted
 from nbjax.report.findings import Findings
 from nbjax.report.score_tables import LEVELS
-from nbjax.report.table import Head, Table, number, percent, span, three, whole, word
+from nbjax.report.table import Head, Table, number, percent, span, three, whole
 
 SESSION = "a session is one training run from a random start of its own"
 
@@ -66,9 +66,8 @@ def _of_families(found: Findings) -> Sequence[Mapping[str, Any]]:
 
 
 def chosen_inside(found: Findings) -> bool:
-    """Whether each fold's learning rate and epochs were chosen by the families outside it."""
-    own = _of_families(found)
-    return bool(own) and all(choice["loss"] is not None for choice in own)
+    """Whether each fold's learning rate and epochs were chosen by the families outside it; in studies of earlier versions not."""
+    return bool(_of_families(found))
 
 
 def _held_out(found: Findings, folds: Tested) -> str:
@@ -99,7 +98,7 @@ def fold_settings(found: Findings) -> str:
     rates, epochs = (sorted({choice[name] for choice in own}) for name in ("learning_rate", "epochs"))
     said = (
         "with a learning rate and a number of epochs that the families outside that fold chose among themselves "
-        f"({_between([f'{rate:g}' for rate in rates])}; {_between(epochs)} epochs)"
+        f"({_between([f'{rate:g}' for rate in rates])}; {_between(epochs)} {'epoch' if epochs == [1] else 'epochs'})"
     )
     idle = sum(choice["epochs"] == 0 for choice in own)
     if idle:
@@ -126,7 +125,7 @@ def folds_table(found: Findings) -> Table | None:
             number(choice["learning_rate"], "{:g}".format),
             whole(choice["batch_size"]),
             whole(choice["epochs"]),
-            word("the study's own choice") if choice["loss"] is None else number(choice["loss"], three),
+            number(choice["loss"], three),
         ]
         for choice in own
     ]

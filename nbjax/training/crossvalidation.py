@@ -50,13 +50,13 @@ class Choice(NamedTuple):
         candidate: its place among the candidates.
         learning_rate: of the optimiser.
         epochs: to train for; 0 where the families outside the fold show no epoch to be better than the start.
-        loss: the criterion there, of the inner folds, in nats; None where the study chose, with all families in view.
+        loss: the criterion there, of the inner folds, in nats.
     """
 
     candidate: int
     learning_rate: float
     epochs: int
-    loss: float | None
+    loss: float
 
 
 def pooled_columns(columns: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
@@ -135,14 +135,6 @@ def random_folds(columns: Mapping[str, np.ndarray], folds: int, seed: int = 0) -
     fold = np.empty(len(labels), np.int64)
     fold[order[np.argsort(labels[order], kind="stable")]] = np.arange(len(labels)) % folds
     return fold[patch]
-
-
-def can_choose_inside(columns: Mapping[str, np.ndarray]) -> bool:
-    """Whether every label has three families: outside a fold two, of which one may be held out once more."""
-    pairs = np.unique(
-        np.stack([np.unique(columns[name], return_inverse=True)[1] for name in ("label", "family")]), axis=1
-    )
-    return bool(np.bincount(pairs[0]).min() >= 3)
 
 
 def choose_inside(
@@ -250,7 +242,6 @@ def cross_validations(
     epochs: int,
     seeds: Sequence[int],
     folds: int,
-    study: Choice,
 ) -> tuple[dict[str, pa.Table], dict[str, list[Choice]]]:
     """What a study tells of samples that its sessions did not see, beside the test split.
 
@@ -260,12 +251,14 @@ def cross_validations(
         epochs: the most that it may choose.
         seeds: of the sessions of each fold.
         folds: wanted.
-        study: the study's own choice, which folds take where a label has too few families for one of their own.
 
     Returns:
         By name `fold`, with every family held out once, and `random_fold`, with as many folds of patches at random, whose choices
         forget families too: tables of `cross_validate`. The second is what a report that forgets families would print. One is
         left out where no fold learns anything. And the choices, by the same names.
+
+    Raises:
+        InputError: a label with fewer than three families: outside a fold one must be held out of two.
     """
     columns = pooled_columns(candidates[0].bank().columns)
     held_out = held_out_folds(columns, folds)
@@ -274,10 +267,9 @@ def cross_validations(
     ways: dict[str, Folds] = {"fold": held_out_folds, "random_fold": random_folds}
     # Of one size, so that all folds of both run in one compiled program.
     size = len(held_out) - min(int(np.bincount(fold).min()) for fold in assignments.values())
-    tables, choices = {}, {name: [study] * (int(fold.max()) + 1) for name, fold in assignments.items()}
+    tables, choices = {}, {}
     for name, fold in assignments.items():
-        if can_choose_inside(columns):
-            choices[name] = choose_inside(candidates, learning_rates, epochs, fold, split=ways[name])
+        choices[name] = choose_inside(candidates, learning_rates, epochs, fold, split=ways[name])
         if any(choice.epochs for choice in choices[name]):
             tables[name] = cross_validate(candidates, choices[name], seeds, fold, labels[name], size)
     return tables, choices

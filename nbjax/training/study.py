@@ -23,7 +23,6 @@ from nbjax.training.crossvalidation import (
     INNER_FOLDS,
     INNER_SEEDS,
     Candidate,
-    Choice,
     choices_table,
     cross_validations,
 )
@@ -284,20 +283,20 @@ def conclude(study: Study, tasks: dict[str, list[Task]]) -> dict[str, Any]:
 
     sessions = select_epochs(history, config.criterion)
     epochs = median_epoch([session for session in sessions if session.cell == tuple(chosen.values())])
-    _hold_out(study, tasks[chosen["backbone"]], {**chosen, "epochs": epochs}, bank)
+    _hold_out(study, tasks[chosen["backbone"]], chosen, bank)
     return {**chosen, "epochs": epochs}
 
 
 def _hold_out(study: Study, tasks: list[Task], chosen: Mapping[str, Any], bank: Bank) -> None:
     """Writes what sessions say of families and of patches that they did not see, unless it lies there already.
 
-    The learning rate, the batch size and the epochs of a fold are chosen by families outside it, or, where a label has too
-    few for that, are the study's. Where no fold learns anything there is nothing to hold out.
+    The learning rate, the batch size and the epochs of a fold are chosen by families outside it. Where no fold learns anything
+    there is nothing to hold out.
 
     Args:
         study: this one.
         tasks: of the chosen backbone.
-        chosen: the study's cell, and `epochs`.
+        chosen: the study's cell.
         bank: of the tasks that train a head alone.
     """
     config, files = study.config, study.files
@@ -318,7 +317,6 @@ def _hold_out(study: Study, tasks: list[Task], chosen: Mapping[str, Any], bank: 
         "seeds": seeds,
         "folds": config.folds,
         "inner": [INNER_FOLDS, INNER_SEEDS],
-        "study": [chosen[name] for name in ("learning_rate", "batch_size", "epochs")],
     }
     if store.is_whole(files.fold_choices) and store.made_of(files.fold_choices) == decides:
         table = store.read_table(files.fold_choices)
@@ -335,8 +333,7 @@ def _hold_out(study: Study, tasks: list[Task], chosen: Mapping[str, Any], bank: 
         Candidate(task.program._replace(goal=None), lambda: bank, task.batching, len(task.hypers.seed))
         for task in by_batch.values()
     ]
-    own = Choice(list(by_batch).index(chosen["batch_size"]), chosen["learning_rate"], chosen["epochs"], None)
-    tables, choices = cross_validations(candidates, config.learning_rates, config.epochs, seeds, config.folds, own)
+    tables, choices = cross_validations(candidates, config.learning_rates, config.epochs, seeds, config.folds)
     for name, predicted in tables.items():
         store.write_table(predicted, files.predictions(name), decides)
     store.write_table(choices_table(choices, list(by_batch)), files.fold_choices, decides)

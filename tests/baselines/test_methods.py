@@ -98,29 +98,15 @@ def test_held_out_families_change_no_prediction_of_their_own_fold():
     fold = family_folds(rows.families, rows.labels, 3, 0)
     for method in (LOGISTIC, RADIAL):
         known = (fold, rows.labels, rows.families)
-        found = predict_folds(method, 0.1, Descriptors(lambda _: rows.inputs, np.arange(120)), *known)
+        found = predict_folds(method, Descriptors(lambda _: rows.inputs, np.arange(120)), *known)
         here = np.flatnonzero(fold == 1)
         alone = Rows(*(values[fold != 1] for values in rows))
         fitted = fit_alone(method, choose_penalty(method, alone), alone)
         np.testing.assert_allclose(found[here], logits(fitted, rows.inputs[here]), atol=1e-9)
         changed = rows.labels.copy()
         changed[here] = 1 - changed[here]
-        again = predict_folds(
-            method, 0.1, Descriptors(lambda _: rows.inputs, np.arange(120)), fold, changed, rows.families
-        )
+        again = predict_folds(method, Descriptors(lambda _: rows.inputs, np.arange(120)), fold, changed, rows.families)
         np.testing.assert_array_equal(found[here], again[here])
-
-
-def test_where_a_label_has_two_families_the_given_c_is_taken():
-    rows = draw(0, 120)
-    rows = rows._replace(families=np.array([f"f{row % 12 // 6}/{label}" for row, label in enumerate(rows.labels)]))
-    fold = family_folds(rows.families, rows.labels, 2, 0)
-    found = predict_folds(
-        LOGISTIC, 0.37, Descriptors(lambda _: rows.inputs, np.arange(120)), fold, rows.labels, rows.families
-    )
-    alone = Rows(*(values[fold == 1] for values in rows))
-    expected = logits(fit_alone(LOGISTIC, 0.37, alone), rows.inputs[fold == 0])
-    np.testing.assert_allclose(found[fold == 0], expected, atol=1e-9)
 
 
 @pytest.mark.parametrize("method", [LOGISTIC, RADIAL])
@@ -137,7 +123,7 @@ def test_a_regression_of_held_out_families_is_scikit_learns_with_a_c_chosen_insi
         rows = draw(seed, 180, classes, distance)
         fold = family_folds(rows.families, rows.labels, 4, 0)
         described = Descriptors(lambda _, inputs=rows.inputs: inputs, np.arange(180))
-        found = probabilities(predict_folds(LOGISTIC, np.nan, described, fold, rows.labels, rows.families))
+        found = probabilities(predict_folds(LOGISTIC, described, fold, rows.labels, rows.families))
         for number in (0, 3):
             train, here = fold != number, fold == number
             search = sklearn.model_selection.GridSearchCV(
@@ -169,14 +155,14 @@ def test_a_patient_whose_other_label_is_trained_on_is_judged_by_it():
     for families in (names, np.char.add(names, labels.astype(str))):
         fold = family_folds(families, labels, 4, 0)
         described = Descriptors(lambda _: features, np.arange(240))
-        answered = predict_folds(METHODS[0], np.nan, described, fold, labels, families)[:, 0] > 0
+        answered = predict_folds(METHODS[0], described, fold, labels, families)[:, 0] > 0
         accuracies.append((answered == labels).mean())
     by_patient, apart = accuracies
     assert 0.45 < by_patient < 0.65
     assert apart < by_patient - 0.1
     # A machine's inner folds, which calibrate it, keep patients whole too.
     fold = family_folds(names, labels, 3, 0)
-    found = predict_folds(RADIAL, 0.1, described, fold, labels, names)
+    found = predict_folds(RADIAL, described, fold, labels, names)
     assert 0.4 < ((found[:, 0] > 0) == labels).mean() < 0.65
 
 
