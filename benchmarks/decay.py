@@ -21,7 +21,7 @@ from sklearn.preprocessing import StandardScaler
 
 from benchmarks.defaults import CONFIG, NAMES, REAL, Phantom, draw, open_bank
 from experiments.study import OUT, SLIDES, study
-from nbjax.config import load_config
+from nbjax.config import StudyConfig, load_config
 from nbjax.memory import keep_freed_memory
 from nbjax.training.crossvalidation import SPLITS, held_out_folds, pooled_columns
 from nbjax.training.program import Program, Samples
@@ -56,9 +56,9 @@ def load(name: str) -> Cohort:
     """A set's features, all splits together."""
     out = Path(OUT.value or "results/decay") / name.replace(",", "").replace(" ", "-")
     folder = Path(SLIDES.value or "../shared/slides") / name if name in REAL else draw(PHANTOMS[name], out)
-    default = load_config(CONFIG)
+    default = load_config(CONFIG, kind=StudyConfig)
     quick = ["epochs=1", "seeds=1", "learning_rates=1e-3", "folds=0"]
-    config = load_config(CONFIG, [*REAL.get(name, ()), *quick])
+    config = load_config(CONFIG, [*REAL.get(name, ()), *quick], kind=StudyConfig)
     study(config, str(folder), out / "study")
     task, bank = open_bank(config, out / "study")
     columns, inputs = pooled_columns(bank.columns), np.concatenate([bank.inputs[split] for split in SPLITS])

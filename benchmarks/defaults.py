@@ -250,7 +250,7 @@ def measure(name: str) -> str:
     """One row of the table."""
     out = Path(OUT.value or "results/defaults") / name.replace(",", "").replace(" ", "-")
     folder = Path(SLIDES.value or "../shared/slides") / name if name in REAL else draw(PHANTOMS[name], out)
-    config = load_config(CONFIG, [*REAL.get(name, ()), *SET.value])
+    config = load_config(CONFIG, [*REAL.get(name, ()), *SET.value], kind=StudyConfig)
     config = dataclasses.replace(config, name=name)
     study(config, str(folder), out / "study")
     record = json.loads((out / "study" / "study.json").read_text(encoding="utf-8"))

@@ -22,7 +22,7 @@ import numpy as np
 from absl import app, flags
 
 from benchmarks.partition import processor
-from nbjax.config import load_config
+from nbjax.config import StudyConfig, load_config
 from nbjax.memory import keep_freed_memory
 from nbjax.models import load_backbone
 from nbjax.training.choice import choose
@@ -209,7 +209,7 @@ def whole_grid(name: str = "resnet18", samples: int = SAMPLES, sessions: int = 1
 
 def ten_backbones() -> list[str]:
     """The cost of `configs/straightforward.py`, extrapolated from measured parts."""
-    config = load_config("configs/straightforward.py")
+    config = load_config("configs/straightforward.py", kind=StudyConfig)
     hypers = jax.tree.map(jnp.asarray, grid(config.learning_rates, range(config.seeds)))
     epochs: dict[int, float] = {}
     lines = [

@@ -18,7 +18,7 @@ from absl import flags
 
 from experiments import study as studies
 from experiments.cli import run
-from nbjax.config import LEAKS, PartitionStudyConfig, StudyConfig, load_config
+from nbjax.config import LEAKS, StudyConfig, load_config
 from nbjax.errors import InputError
 from nbjax.files import check_folder, make_folder, replacing
 from nbjax.report.sections import SECTION, Section, store_section
@@ -30,11 +30,7 @@ flags.adopt_module_key_flags(studies)
 
 def main() -> None:
     """Runs the experiments that the flags describe."""
-    config = load_config(studies.CONFIG.value, studies.SET.value, studies.SIZE.value)
-    if isinstance(config, PartitionStudyConfig):
-        raise InputError(
-            f"{studies.CONFIG.value}: a study over partitions; run it with python -m experiments.partitions."
-        )
+    config = load_config(studies.CONFIG.value, studies.SET.value, studies.SIZE.value, StudyConfig)
     unknown = [leak for leak in WHICH.value if leak not in LEAKS]
     if unknown or len(set(WHICH.value)) < max(2, len(WHICH.value)):
         raise InputError(f"--leaks={','.join(WHICH.value)}: expected two or more of {', '.join(LEAKS)}, each once.")

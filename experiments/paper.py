@@ -87,9 +87,7 @@ def _jobs(out: Path, slides: str | None, size: str) -> dict[str, Callable[[], ob
     banks = out / "banks"
 
     def config(name: str) -> StudyConfig:
-        found = load_config(f"configs/{name}.py", size=size)
-        assert isinstance(found, StudyConfig)
-        return found
+        return load_config(f"configs/{name}.py", size=size, kind=StudyConfig)
 
     def folder() -> str:
         return str(studies.slides_folder(config("straightforward"), slides, out))
@@ -101,8 +99,7 @@ def _jobs(out: Path, slides: str | None, size: str) -> dict[str, Callable[[], ob
         leakage.leakage(config(name), folder(), out / name, banks, ["none", "exchange", "random_samples"])
 
     def over_partitions() -> None:
-        found = load_config("configs/partitions.py", size=size)
-        assert isinstance(found, PartitionStudyConfig)
+        found = load_config("configs/partitions.py", size=size, kind=PartitionStudyConfig)
         partitions.study(found, folder(), out / "partitions", banks)
 
     def one_partition() -> None:

@@ -37,7 +37,6 @@ from experiments import study as studies
 from experiments.cli import run
 from nbjax import __version__
 from nbjax.config import PartitionStudyConfig, load_config, to_dict
-from nbjax.errors import InputError
 from nbjax.files import replacing
 from nbjax.report.sections import SECTION, Section, store_section
 
@@ -46,10 +45,7 @@ OWN_CONFIG = "configs/partitions.py"
 
 def main() -> None:
     """Runs the study that the flags describe."""
-    path = studies.CONFIG.value
-    config = load_config(path, studies.SET.value, studies.SIZE.value)
-    if not isinstance(config, PartitionStudyConfig):
-        raise InputError(f"{path}: get_config() returned a {type(config).__name__}; expected a PartitionStudyConfig.")
+    config = load_config(studies.CONFIG.value, studies.SET.value, studies.SIZE.value, PartitionStudyConfig)
     out = Path(studies.OUT.value or f"results/{config.name}")
     banks = None if studies.BANKS.value is None else Path(studies.BANKS.value)
     for line in study(config, studies.SLIDES.value, out, banks).lines:

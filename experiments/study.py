@@ -16,7 +16,7 @@ from typing import Any
 from absl import flags
 
 from experiments.cli import run
-from nbjax.config import PartitionStudyConfig, StudyConfig, load_config, to_dict
+from nbjax.config import CellsConfig, StudyConfig, load_config, to_dict
 from nbjax.english import counted, listed
 from nbjax.errors import InputError
 from nbjax.files import damage
@@ -39,9 +39,7 @@ OUTPUT_BYTES = 8 * 2**20
 
 def main() -> None:
     """Runs the study that the flags describe."""
-    config = load_config(CONFIG.value, SET.value, SIZE.value)
-    if isinstance(config, PartitionStudyConfig):
-        raise InputError(f"{CONFIG.value}: a study over partitions; run it with python -m experiments.partitions.")
+    config = load_config(CONFIG.value, SET.value, SIZE.value, StudyConfig)
     out = Path(OUT.value or f"results/{config.name}")
     report = study(config, SLIDES.value, out, None if BANKS.value is None else Path(BANKS.value))
     print(f"\nreport: {report}")
@@ -103,7 +101,7 @@ def _spent(earlier: dict[str, float], now: dict[str, float]) -> dict[str, float]
     }
 
 
-def slides_folder(config: StudyConfig, slides: str | None, out: Path) -> Path:
+def slides_folder(config: CellsConfig, slides: str | None, out: Path) -> Path:
     """The folder given, else one with the config's phantom, drawn once."""
     if slides is not None:
         return Path(slides)
@@ -114,7 +112,7 @@ def slides_folder(config: StudyConfig, slides: str | None, out: Path) -> Path:
     return out / "phantom"
 
 
-def tile(config: StudyConfig, folder: Path, out: Path) -> Path:
+def tile(config: CellsConfig, folder: Path, out: Path) -> Path:
     """Writes the patch manifest, reusing what lies there, checks that the dataset can be planned, and returns its path."""
     path = out / "manifest.parquet"
     manifest, left_out = tile_folder(folder, config.dataset.tiling, lambda files: bar(files, "tiling", "slide"), path)
@@ -122,7 +120,8 @@ def tile(config: StudyConfig, folder: Path, out: Path) -> Path:
         print(sentence)
     for sentence in replaced_methods(plan_samples(manifest, config.dataset)):
         print(sentence)
-    _check_positive(config, sorted(set(manifest.table["label"].to_pylist())))
+    if isinstance(config, StudyConfig):
+        _check_positive(config, sorted(set(manifest.table["label"].to_pylist())))
     families, labels = (set(manifest.table[name].to_pylist()) for name in ("family", "label"))
     print(
         f"patches: {manifest.kept().num_rows} kept of {manifest.table.num_rows}, from {counted(len(manifest.slides), 'slide')} of "
@@ -162,7 +161,7 @@ def build(config: StudyConfig, folder: Path, manifest: Path, out: Path, banks: P
     return open_dataset(build_from_manifest(folder, manifest, config.dataset, out / "dataset", beside=beside))
 
 
-def check_backbones(config: StudyConfig) -> dict[str, Any]:
+def check_backbones(config: CellsConfig) -> dict[str, Any]:
     """Loads each backbone once, when all names are known to be right, and returns what is said of it."""
     from nbjax.models import check_names, load_headless
     from nbjax.training.cut import trainable

@@ -7,29 +7,45 @@ import inspect
 import runpy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 from nbjax.errors import InputError
 from nbjax.fields import to_dict
 from nbjax.samples.config import LEAKS, DatasetConfig
 from nbjax.slides.phantom import PhantomConfig
 from nbjax.slides.tile import Tiling
-from nbjax.training.config import PartitionStudyConfig, StudyConfig
+from nbjax.training.config import CellsConfig, PartitionStudyConfig, StudyConfig
 from nbjax.training.strategy import PRESETS, Fidelity
 
-__all__ = ["LEAKS", "SIZES", "DatasetConfig", "PartitionStudyConfig", "StudyConfig", "load_config", "to_dict"]
+__all__ = [
+    "LEAKS",
+    "SIZES",
+    "CellsConfig",
+    "DatasetConfig",
+    "PartitionStudyConfig",
+    "StudyConfig",
+    "load_config",
+    "to_dict",
+]
 
+C = TypeVar("C", bound=CellsConfig)
 # Of a study: as the paper had it, or to an end within minutes on two cores.
 SIZES = ("paper", "small")
 
 
-def load_config(path: str | Path, settings: Sequence[str] = (), size: str | None = None) -> StudyConfig:
+def load_config(
+    path: str | Path,
+    settings: Sequence[str] = (),
+    size: str | None = None,
+    kind: type[C] = CellsConfig,  # type: ignore[assignment]  # any kind, where none is named
+) -> C:
     """Runs a config file and returns what its `get_config()` gives.
 
     Args:
         path: a Python file of `configs/` or of your own; it is your program and runs as such.
         settings: `field=value` or `dataset.field=value`, values as Python literals or plain words.
         size: one of `SIZES`, handed to `get_config(size)`; None leaves it to the file.
+        kind: of config that is wanted.
 
     Raises:
         InputError: no such file, a size where there are none, an unknown field, a value of another type or out of range.
@@ -49,8 +65,11 @@ def load_config(path: str | Path, settings: Sequence[str] = (), size: str | None
         config = get_config() if size is None else get_config(size)
     except TypeError as error:
         raise InputError(f"{path}: {_explain(error)}") from error
-    if not isinstance(config, StudyConfig):
-        raise InputError(f"{path}: get_config() returned a {type(config).__name__}; expected a StudyConfig.")
+    if not isinstance(config, kind):
+        runs = {PartitionStudyConfig: "partitions", StudyConfig: "study"}.get(type(config))
+        advice = f"; run it with python -m experiments.{runs}" if runs else ""
+        wanted = "StudyConfig" if kind is CellsConfig else kind.__name__
+        raise InputError(f"{path}: get_config() returned a {type(config).__name__}; expected a {wanted}{advice}.")
     return _replaced(config, [_parsed(setting) for setting in settings])
 
 

@@ -1,5 +1,6 @@
 """Configs: what a field takes, what `--set` understands, and the one sentence for all else."""
 
+import dataclasses
 import math
 from pathlib import Path
 
@@ -149,3 +150,18 @@ def test_sizes_that_are_none(tmp_path):
         load_config(CONFIGS / "best.py", size="tiny")
     with pytest.raises(InputError, match="this study has one size only; leave --size=small out"):
         load_config(CONFIG, size="small")
+
+
+def test_a_study_over_partitions_has_no_field_that_it_does_not_use():
+    refused = {"accuracy_goal", "bank_dtype", "folds", "test_curve", "positive", "checkpoint_seconds"}
+    assert refused.isdisjoint(field.name for field in dataclasses.fields(PartitionStudyConfig))
+    with pytest.raises(InputError, match="PartitionStudyConfig has no field 'folds'"):
+        load_config(CONFIGS / "partitions.py", ["folds=5"])
+
+
+@pytest.mark.parametrize(
+    ("name", "kind", "script"), [("partitions", StudyConfig, "partitions"), ("best", PartitionStudyConfig, "study")]
+)
+def test_a_config_of_another_kind_names_the_script_that_runs_it(name, kind, script):
+    with pytest.raises(InputError, match=rf"expected a {kind.__name__}; run it with python -m experiments\.{script}\."):
+        load_config(CONFIGS / f"{name}.py", kind=kind)

@@ -2,6 +2,7 @@
 
 import dataclasses
 
+from nbjax.analysis.selection import CRITERIA
 from nbjax.fields import check, check_types
 from nbjax.samples.config import DatasetConfig
 from nbjax.slides.phantom import PhantomConfig
@@ -14,8 +15,8 @@ MOST_TOGETHER = 2**24
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class StudyConfig:
-    """A grid of sessions on one dataset.
+class CellsConfig:
+    """What sessions are of: a dataset, backbones, strategies and hyper-parameters.
 
     Attributes:
         name: of the study, shown in the report.
@@ -35,18 +36,8 @@ class StudyConfig:
         seeds: sessions a cell.
         optimiser: `sgd`, `adam` or `adagrad`.
         momentum: of SGD, in [0, 1).
-        accuracy_goal: training accuracy at which a session stops early; None is never.
         criterion: chooses a session's epoch and the study's cell: `max_train_validation_loss` (paper IV.B.2) or
             `validation_loss` (the authors' program). Test data never choose.
-        bank_dtype: of stored features: `float32` or `bfloat16`.
-        memory_gib: that one compiled program may take; None is most of the machine's.
-        checkpoint_seconds: least time between two checkpoints of a program in flight.
-        folds: with every family held out once, the chosen cell is trained again on so many folds; 0 leaves it out. Only
-            where nothing but the head is trained.
-        test_curve: store the test split's loss and accuracy of every epoch too; they choose nothing (the leakage
-            experiments show them).
-        positive: of two labels the one whose presence is asked for: sensitivity, precision and the curves are about it.
-            None is the last by alphabet, and the report says so. It changes nothing that is trained.
     """
 
     name: str
@@ -63,14 +54,7 @@ class StudyConfig:
     seeds: int = 10
     optimiser: str = "sgd"
     momentum: float = 0.9
-    accuracy_goal: float | None = None
     criterion: str = "max_train_validation_loss"
-    bank_dtype: str = "float32"
-    memory_gib: float | None = None
-    checkpoint_seconds: float = 30.0
-    folds: int = 5
-    test_curve: bool = False
-    positive: str | None = None
 
     def __post_init__(self) -> None:
         named = "imagenet, the name of a published set, a checkpoint file, or random (--set=weights=random)"
@@ -86,31 +70,55 @@ class StudyConfig:
         check(max(self.batch_sizes) <= MOST_TOGETHER, "batch_sizes", self.batch_sizes, f"at most {MOST_TOGETHER:,}")
         for field in ("epochs", "seeds"):
             check(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
-        check(
-            self.input_size is None or self.input_size >= 32,
-            "input_size",
-            self.input_size,
-            "at least 32 pixels, or None",
-        )
+        size = self.input_size
+        check(size is None or size >= 32, "input_size", size, "at least 32 pixels, or None")
         check(self.optimiser in OPTIMISERS, "optimiser", self.optimiser, " or ".join(OPTIMISERS))
         check(0 <= self.momentum < 1, "momentum", self.momentum, "0 or more, below 1")
+        check(self.criterion in CRITERIA, "criterion", self.criterion, " or ".join(CRITERIA))
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StudyConfig(CellsConfig):
+    """A grid of sessions on one dataset.
+
+    Attributes:
+        accuracy_goal: training accuracy at which a session stops early; None is never.
+        bank_dtype: of stored features: `float32` or `bfloat16`.
+        memory_gib: that one compiled program may take; None is most of the machine's.
+        checkpoint_seconds: least time between two checkpoints of a program in flight.
+        folds: with every family held out once, the chosen cell is trained again on so many folds; 0 leaves it out. Only
+            where nothing but the head is trained.
+        test_curve: store the test split's loss and accuracy of every epoch too; they choose nothing (the leakage
+            experiments show them).
+        positive: of two labels the one whose presence is asked for: sensitivity, precision and the curves are about it.
+            None is the last by alphabet, and the report says so. It changes nothing that is trained.
+    """
+
+    accuracy_goal: float | None = None
+    bank_dtype: str = "float32"
+    memory_gib: float | None = None
+    checkpoint_seconds: float = 30.0
+    folds: int = 5
+    test_curve: bool = False
+    positive: str | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
         goal = self.accuracy_goal
         check(goal is None or 0 < goal <= 1, "accuracy_goal", goal, "above 0, at most 1, or None")
         check(self.bank_dtype in BANK_DTYPES, "bank_dtype", self.bank_dtype, " or ".join(BANK_DTYPES))
         check(self.memory_gib is None or self.memory_gib > 0, "memory_gib", self.memory_gib, "above 0, or None")
         check(self.checkpoint_seconds >= 0, "checkpoint_seconds", self.checkpoint_seconds, "0 or more")
         check(self.folds == 0 or self.folds >= 2, "folds", self.folds, "0, or 2 or more")
-        criteria = ("max_train_validation_loss", "validation_loss")
-        check(self.criterion in criteria, "criterion", self.criterion, " or ".join(criteria))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class PartitionStudyConfig(StudyConfig):
+class PartitionStudyConfig(CellsConfig):
     """One cell of a study under many partitions of the same families, and under leaks.
 
     Attributes:
-        dataset: as in `StudyConfig`; standardised by constants (the default), so that features do not depend on a partition.
-        learning_rates: one, the middle one of `StudyConfig`.
+        dataset: as in `CellsConfig`; standardised by constants (the default), so that features do not depend on a partition.
+        learning_rates: one, the middle one of a study's.
         partitions: resampled near-optimal ones; iterative filing's own comes on top.
         partition_seed: of the resampling and of the leaks.
         tolerance: discrepancy above filing's that still counts as near-optimal.
@@ -146,8 +154,6 @@ class PartitionStudyConfig(StudyConfig):
         check(crop == "centre", "fidelity.crop", crop, "centre, so that one bank serves every partition")
         check(self.fidelity.batch_norm == "frozen", "fidelity.batch_norm", self.fidelity.batch_norm, "frozen")
         check(self.fidelity.dropout == "off", "fidelity.dropout", self.fidelity.dropout, "off")
-        check(self.accuracy_goal is None, "accuracy_goal", self.accuracy_goal, "None")
-        check(self.bank_dtype == "float32", "bank_dtype", self.bank_dtype, "float32")
         # Moments of a split would differ from one partition to the next, and with them the features.
         fixed, leak = ("imagenet", "none"), self.dataset.leak
         mode = self.dataset.standardisation

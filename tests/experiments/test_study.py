@@ -12,7 +12,7 @@ import pytest
 import scipy.special
 
 from experiments.study import study
-from nbjax.config import StudyConfig, load_config
+from nbjax.config import PartitionStudyConfig, StudyConfig, load_config
 from nbjax.errors import InputError
 from nbjax.files import sealing
 from nbjax.report.page import write_report
@@ -191,7 +191,7 @@ def test_configs_that_come_with_the_repository_load():
     configs = sorted((ROOT / "configs").glob("*.py"))
     assert configs
     for path in configs:
-        assert isinstance(load_config(path), StudyConfig)
+        assert isinstance(load_config(path), StudyConfig | PartitionStudyConfig)
 
 
 def test_import_is_light_and_quick():
