@@ -81,7 +81,7 @@ def _check_places(folder: Path, names: list[str]) -> None:
     misplaced = [printable(name) for name in sorted(names) if name.count("/") not in (1, 2)]
     if misplaced:
         raise InputError(
-            f"{listed([printable(folder / misplaced[0]), *misplaced[1:]])}: a slide's place must be <label>/<slide> or "
+            f"{listed([printable(folder / misplaced[0]), *misplaced[1:]], 3)}: a slide's place must be <label>/<slide> or "
             f"<label>/<family>/<slide> below {printable(folder)}; move it there."
         )
     foreign = [printable(name) for name in sorted(names) if not _is_utf8(name)]
