@@ -4,7 +4,8 @@
 
 Runs `experiments.study` with the quickstart's config on each set: real slides in FOLDER/<set>, or a phantom recoloured as by several
 scanners. The head of the chosen cell and scikit-learn's logistic regression are then trained on the same folds of whole families,
-cut several times anew, and scored by patch. It keeps the rows of sets that it does not measure and writes benchmarks/defaults.md.
+cut several times anew, and scored by patch. It keeps the rows of sets that it does not measure and writes benchmarks/defaults.md, or with
+--set=dataset.standardisation=train benchmarks/defaults_train.md.
 """
 
 import dataclasses
@@ -277,7 +278,9 @@ def score(held: Held, name: str) -> str:
 def main(_: list[str]) -> None:
     """Measures the sets and writes the table."""
     keep_freed_memory()
-    path = Path(__file__).with_suffix(".md")
+    # Other settings have a table of their own, as defaults_train.md has dataset.standardisation=train.
+    settings = "".join(f"_{one.rpartition('=')[2]}" for one in SET.value)
+    path = Path(__file__).with_name(f"defaults{settings}.md")
     # Words below the table are written by hand and stay.
     text, _, words = (path.read_text(encoding="utf-8") if path.is_file() else "").partition("\n## ")
     rows = {line.split("|")[1].strip(): line for line in text.splitlines() if line.startswith("| ")}
@@ -285,7 +288,7 @@ def main(_: list[str]) -> None:
     for name in NAMES.value or (*REAL, *PHANTOMS):
         rows[name] = measure(name)
         print(rows[name], flush=True)
-    heads = ["set", "patches, families", "rate, epochs chosen", "default study"]
+    heads = ["set", "patches, families", "rate, epochs that the study chose", "held-out score of the study"]
     heads += [f"logistic regression, {name}; study less it" for name in REFERENCES] + ["seconds"]
     table = [f"| {' | '.join(heads)} |", f"|{' --- |' * len(heads)}"]
     table += [rows[name] for name in (*REAL, *PHANTOMS) if name in rows]
