@@ -207,7 +207,9 @@ def _learn(
     sessions = sum(task.sessions for some in tasks.values() for task in some)
     before = len(this.files.finished(programs))
     known = f", {before} of them finished before" if before else ""
-    print(f"sessions: {sessions}, {config.epochs} epochs each, in {counted(len(programs), 'program')}{known}")
+    print(
+        f"sessions: {sessions}, {counted(config.epochs, 'epoch')} each, in {counted(len(programs), 'program')}{known}"
+    )
     run_study(this, tasks, seconds)
     chosen = _timed(seconds, "conclusion", conclude, this, tasks)
     chosen_task = next(

@@ -165,3 +165,10 @@ def test_a_study_over_partitions_has_no_field_that_it_does_not_use():
 def test_a_config_of_another_kind_names_the_script_that_runs_it(name, kind, script):
     with pytest.raises(InputError, match=rf"expected a {kind.__name__}; run it with python -m experiments\.{script}\."):
         load_config(CONFIGS / f"{name}.py", kind=kind)
+
+
+@pytest.mark.parametrize("rates", ["1e39", "1e-50", "1e-3,1e999", "1e-3,1.00000000001e-3", "nan", "-1e-3", "0"])
+def test_learning_rates_are_what_float32_holds_and_tells_apart(rates, recwarn):
+    with pytest.raises(InputError, match=r"learning_rates: found .*; expected "):
+        load_config(CONFIG, [f"learning_rates={rates}"])
+    assert not recwarn.list

@@ -22,6 +22,8 @@ from nbjax.training.crossvalidation import family_folds
 
 # Folds of the training families that calibrate a support vector machine where there is no validation split.
 INNER_FOLDS = 3
+# C of a regression on the values of a support vector machine: next to no penalty.
+WEAK = 1e6
 
 
 class Method(NamedTuple):
@@ -92,12 +94,6 @@ class Fitted(NamedTuple):
 
 def fit_on_splits(method: Method, train: Rows, validation: Rows) -> Fitted:
     """Fits on the training rows with each C, and keeps the one of least validation loss, the smallest of equals."""
-    fitted = _fit_each(method, train, validation)
-    return fitted[int(np.argmin(np.asarray([one.validation_loss for one in fitted], float)))]
-
-
-def _fit_each(method: Method, train: Rows, validation: Rows) -> list[Fitted]:
-    """With each C."""
     scaler = _scaler(train)
     # Repeated, since scikit-learn takes no weights for the calibration of a fitted estimator.
     repeats = validation.weights.astype(int)
@@ -106,7 +102,7 @@ def _fit_each(method: Method, train: Rows, validation: Rows) -> list[Fitted]:
         np.repeat(validation.labels, repeats),
     )
     inputs = _scaled(scaler, train.inputs)
-    fitted, every = [], np.arange(len(labels))
+    fitted, losses, every = [], [], np.arange(len(labels))
     for penalty in method.penalties:
         model = classifier(method.kind, penalty).fit(inputs, train.labels, sample_weight=train.weights)
         if method.kind != "logistic":
@@ -115,7 +111,8 @@ def _fit_each(method: Method, train: Rows, validation: Rows) -> list[Fitted]:
             model = model.fit(unseen, labels)
         loss = float(log_loss(labels, model.predict_proba(unseen), labels=model.classes_))
         fitted.append(Fitted(scaler, model, penalty, loss))
-    return fitted
+        losses.append(loss)
+    return fitted[int(np.argmin(losses))]
 
 
 def choose_penalty(method: Method, train: Rows, seed: int = 0, done: Callable[[float], None] = lambda _: None) -> float:
@@ -123,12 +120,25 @@ def choose_penalty(method: Method, train: Rows, seed: int = 0, done: Callable[[f
 
     `done` is told of every such fold what share of all of them it is.
     """
-    fold = family_folds(train.families, train.labels, INNER_FOLDS, seed)
-    losses = np.zeros(len(method.penalties))
+    fold, found = family_folds(train.families, train.labels, INNER_FOLDS, seed), {}
     for one in np.unique(fold):
-        fitted = _fit_each(method, _some(train, fold != one), _some(train, fold == one))
-        losses += np.asarray([found.validation_loss for found in fitted], float) * train.weights[fold == one].sum()
+        inside, outside = _some(train, fold != one), _some(train, fold == one)
+        scaler = _scaler(inside)
+        inputs, unseen = _scaled(scaler, inside.inputs), _scaled(scaler, outside.inputs)
+        for penalty in method.penalties:
+            model = classifier(method.kind, penalty).fit(inputs, inside.labels, sample_weight=inside.weights)
+            values = model.predict_proba(unseen) if method.kind == "logistic" else model.decision_function(unseen)
+            found[penalty, one] = values.reshape(len(unseen), -1)
         done(1 / (fold.max() + 1))
+    order = np.argsort(np.concatenate([np.flatnonzero(fold == one) for one in np.unique(fold)]))
+    losses = []
+    for penalty in method.penalties:
+        values = np.concatenate([found[penalty, one] for one in np.unique(fold)])[order]
+        if method.kind != "logistic":
+            # Of all folds together: one may lack a label, and nothing could be calibrated on it alone.
+            platt = LogisticRegression(C=WEAK, max_iter=5000)
+            values = platt.fit(values, train.labels, sample_weight=train.weights).predict_proba(values)
+        losses.append(log_loss(train.labels, values, sample_weight=train.weights))
     return method.penalties[int(np.argmin(losses))]
 
 

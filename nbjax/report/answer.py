@@ -164,7 +164,7 @@ def verdict_words(found: Findings, verdict: Verdict) -> tuple[str, list[str]]:
     if verdict.last:
         more = (
             f": more may be better, as in --set=epochs={2 * verdict.epochs}"
-            if 3 * verdict.last >= verdict.sessions
+            if 3 * verdict.last >= verdict.sessions and found.study.get("config", {}).get("accuracy_goal") is None
             else ""
         )
         reasons.append(f"{counted(verdict.last, 'session')} kept the last epoch{more}.")

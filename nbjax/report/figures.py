@@ -9,6 +9,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from nbjax.english import counted
+
 BLUE, ORANGE, GREEN, PURPLE, BLACK = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000"
 COLOURS = (BLUE, ORANGE, GREEN, PURPLE)
 GREY = "#757575"
@@ -111,7 +113,7 @@ def family_splits(families: Mapping[str, Mapping[str, Sequence[int]]]) -> Figure
                 axis.barh(len(names), count, left=start, color=colour, edgecolor="white", linewidth=1.2)
                 start += count
             axis.annotate(
-                f"{len(counts)} families, {start} patches",
+                f"{counted(len(counts), 'family', 'families')}, {counted(start, 'patch', 'patches')}",
                 (start, len(names)),
                 (5, 0),
                 fontsize=8,

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute
+import pyarrow.parquet
 
 from nbjax.analysis.cells import CellScores, describe_cells
 from nbjax.analysis.comparison import Improvement, compare_cells
@@ -15,12 +16,11 @@ from nbjax.analysis.selection import CELL
 from nbjax.analysis.verdict import Verdict, judge
 from nbjax.analysis.winner import NestedChoice, expected_best, losses_by_cell, nested_choice
 from nbjax.errors import InputError
-from nbjax.files import SEAL
+from nbjax.files import SEAL, damage
 from nbjax.report.calibrating import Calibration, calibrate
 from nbjax.report.reading import PREDICTION_COLUMNS, read_predictions, read_record
 from nbjax.report.studies import read_rows
-from nbjax.training.folder import StudyFolder
-from nbjax.training.store import read_table
+from nbjax.training.folder import FOLDS, StudyFolder
 
 # Enough for the three figures that are printed of an interval's end, and seconds for a report.
 RESAMPLES = 1000
@@ -115,6 +115,9 @@ def find(folder: str | Path) -> Findings:
     learned = verdict is not None and not verdict.nothing
     kept = {"test": learned, "fold": learned or bool(choices), "random_fold": learned or bool(choices)}
     read = {name: _tested(files, name, study, swapped) if wanted else None for name, wanted in kept.items()}
+    for name, folds in choices.items():
+        if read[name] is None and any(fold["epochs"] for fold in folds):
+            raise InputError(f"{files.predictions(name)} is missing; run the study again, with the same command.")
     return Findings(
         folder=folder,
         study=study,
@@ -197,15 +200,19 @@ def _tested(files: StudyFolder, name: str, study: Mapping[str, Any], swapped: bo
 
 def _choices(files: StudyFolder) -> dict[str, list[dict[str, Any]]]:
     path, wanted = files.fold_choices, {"of", "fold", "learning_rate", "batch_size", "epochs", "loss"}
-    if not path.is_file():
+    if not any(
+        one.exists() for name in FOLDS for one in (files.predictions(name), path, path.with_name(path.name + SEAL))
+    ):
         return {}
-    table = read_table(path)
+    if (found := damage(path)) is not None:
+        raise InputError(f"{path} {found}; run the study again, with the same command.")
+    table = pyarrow.parquet.read_table(path)
     if not wanted <= set(table.column_names):
         raise InputError(f"{path}: expected columns {', '.join(sorted(wanted))}; run the study again.")
-    found: dict[str, list[dict[str, Any]]] = {}
+    choices: dict[str, list[dict[str, Any]]] = {}
     for row in table.to_pylist():
-        found.setdefault(row["of"], []).append(row)
-    return found
+        choices.setdefault(row["of"], []).append(row)
+    return choices
 
 
 def _calibration(files: StudyFolder, test: Tested, study: Mapping[str, Any], swapped: bool) -> Calibration | None:

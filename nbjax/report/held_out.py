@@ -65,11 +65,6 @@ def _of_families(found: Findings) -> Sequence[Mapping[str, Any]]:
     return found.choices.get("fold", [])
 
 
-def chosen_inside(found: Findings) -> bool:
-    """Whether each fold's learning rate and epochs were chosen by the families outside it; in studies of earlier versions not."""
-    return bool(_of_families(found))
-
-
 def _held_out(found: Findings, folds: Tested) -> str:
     accuracy, units = folds.score("accuracy"), LEVELS[folds.units.level]
     by_family = folds.scores.get(("family", "accuracy"))
@@ -90,14 +85,12 @@ def _held_out(found: Findings, folds: Tested) -> str:
 def fold_settings(found: Findings) -> str:
     """What the sessions of held-out folds were trained with, and which families chose that."""
     own = _of_families(found)
-    if not chosen_inside(found):
-        return (
-            "with the learning rate and the number of epochs of the chosen cell; the families that are held out include those that chose "
-            "these two"
-        )
-    rates, epochs = (sorted({choice[name] for choice in own}) for name in ("learning_rate", "epochs"))
+    rates, sizes, epochs = (
+        sorted({choice[name] for choice in own}) for name in ("learning_rate", "batch_size", "epochs")
+    )
+    batch = ", a batch size" if len(found.study.get("config", {}).get("batch_sizes", sizes)) > 1 else ""
     said = (
-        "with a learning rate and a number of epochs that the families outside that fold chose among themselves "
+        f"with a learning rate{batch} and a number of epochs that the families outside that fold chose among themselves "
         f"({_between([f'{rate:g}' for rate in rates])}; {_between(epochs)} {'epoch' if epochs == [1] else 'epochs'})"
     )
     idle = sum(choice["epochs"] == 0 for choice in own)
@@ -140,9 +133,8 @@ def _random_split(found: Findings) -> list[str]:
     if distinct(careless) == careless.score("accuracy").units:
         return [f"Every family has one patch only, so that {units} split at random would be no other test than this."]
     apparent = careless.score("accuracy")
-    chosen = ", and learning rate and epochs been chosen by such splits," if chosen_inside(found) else ""
     said = (
-        f"Had the {units} been split at random, so that those of one family lie on both sides{chosen or ','} "
+        f"Had the {units} been split at random, so that those of one family lie on both sides, and learning rate and epochs been chosen by such splits, "
         f"{percent(apparent.estimate)} would have been reported"
     )
     if folds is None:
@@ -150,7 +142,9 @@ def _random_split(found: Findings) -> list[str]:
     honest = folds.score("accuracy")
     assert honest.estimate is not None
     assert apparent.estimate is not None
-    if apparent.estimate - honest.estimate <= math.hypot(apparent.std or 0, honest.std or 0):
+    if apparent.std is None or honest.std is None:
+        return [f"{said}; with one session nothing tells whether the difference is luck."]
+    if apparent.estimate - honest.estimate <= math.hypot(apparent.std, honest.std):
         return [f"{said}: no more than sessions of one split differ by."]
     # Of the numbers as they are printed.
     points = round(100 * apparent.estimate, 1) - round(100 * honest.estimate, 1)

@@ -6,7 +6,7 @@ from typing import Any
 from nbjax.english import counted, listed
 from nbjax.report.answer import FEW_FAMILIES
 from nbjax.report.findings import Findings
-from nbjax.report.held_out import chosen_inside, distinct
+from nbjax.report.held_out import distinct
 from nbjax.report.table import percent, three
 
 FEW_SESSIONS = 5
@@ -83,12 +83,7 @@ def _partition(found: Findings) -> list[str]:
         f"There is one partition, with one test split of {distinct(test)} families: it gives {percent(one)}, and "
         f"holding out every family once {percent(other)}. Other test families would give another number."
     )
-    if not chosen_inside(found):
-        said[-1] += (
-            " Holding out is not free of choice either: the families of training and validation, which are held out here too, chose the "
-            "learning rate and the number of epochs."
-        )
-    elif (
+    if (
         len(
             {(cell.values["backbone"], cell.values["strategy"], cell.values["nonlinearities"]) for cell in found.losses}
         )

@@ -174,7 +174,7 @@ def _test(found: Findings) -> dict[str, Any]:
         "chosen_sessions": test.sessions,
         "chance": percent(chance(test.units)),
         "fold_count": folds.folds if folds else 0,
-        "fold_settings": fold_settings(found),
+        "fold_settings": "" if folds is None else fold_settings(found),
         "folds_table": folds_table(found),
         "uncertainty": words.uncertainty(found),
         "test_table": score_tables.test_table(test, folds, classes),

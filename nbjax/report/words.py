@@ -74,7 +74,7 @@ def uncertainty(found: Findings) -> list[str]:
     accuracy, units = found.test.score("accuracy"), LEVELS[found.test.units.level]
     said = (
         f"{units.capitalize()} of one family are alike, so that {counted(accuracy.units, units[:-1] if units == 'samples' else 'patch', units)} "
-        f"of {distinct(found.test)} families say less than as many independent ones would. The question is how well other "
+        f"of {counted(distinct(found.test), 'family', 'families')} say less than as many independent ones would. The question is how well other "
         "families would be classified, so families are what the intervals count."
     )
     if accuracy.times_wider is not None:

@@ -2,6 +2,8 @@
 
 import dataclasses
 
+import numpy as np
+
 from nbjax.analysis.selection import CRITERIA
 from nbjax.fields import check, check_types
 from nbjax.samples.config import DatasetConfig
@@ -65,7 +67,15 @@ class CellsConfig:
             check(bool(values) and len(set(values)) == len(values), field, values, "one or more, each once")
         for strategy in self.strategies:
             parse_strategy(strategy)
-        check(min(self.learning_rates) > 0, "learning_rates", self.learning_rates, "numbers above 0")
+        with np.errstate(over="ignore", under="ignore"):
+            rates = np.asarray(self.learning_rates, np.float32)
+        held = bool(
+            np.isfinite(rates).all()
+            and (rates >= np.finfo(np.float32).tiny).all()
+            and len(set(rates.tolist())) == len(rates)
+        )
+        expected = "numbers above 0 that float32 holds and tells apart (about 1e-38 to 3e38, seven figures)"
+        check(held, "learning_rates", self.learning_rates, expected)
         check(min(self.batch_sizes) >= 1, "batch_sizes", self.batch_sizes, "numbers of 1 or more")
         check(max(self.batch_sizes) <= MOST_TOGETHER, "batch_sizes", self.batch_sizes, f"at most {MOST_TOGETHER:,}")
         for field in ("epochs", "seeds"):
@@ -86,8 +96,9 @@ class StudyConfig(CellsConfig):
         bank_dtype: of stored features: `float32` or `bfloat16`.
         memory_gib: that one compiled program may take; None is most of the machine's.
         checkpoint_seconds: least time between two checkpoints of a program in flight.
-        folds: with every family held out once, the chosen cell is trained again on so many folds; 0 leaves it out. Only
-            where nothing but the head is trained.
+        folds: with every family held out once, the chosen strategy is trained again on so many folds, each with the learning
+            rate, batch size and epochs that the families outside it choose (`accuracy_goal` plays no part); 0 leaves it out.
+            Only where nothing but the head is trained.
         test_curve: store the test split's loss and accuracy of every epoch too; they choose nothing (the leakage
             experiments show them).
         positive: of two labels the one whose presence is asked for: sensitivity, precision and the curves are about it.

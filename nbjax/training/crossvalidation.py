@@ -21,6 +21,8 @@ from nbjax.training.tables import prediction_table
 PATCH = ("slide", "family", "label", "x", "y")
 # Folds and sessions of each candidate that choose among the families outside a fold.
 INNER_FOLDS, INNER_SEEDS = 3, 3
+# Nats by which losses differ that are the same but for rounding.
+SAME = 1e-5
 
 
 # Samples' columns, folds wanted and a seed to the fold of each sample.
@@ -190,7 +192,8 @@ def choose_inside(
         means = np.average(losses[:, mine], axis=1, weights=sizes[mine])
         # Now [epochs, candidates, rates], so that the fewest epochs come first among equals.
         judged = np.stack([_judged(one.program, mean) for one, mean in zip(candidates, means, strict=True)], axis=1)
-        epoch, place, rate = (int(one) for one in np.unravel_index(np.argmin(judged), judged.shape))
+        best = np.flatnonzero(judged <= judged.min() + SAME)[0]
+        epoch, place, rate = (int(one) for one in np.unravel_index(best, judged.shape))
         choices.append(Choice(place, learning_rates[rate], epoch, float(judged[epoch, place, rate])))
     return choices
 

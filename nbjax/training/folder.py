@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from nbjax.training.store import PROGRAMS, is_finished
 
+# Ways to hold samples out: families, and patches at random.
+FOLDS = ("fold", "random_fold")
+
 
 class StudyFolder(NamedTuple):
     """Where a study's files lie, whether they are there or not."""

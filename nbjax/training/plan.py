@@ -365,8 +365,10 @@ def _size(tree: Any) -> int:
 
 
 def _too_large(config: StudyConfig, program: Program, memory: int, limit: int) -> str:
-    ways = [f"--set=batch_sizes={program.batch_size // 2}"] * (program.batch_size > 1)
-    ways += ["--set=bank_dtype=bfloat16"] * (config.bank_dtype == "float32" and program.view is None)
+    # A head's memory is its samples; only of convolutions does the batch take much.
+    transforms = config.dataset.transforms
+    ways = [f"--set=batch_sizes={program.batch_size // 2}"] * (program.batch_size > 1 and not program.head_only)
+    ways += [f"--set=dataset.transforms={transforms // 2}"] * (program.head_only and transforms > 0)
     ways += ["--set=fidelity.crops=1"] * (program.view is None and program.crops > 1)
     return (
         f"one session of {program.network.name if program.network else 'a head'} with batch size {program.batch_size} takes "

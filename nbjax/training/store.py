@@ -80,7 +80,10 @@ def read_table(path: Path) -> pa.Table:
 
 def made_of(path: Path) -> dict[str, Any] | None:
     """What `write_table` was told that the table follows from; None where it was told nothing."""
-    found = (pyarrow.parquet.read_schema(path).metadata or {}).get(MADE_OF)
+    try:
+        found = (pyarrow.parquet.read_schema(path).metadata or {}).get(MADE_OF)
+    except pa.ArrowInvalid:
+        return None
     return None if found is None else dict(json.loads(found))
 
 

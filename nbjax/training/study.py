@@ -27,7 +27,7 @@ from nbjax.training.crossvalidation import (
     cross_validations,
 )
 from nbjax.training.cut import find_cut
-from nbjax.training.folder import StudyFolder
+from nbjax.training.folder import FOLDS, StudyFolder
 from nbjax.training.inputs import view_of
 from nbjax.training.plan import Task, frozen_part, plan_backbone
 from nbjax.training.program import Frozen, Samples
@@ -37,7 +37,6 @@ from nbjax.training.strategy import parse_strategy
 from nbjax.training.tables import history_table, prediction_table
 
 PREDICTED = ("validation", "test")
-FOLDS = ("fold", "random_fold")
 
 
 # Of one epoch: what chooses, and the test split's scores, which do not, where the config asks for them.

@@ -109,6 +109,26 @@ def test_held_out_families_change_no_prediction_of_their_own_fold():
         np.testing.assert_array_equal(found[here], again[here])
 
 
+@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("sizes", [(3, 4, 5), (3, 3)])
+def test_inner_folds_that_lack_a_label_choose_all_the_same(method, sizes):
+    """As many families as leave an inner fold without a label, or with one alone."""
+    rng = np.random.default_rng(0)
+    owner = np.concatenate([np.full(size, label) for label, size in enumerate(sizes)])
+    family = np.repeat(np.arange(len(owner)), 4)
+    labels = owner[family]
+    # Two families are of two labels.
+    labels[::20] = (labels[::20] + 1) % len(sizes)
+    names = np.char.mod("f%d", family)
+    inputs = rng.normal(size=(len(family), 6)) + labels[:, None]
+    rows = Rows(inputs, labels, names, np.ones(len(family)))
+    for seed in range(4):
+        assert choose_penalty(method, rows, seed) in method.penalties
+    fold = family_folds(names, labels, 100, 0)
+    found = predict_folds(method, Descriptors(lambda _: inputs, np.arange(len(family))), fold, labels, names)
+    assert np.isfinite(found).all()
+
+
 @pytest.mark.parametrize("method", [LOGISTIC, RADIAL])
 def test_a_validation_split_with_one_sample_of_a_label_chooses(method):
     train, validation = draw(0, 60), draw(1, 60)

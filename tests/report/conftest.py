@@ -205,7 +205,7 @@ def write_study(
     test="drawn",
     folds="drawn",
     validation=None,
-    choices=None,
+    choices=((0.01, 4, 0.5), (0.01, 4, 0.5)),
 ):
     """Writes a study into a folder.
 
@@ -218,7 +218,7 @@ def write_study(
             slides and places.
         folds: likewise.
         validation: a table; None as in an older version.
-        choices: of each held-out fold its learning rate, epochs and loss; None as in an older version.
+        choices: of each held-out fold its learning rate, epochs and loss; None leaves them out, as it does without folds.
     """
     rng = np.random.default_rng(0)
     record = study_record(classes)
@@ -229,7 +229,7 @@ def write_study(
         if table is not None:
             table = prediction_table(rng, classes) if isinstance(table, str) else table
             pyarrow.parquet.write_table(table, folder / f"{name}_predictions.parquet")
-    if choices is not None:
+    if choices is not None and (folds is not None or not any(epochs for _, epochs, _ in choices)):
         rows = [
             {"of": "fold", "fold": number, "learning_rate": rate, "batch_size": 8, "epochs": epochs, "loss": loss}
             for number, (rate, epochs, loss) in enumerate(choices)

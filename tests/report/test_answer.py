@@ -36,6 +36,15 @@ def history_of(curves, rate=0.01):
     return pa.Table.from_pylist([*other, *rows])
 
 
+def test_a_goal_that_stops_sessions_calls_for_no_more_epochs(found):
+    falling = [[0.9, 0.8, 0.7, 0.6, 0.5, 0.4]] * 4
+    counts = found.study["dataset"]["counts"]["validation"]
+    verdict = judge(history_of(falling), found.study["chosen"], "max_train_validation_loss", counts)
+    assert "--set=epochs=" in " ".join(verdict_words(found, verdict)[1])
+    goal = found._replace(study={**found.study, "config": {"accuracy_goal": 0.9}})
+    assert "--set=epochs=" not in " ".join(verdict_words(goal, verdict)[1])
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory):
     """A finished study's findings, with held-out and randomly held-out families."""
@@ -93,23 +102,28 @@ def test_where_folds_choose_better_than_the_one_validation_split_they_are_shown_
     assert (tmp_path / "figures/fold_families.png").is_file()
 
 
-def test_predictions_of_folds_that_an_older_study_left_are_not_of_one_that_learned_nothing(tmp_path):
-    assert find(write_study(tmp_path, history=history_of(RISING))).folds is None
+def test_what_held_out_heads_are_trained_with_is_said(tmp_path):
+    table = placed_predictions(np.random.default_rng(1), ("D", "PD"), fold=True)
+    page = page_of(write_study(tmp_path, folds=table, choices=[(0.01, 4, 0.5), (0.01, 1, 0.5)]))
+    assert page.text.count("chose among themselves (0.01; 1 to 4 epochs)") == 2
+    assert [row[1:] for row in page.tables["folds"][1:]] == [["0.01", "8", "4", "0.500"], ["0.01", "8", "1", "0.500"]]
 
 
 @pytest.mark.parametrize(
-    ("choices", "settings", "limit"),
+    ("lost", "named"),
     [
-        (None, "of the chosen cell; the families that are held out include those", "Holding out is not free of choice"),
-        ([(0.01, 4, 0.5)] * 2, "chose among themselves (0.01; 4 epochs)", None),
+        (["fold_predictions.parquet", "fold_predictions.parquet.sha256"], "fold_predictions"),
+        (["fold_choices.parquet"], "fold_choices"),
+        (["fold_choices.parquet", "fold_choices.parquet.sha256"], "fold_choices"),
+        (["fold_choices.parquet.sha256"], "fold_choices"),
     ],
 )
-def test_which_families_chose_what_held_out_heads_are_trained_with_is_said(tmp_path, choices, settings, limit):
-    table = placed_predictions(np.random.default_rng(1), ("D", "PD"), fold=True)
-    page = page_of(write_study(tmp_path, folds=table, choices=choices))
-    assert page.text.count(settings) == 2
-    assert [row[1:] for row in page.tables.get("folds", [])[1:]] == [["0.01", "8", "4", "0.500"]] * len(choices or [])
-    assert ("Holding out is not free" in page.text) == (limit is not None)
+def test_a_file_of_the_folds_that_is_lost_is_said_and_nothing_else_of_them(tmp_path, lost, named):
+    write_study(tmp_path, choices=[(0.01, 4, 0.5)])
+    for name in lost:
+        (tmp_path / name).unlink(missing_ok=True)
+    with pytest.raises(InputError, match=rf"{named}\.parquet (is missing|has no .* beside it).*run the study again"):
+        find(tmp_path)
 
 
 def test_a_damaged_table_of_choices_is_one_sentence(tmp_path):
@@ -138,7 +152,7 @@ def test_several_labels_are_told_apart(tmp_path):
 def test_held_out_families_come_first_then_the_random_split_then_the_test_split(found):
     said = answer(found)
     assert [text.split(" ")[0] for text in said] == ["A", "With", "Had", "The"]
-    assert "been chosen by such splits" not in said[2]
+    assert "been chosen by such splits" in said[2]
     estimates = [100 * tested.score("accuracy").estimate for tested in (found.folds, found.random_folds, found.test)]
     for text, estimate in zip(said[1:], estimates, strict=True):
         assert f"{estimate:.1f} %" in text
@@ -159,6 +173,13 @@ def test_a_random_split_flatters_by_more_than_sessions_differ_or_is_not_said_to(
     assert "78.0 % would have been reported: no more than sessions of one split differ by." in answer(few)[2]
     steady = few._replace(folds=with_scores(few.folds, std=0.01), random_folds=with_scores(few.random_folds, std=0.02))
     assert "8.0 points more, which slides of new patients would not give" in answer(steady)[2]
+
+
+def test_one_session_tells_no_leak_from_luck(found):
+    one = found._replace(
+        folds=with_scores(found.folds, std=None), random_folds=with_scores(found.random_folds, std=None)
+    )
+    assert "with one session nothing tells whether the difference is luck" in answer(one)[2]
 
 
 def test_where_every_family_is_one_patch_a_random_split_is_not_blamed(found):

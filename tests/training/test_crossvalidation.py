@@ -219,6 +219,14 @@ def test_choices_do_not_depend_on_how_many_sessions_run_at_once():
         np.testing.assert_allclose([one.loss for one in other], [one.loss for one in found[0]], rtol=1e-5)
 
 
+@pytest.mark.parametrize("rate", [1e-12, 1e-37])
+def test_rounding_is_not_learning(rate):
+    made = separable()
+    fold = held_out_folds(pooled_columns(made.columns), 3)
+    choices = choose_inside([Candidate(Program(features=20, batch_size=16), lambda: made)], (rate,), 4, fold)
+    assert [choice.epochs for choice in choices] == [0] * 3
+
+
 def test_a_session_that_diverges_is_never_chosen():
     made = separable()
     fold = held_out_folds(pooled_columns(made.columns), 3)
