@@ -31,7 +31,13 @@ DATASET = [
     "dataset/neuroblastoma/*/1.0.0/SHA256SUMS",
 ]
 # Written by every run, so that whatever lies there is replaced.
-WRITTEN_ANEW = ["sessions.parquet", "test_predictions.parquet", "fold_predictions.parquet", "tables/cells.csv"]
+WRITTEN_ANEW = [
+    "sessions.parquet",
+    "test_predictions.parquet",
+    "fold_predictions.parquet",
+    "fold_choices.parquet",
+    "tables/cells.csv",
+]
 WAYS = ("flipped", "cut", "longer", "zeros", "emptied", "removed", "unsealed")
 
 
@@ -97,7 +103,8 @@ def test_a_damaged_file_of_the_dataset_of_a_bank_or_of_a_program_is_said_and_mad
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "name", ["study.json", "sessions.parquet", "test_predictions.parquet", "fold_predictions.parquet"]
+    "name",
+    ["study.json", "sessions.parquet", "test_predictions.parquet", "fold_predictions.parquet", "fold_choices.parquet"],
 )
 def test_a_report_on_a_damaged_table_is_one_sentence(name, run, commands, finished, tmp_path):
     out, draw = tmp_path / "out", random.Random(name)

@@ -144,7 +144,7 @@ def test_more_seeds_and_a_strategy_more_keep_no_wrong_session(finished, slides, 
     [
         (
             {"memory_gib": 1e-5},
-            "one session of a head with batch size 16 takes .* the limit is 1e-05 GiB; try --set=batch_sizes=8, .* --set=memory_gib=0.00[1-9]",
+            r"one session of a head with batch size 16 takes .* the limit is 1e-05 GiB; try --set=dataset\.transforms=3, .* --set=memory_gib=0.00[1-9]",
         ),
         ({"strategies": ("extension-10",)}, "10 non-linearities does not fit 128 features"),
         ({"strategies": ("unfreezing-40",)}, "small_cnn has 5 weight tensors before its last layer"),
