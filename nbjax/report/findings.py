@@ -20,6 +20,7 @@ from nbjax.files import SEAL, damage
 from nbjax.report.calibrating import Calibration, calibrate
 from nbjax.report.reading import PREDICTION_COLUMNS, read_predictions, read_record
 from nbjax.report.studies import read_rows
+from nbjax.training.crossvalidation import choices_table
 from nbjax.training.folder import FOLDS, StudyFolder
 
 # Enough for the three figures that are printed of an interval's end, and seconds for a report.
@@ -199,16 +200,22 @@ def _tested(files: StudyFolder, name: str, study: Mapping[str, Any], swapped: bo
 
 
 def _choices(files: StudyFolder) -> dict[str, list[dict[str, Any]]]:
-    path, wanted = files.fold_choices, {"of", "fold", "learning_rate", "batch_size", "epochs", "loss"}
+    path, wanted = files.fold_choices, choices_table({}, []).schema
     if not any(
         one.exists() for name in FOLDS for one in (files.predictions(name), path, path.with_name(path.name + SEAL))
     ):
         return {}
     if (found := damage(path)) is not None:
         raise InputError(f"{path} {found}; run the study again, with the same command.")
-    table = pyarrow.parquet.read_table(path)
-    if not wanted <= set(table.column_names):
-        raise InputError(f"{path}: expected columns {', '.join(sorted(wanted))}; run the study again.")
+    try:
+        table = pyarrow.parquet.read_table(path)
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{path}: not Parquet; remove it, and the study's command makes it again.") from error
+    whole = table.schema.equals(wanted) and not any(column.null_count for column in table.columns)
+    if not whole or set(table["of"].to_pylist()) != set(FOLDS):
+        raise InputError(
+            f"{path}: expected rows of {' and '.join(FOLDS)} with {', '.join(wanted.names)}; remove it, and the study's command makes it again."
+        )
     choices: dict[str, list[dict[str, Any]]] = {}
     for row in table.to_pylist():
         choices.setdefault(row["of"], []).append(row)

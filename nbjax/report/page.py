@@ -9,7 +9,9 @@ import pyarrow as pa
 from nbjax.analysis.cells import cells_table
 from nbjax.analysis.mistakes import family_table, misclassified_table
 from nbjax.analysis.scores import scores_table
+from nbjax.errors import InputError
 from nbjax.files import replacing
+from nbjax.progress import say
 from nbjax.report import score_tables, tables, words
 from nbjax.report.answer import answer, cautions, families, verdict_words
 from nbjax.report.drawing import draw
@@ -60,13 +62,18 @@ def _baselines(found: Findings) -> Section | None:
     path = found.folder / BASELINES_SECTION
     if not path.is_file():
         return None
-    section = read_section(path)
-    if section.about == of_study(found.study):
-        return section
+    try:
+        section = read_section(path)
+        if section.about == of_study(found.study):
+            return section
+        why = f"{BASELINES_SECTION} was made when this study stood otherwise"
+    except InputError as error:
+        # The study's own page is not lost for it.
+        why = str(error).split("; ")[0].rstrip(".")
     again = f"python -m experiments.baselines --study={shlex.quote(str(found.folder))}"
-    return Section(
-        section.title, [f"What lies in {BASELINES_SECTION} is of another study that was here; {again} makes it anew."]
-    )
+    said = f"{why}; {again} makes it anew."
+    say(said)
+    return Section("Older kinds of methods", [said])
 
 
 def _numbers(found: Findings) -> dict[str, pa.Table]:

@@ -45,9 +45,10 @@ class Section(NamedTuple):
 
 
 def of_study(study: Mapping[str, Any]) -> str:
-    """What tells a study from others that may have lain in its folder: its dataset, its backbone and what it chose."""
-    dataset = study["dataset"]
+    """What of a study a comparison with it rests on: its dataset, its backbone, its folds and sessions, and what it chose."""
+    dataset, config = study["dataset"], study.get("config", {})
     decides = [dataset["sha256"], dataset["config"], study["backbone"]["sha256"], study["chosen"]]
+    decides += [config.get("folds"), config.get("seeds")]
     return hashlib.sha256(json.dumps(decides, sort_keys=True).encode()).hexdigest()
 
 

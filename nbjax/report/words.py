@@ -50,7 +50,8 @@ def audit(dataset: Mapping[str, Any], patches: int) -> str:
     if not dataset["audit"]:
         return (
             f"{checked}: none shares a family, a pixel or its looks with a patch of another split, and no two families share a patch. "
-            "Patients filed as two families, stains and magnifications are not what it compares."
+            "Patients filed as two families, stains and magnifications are not what it compares; nor does it see a copy that is cut into "
+            "patches at other places, as a turned slide is whose edges the grid does not divide."
         )
     if set(dataset["audit"]) == {"label"}:
         return f"{checked}: none shares a pixel or its looks with a patch of another split. Families of two labels, each in one split, are no leak."

@@ -82,9 +82,9 @@ def made_of(path: Path) -> dict[str, Any] | None:
     """What `write_table` was told that the table follows from; None where it was told nothing."""
     try:
         found = (pyarrow.parquet.read_schema(path).metadata or {}).get(MADE_OF)
-    except pa.ArrowInvalid:
+        return None if found is None else dict(json.loads(found))
+    except ValueError:  # Arrow's own is one too
         return None
-    return None if found is None else dict(json.loads(found))
 
 
 def is_whole(path: Path) -> bool:

@@ -12,6 +12,7 @@ import scipy.special
 
 from nbjax.report.page import write_report
 from nbjax.training import store
+from nbjax.training.crossvalidation import Choice, choices_table
 
 CELL = {"backbone": "resnet18", "strategy": "straightforward", "nonlinearities": 0, "unfrozen": 0}
 RATES, SEEDS, EPOCHS = (0.001, 0.01), 4, 6
@@ -230,11 +231,10 @@ def write_study(
             table = prediction_table(rng, classes) if isinstance(table, str) else table
             pyarrow.parquet.write_table(table, folder / f"{name}_predictions.parquet")
     if choices is not None and (folds is not None or not any(epochs for _, epochs, _ in choices)):
-        rows = [
-            {"of": "fold", "fold": number, "learning_rate": rate, "batch_size": 8, "epochs": epochs, "loss": loss}
-            for number, (rate, epochs, loss) in enumerate(choices)
-        ]
-        store.write_table(pa.Table.from_pylist(rows), folder / "fold_choices.parquet")
+        made = [Choice(0, rate, epochs, loss) for rate, epochs, loss in choices]
+        # Random folds learned nothing, so that no predictions of theirs are missed.
+        table = choices_table({"fold": made, "random_fold": [one._replace(epochs=0) for one in made]}, [8])
+        store.write_table(table, folder / "fold_choices.parquet")
     return folder
 
 

@@ -7,8 +7,10 @@ from hypothesis import strategies as st
 
 from nbjax.analysis.verdict import judge
 from nbjax.errors import InputError
+from nbjax.files import sealing
 from nbjax.report.answer import answer, cautions, verdict_words
 from nbjax.report.findings import find
+from nbjax.training import store
 from tests.report.conftest import CELL, history_table, page_of, placed_predictions, write_study
 
 RNG_SEED = 3
@@ -173,6 +175,28 @@ def test_a_random_split_flatters_by_more_than_sessions_differ_or_is_not_said_to(
     assert "78.0 % would have been reported: no more than sessions of one split differ by." in answer(few)[2]
     steady = few._replace(folds=with_scores(few.folds, std=0.01), random_folds=with_scores(few.random_folds, std=0.02))
     assert "8.0 points more, which slides of new patients would not give" in answer(steady)[2]
+
+
+@pytest.mark.parametrize("kind", ["empty", "strings", "nulls", "one way", "text"])
+def test_choices_of_other_content_are_one_sentence(tmp_path, kind):
+    path = write_study(tmp_path, choices=[(0.01, 4, 0.5)]) / "fold_choices.parquet"
+    table = store.read_table(path)
+    epochs = table.column_names.index("epochs")
+    odd = {
+        "empty": table.slice(0, 0),
+        "strings": table.set_column(epochs, "epochs", [["4", "0"]]),
+        "nulls": table.set_column(epochs, "epochs", pa.array([4, None], pa.int32())),
+        "one way": table.slice(1),
+    }
+    with sealing(path) as temporary:
+        if kind == "text":
+            temporary.write_text("hello", encoding="utf-8")
+        else:
+            pyarrow.parquet.write_table(odd[kind], temporary)
+    with pytest.raises(
+        InputError, match=r"fold_choices\.parquet: .*; remove it, and the study's command makes it again"
+    ):
+        find(tmp_path)
 
 
 def test_one_session_tells_no_leak_from_luck(found):

@@ -59,8 +59,27 @@ def test_the_studys_page_has_them_until_another_study_lies_there(finished, tmp_p
     page = page_of(copy)
     assert "baselines" not in page.tables
     assert (
-        f"is of another study that was here; python -m experiments.baselines --study={copy} makes it anew" in page.text
+        f"was made when this study stood otherwise; python -m experiments.baselines --study={copy} makes it anew"
+        in page.text
     )
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("folds", 4), ("seeds", 3), ("folds", 0)], ids=["other folds", "more seeds", "no folds"]
+)
+def test_a_study_that_changes_is_told_from_itself(finished, field, value):
+    record = json.loads((finished / "study.json").read_text(encoding="utf-8"))
+    assert of_study({**record, "config": {**record["config"], field: value}}) != of_study(record)
+
+
+@pytest.mark.parametrize("lost", ["figures/baselines.png", BASELINES_SECTION])
+def test_a_damaged_part_does_not_take_the_page_with_it(finished, tmp_path, lost):
+    copy = tmp_path / "study"
+    shutil.copytree(finished, copy)
+    (copy / lost).write_bytes(b"") if lost == BASELINES_SECTION else (copy / lost).unlink()
+    page = page_of(copy)
+    assert "baselines" not in page.tables
+    assert f"; python -m experiments.baselines --study={copy} makes it anew" in page.text
 
 
 def test_the_table_holds_what_the_predictions_say(finished):
