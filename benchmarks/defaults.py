@@ -42,7 +42,7 @@ from nbjax.training.crossvalidation import (
     family_folds,
     held_out_folds,
     patch_numbers,
-    pooled_columns,
+    pool,
 )
 from nbjax.training.plan import Task
 from nbjax.training.record import hardware
@@ -169,9 +169,9 @@ def open_bank(config: StudyConfig, out: Path) -> tuple[Task, Bank]:
 def hold_out(config: StudyConfig, out: Path, repeats: int) -> Held:
     """Trains the chosen cell and every reference on the same folds of a finished study's bank."""
     task, bank = open_bank(config, out)
-    candidate = Candidate(task.program, lambda: bank, task.batching, len(task.hypers.seed))
+    candidate, pooled = Candidate(task.program, task.batching, len(task.hypers.seed)), pool(bank)
     features = np.concatenate([bank.inputs[split] for split in SPLITS]).astype(np.float64)
-    columns = pooled_columns(bank.columns)
+    columns = pooled.columns
     patch = patch_numbers(columns)
     first = np.unique(patch, return_index=True)[1]
     labels, families = columns["label"][first], columns["family"][first]
@@ -188,8 +188,8 @@ def hold_out(config: StudyConfig, out: Path, repeats: int) -> Held:
     plain = plain[np.argsort(patch[plain])]
     for seed in range(repeats):
         fold = held_out_folds(columns, FOLDS, seed)
-        choices = choose_inside([candidate], config.learning_rates, config.epochs, fold, seed)
-        table = cross_validate([candidate], choices, range(config.seeds), fold)
+        choices = choose_inside(pooled, [candidate], config.learning_rates, config.epochs, fold, seed)
+        table = cross_validate(pooled, [candidate], choices, range(config.seeds), fold)
         note("study", by_patch(table, patch, config.seeds, classes))
         for name, penalty in REFERENCES.items():
             note(name, reference(features[plain], labels, families, fold[plain], penalty, seed)[None])

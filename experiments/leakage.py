@@ -30,7 +30,7 @@ flags.adopt_module_key_flags(studies)
 
 def main() -> None:
     """Runs the experiments that the flags describe."""
-    config = load_config(studies.CONFIG.value, studies.SET.value, studies.SIZE.value, StudyConfig)
+    config = load_config(studies.CONFIG.value, studies.SET.value, studies.SIZE.value, kind=StudyConfig)
     unknown = [leak for leak in WHICH.value if leak not in LEAKS]
     if unknown or len(set(WHICH.value)) < max(2, len(WHICH.value)):
         raise InputError(f"--leaks={','.join(WHICH.value)}: expected two or more of {', '.join(LEAKS)}, each once.")

@@ -45,7 +45,7 @@ OWN_CONFIG = "configs/partitions.py"
 
 def main() -> None:
     """Runs the study that the flags describe."""
-    config = load_config(studies.CONFIG.value, studies.SET.value, studies.SIZE.value, PartitionStudyConfig)
+    config = load_config(studies.CONFIG.value, studies.SET.value, studies.SIZE.value, kind=PartitionStudyConfig)
     out = Path(studies.OUT.value or f"results/{config.name}")
     banks = None if studies.BANKS.value is None else Path(studies.BANKS.value)
     for line in study(config, studies.SLIDES.value, out, banks).lines:

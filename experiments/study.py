@@ -39,7 +39,7 @@ OUTPUT_BYTES = 8 * 2**20
 
 def main() -> None:
     """Runs the study that the flags describe."""
-    config = load_config(CONFIG.value, SET.value, SIZE.value, StudyConfig)
+    config = load_config(CONFIG.value, SET.value, SIZE.value, kind=StudyConfig)
     out = Path(OUT.value or f"results/{config.name}")
     report = study(config, SLIDES.value, out, None if BANKS.value is None else Path(BANKS.value))
     print(f"\nreport: {report}")

@@ -7,7 +7,7 @@ import inspect
 import runpy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
+from typing import Any, NamedTuple, TypeVar, get_args, get_origin, get_type_hints, overload
 
 from nbjax.errors import InputError
 from nbjax.fields import to_dict
@@ -33,19 +33,24 @@ C = TypeVar("C", bound=CellsConfig)
 SIZES = ("paper", "small")
 
 
+@overload
+def load_config(path: str | Path, settings: Sequence[str] = (), size: str | None = None) -> CellsConfig: ...
+
+
+@overload
+def load_config(path: str | Path, settings: Sequence[str] = (), size: str | None = None, *, kind: type[C]) -> C: ...
+
+
 def load_config(
-    path: str | Path,
-    settings: Sequence[str] = (),
-    size: str | None = None,
-    kind: type[C] = CellsConfig,  # type: ignore[assignment]  # any kind, where none is named
-) -> C:
+    path: str | Path, settings: Sequence[str] = (), size: str | None = None, *, kind: type[CellsConfig] = CellsConfig
+) -> CellsConfig:
     """Runs a config file and returns what its `get_config()` gives.
 
     Args:
         path: a Python file of `configs/` or of your own; it is your program and runs as such.
         settings: `field=value` or `dataset.field=value`, values as Python literals or plain words.
         size: one of `SIZES`, handed to `get_config(size)`; None leaves it to the file.
-        kind: of config that is wanted.
+        kind: of config that is wanted; without one any is.
 
     Raises:
         InputError: no such file, a size where there are none, an unknown field, a value of another type or out of range.

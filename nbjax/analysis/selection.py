@@ -79,18 +79,25 @@ def criterion_values(history: pa.Table, criterion: str) -> np.ndarray:
     Raises:
         InputError: another criterion.
     """
-    validation = history["validation_loss"].to_numpy().astype(np.float64)
-    if criterion == "validation_loss":
-        return np.where(np.isfinite(validation), validation, np.inf)
-    if criterion not in (*CRITERIA, ACCURACY_CRITERION):
+    train, validation = (history[f"{split}_loss"].to_numpy().astype(np.float64) for split in ("train", "validation"))
+    if criterion != ACCURACY_CRITERION:
+        return criterion_of(train, validation, criterion)
+    accuracies = (history[f"{split}_accuracy"].to_numpy().astype(np.float64) for split in ("train", "validation"))
+    values = -np.minimum(*accuracies)
+    return np.where(np.isfinite(np.maximum(train, validation)) & np.isfinite(values), values, np.inf)
+
+
+def criterion_of(train: np.ndarray, validation: np.ndarray, criterion: str) -> np.ndarray:
+    """A criterion of `CRITERIA` of training and validation losses, float64 of any one shape; not finite counts as infinite.
+
+    Raises:
+        InputError: another criterion.
+    """
+    if criterion not in CRITERIA:
         known = ", ".join((*CRITERIA, ACCURACY_CRITERION))
         raise InputError(f"criterion: found {criterion!r}; expected one of {known}.")
-    larger = np.maximum(history["train_loss"].to_numpy().astype(np.float64), validation)
-    values = larger
-    if criterion == ACCURACY_CRITERION:
-        accuracies = (history[f"{split}_accuracy"].to_numpy().astype(np.float64) for split in ("train", "validation"))
-        values = -np.minimum(*accuracies)
-    return np.where(np.isfinite(larger) & np.isfinite(values), values, np.inf)
+    values = validation if criterion == "validation_loss" else np.maximum(train, validation)
+    return np.where(np.isfinite(values), values, np.inf)
 
 
 def select_epochs(history: pa.Table, criterion: str) -> list[Session]:

@@ -18,10 +18,8 @@ from sklearn.svm import SVC, LinearSVC
 
 from nbjax.baselines.descriptors import Descriptors
 from nbjax.progress import meter
-from nbjax.training.crossvalidation import family_folds
+from nbjax.training.crossvalidation import INNER_FOLDS, family_folds
 
-# Folds of the training families that calibrate a support vector machine where there is no validation split.
-INNER_FOLDS = 3
 # C of a regression on the values of a support vector machine: next to no penalty.
 WEAK = 1e6
 
@@ -143,7 +141,7 @@ def choose_penalty(method: Method, train: Rows, seed: int = 0, done: Callable[[f
 
 
 def fit_alone(method: Method, penalty: float, train: Rows, seed: int = 0) -> Fitted:
-    """Fits with one C where there is no validation split: folds of training families calibrate a support vector machine."""
+    """Fits with one C where there is no validation split: inner folds of training families calibrate a support vector machine."""
     scaler = _scaler(train)
     model = classifier(method.kind, penalty)
     if method.kind != "logistic":

@@ -3,6 +3,7 @@
 from nbjax.partition.audit import Violation, audit_patches
 from nbjax.partition.experiments import exchange, random, spread_families
 from nbjax.partition.fingerprints import Fingerprints, fingerprint_patches
+from nbjax.partition.folds import grouped_folds, joint_folds
 from nbjax.partition.heatmap import DiscrepancyMap, discrepancy_map
 from nbjax.partition.inputs import SPLITS
 from nbjax.partition.partition import (
@@ -16,8 +17,6 @@ from nbjax.partition.partition import (
 )
 from nbjax.partition.quality import Quality, measure_quality
 from nbjax.partition.resample import (
-    grouped_folds,
-    joint_folds,
     resample_classes,
     resample_jointly,
     resample_partitions,

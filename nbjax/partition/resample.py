@@ -1,4 +1,4 @@
-"""Many near-optimal partitions of one cohort, and grouped folds, from seeds."""
+"""Many near-optimal partitions of one cohort, from seeds."""
 
 import math
 from collections.abc import Sequence
@@ -6,16 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 
 from nbjax.errors import InputError
+from nbjax.partition.descent import descend, members_of
 from nbjax.partition.inputs import SPLITS, Targets, check_classes, check_families, check_targets
 from nbjax.partition.partition import DIVERSITIES, PROPORTIONS, partition_classes, partition_families
 from nbjax.partition.quality import measure_quality
 
-# A start is given up after this many changes tried a family without a lower discrepancy, a resampling after this many
-# starts in a row that gave nothing new.
-_PATIENCE = 40
+# A resampling is given up after this many starts in a row that gave nothing new.
 _STARTS = 100
-# Folds with a smaller discrepancy are not improved further.
-_GOOD_FOLDS = 1e-3
 
 
 def resample_partitions(
@@ -172,234 +169,17 @@ def _near(
     failures = 0
     while len(found) < count and failures < _STARTS:
         assignment = rng.choice(3, size=len(counts), p=shares)
-        assignment = _descend(counts, assignment, targets.proportions, targets.diversities, near, rng)
+        assignment = descend(counts, assignment, targets.proportions, targets.diversities, near, rng)
         reached = np.mean(
             [
                 measure_quality(of_class, assignment, targets.proportions, targets.diversities).discrepancy
                 for of_class in counts.T
             ]
         )
-        whole = _members(counts, assignment, len(SPLITS)).min() > 0
+        whole = members_of(counts, assignment, len(SPLITS)).min() > 0
         if reached <= near + 1e-12 and whole and assignment.tobytes() not in found:
             found[assignment.tobytes()] = assignment
             failures = 0
         else:
             failures += 1
     return np.array(list(found.values()), np.int64).reshape(len(found), len(counts))
-
-
-def _members(counts: np.ndarray, assignment: np.ndarray, splits: int) -> np.ndarray:
-    """How many families of each class each split has, int `[splits, classes]`."""
-    members = np.zeros((splits, counts.shape[1]), np.int64)
-    np.add.at(members, assignment, counts > 0)
-    return members
-
-
-def joint_folds(counts: np.ndarray, folds: int, seed: int) -> np.ndarray:
-    """Families of several labels to folds for cross-validation: a family is in one fold, whatever its labels.
-
-    There are as many folds as asked for, or as the label of fewest families has. Without any one fold there are two
-    families or more of every label to train on (one of a label that has two in all). Where families of three labels or
-    more leave no way to that, there are more folds.
-
-    Args:
-        counts: patches, int `[families, labels]`; 0 where a family has none of a label.
-        folds: wanted.
-        seed: as for `grouped_folds`.
-
-    Returns:
-        The fold of each family, int `[families]`, in 0…k-1; no fold is empty.
-
-    Raises:
-        InputError: a label with fewer than two families.
-    """
-    families = (counts > 0).sum(axis=0)
-    if families.min() < 2:
-        raise InputError(
-            f"label {families.argmin()} has {families.min()} family; expected at least 2, one to hold out and one to train on."
-        )
-    kept = np.minimum(families - 1, 2)
-    number = max(2, min(folds, int(families.min())))
-    while True:
-        fold = grouped_folds(counts, number, seed)
-        # At the latest with one family a fold.
-        if (families - _members(counts, fold, number) >= kept).all():
-            return fold
-        number += 1
-
-
-def grouped_folds(
-    patches_per_family: Sequence[int] | Sequence[Sequence[int]] | np.ndarray, folds: int, seed: int
-) -> np.ndarray:
-    """Families to k folds alike in patches and in families of every class, for cross-validation without leaks.
-
-    The folds' discrepancy (equation 1 with k splits and targets of 1/k, mean over the classes) is lowered by random moves
-    and swaps from a random start: other seeds give other folds. A class is in every fold that it can be in.
-
-    Args:
-        patches_per_family: int `[families]`, each at least 1; or of several classes `[families, classes]`, 0 where a
-            family has no patches of a class.
-        folds: k, at least 2.
-        seed: of the start and the moves.
-
-    Returns:
-        The fold of each family, int `[families]`, in 0…k-1; no fold is empty.
-
-    Raises:
-        InputError: see `check_families`; fewer than 2 folds; fewer families than folds.
-    """
-    if folds < 2:
-        raise InputError(f"folds: found {folds}, expected at least 2.")
-    counts = np.asarray(patches_per_family)
-    if counts.ndim == 1:
-        counts = counts[:, None]
-    check_families(counts.sum(axis=1), least=folds)
-    rng = np.random.default_rng(seed)
-    shares = (1 / folds,) * folds
-    return _descend(counts, _dealt(counts, folds, rng), shares, shares, _GOOD_FOLDS, rng)
-
-
-def _dealt(counts: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
-    """A random start: families dealt like cards, so that no fold is empty and every class in as many as can be.
-
-    Families of most classes come first, each to a fold that lacks most of its classes: of two classes, both then are in
-    every fold as soon as each has that many families.
-
-    Returns:
-        The fold of each family, int `[families]`.
-    """
-    present = counts > 0
-    order = rng.permutation(len(counts))
-    order = order[np.argsort(-present[order].sum(axis=1), kind="stable")]
-    fold = np.empty(len(counts), np.int64)
-    held = np.zeros((folds, counts.shape[1]), np.int64)
-    for family in order:
-        mine = present[family]
-        lacking, crowd = (held[:, mine] == 0).sum(axis=1), held[:, mine].sum(axis=1)
-        fold[family] = np.lexsort((rng.permutation(folds), held.sum(axis=1), crowd, -lacking))[0]
-        held[fold[family]] += mine
-    return fold
-
-
-# Of a family, or of what a swap moves: class, its share of the class's patches, of its families, and how many families.
-_Parts = list[tuple[int, float, float, int]]
-
-
-def _parts(counts: np.ndarray) -> list[_Parts]:
-    """What each family has of each of its classes."""
-    shares = (counts / counts.sum(axis=0)).tolist()
-    families = (counts > 0).sum(axis=0).tolist()
-    return [
-        [(of, shares[number][of], 1 / families[of], 1) for of in np.flatnonzero(row).tolist()]
-        for number, row in enumerate(counts)
-    ]
-
-
-def _difference(parts: _Parts, other: _Parts) -> _Parts:
-    """What leaves a split where the one family leaves and the other comes."""
-    coming = {of: (share, one, count) for of, share, one, count in other}
-    found = []
-    for of, share, one, count in parts:
-        less = coming.pop(of, (0.0, 0.0, 0))
-        found.append((of, share - less[0], one - less[1], count - less[2]))
-    return found + [(of, -share, -one, -count) for of, (share, one, count) in coming.items()]
-
-
-def _lacking(
-    parts: list[_Parts], place: list[int], proportions: Sequence[float], diversities: Sequence[float], classes: int
-) -> tuple[list[list[float]], list[list[float]]]:
-    """What each class lacks of its patches and of its families in each split, in shares: a discrepancy is the plain sum."""
-    lacking = [[*proportions] for _ in range(classes)]
-    wanted = [[*diversities] for _ in range(classes)]
-    for family, split in enumerate(place):
-        for of, share, one, _ in parts[family]:
-            lacking[of][split] -= share
-            wanted[of][split] -= one
-    return lacking, wanted
-
-
-def _descend(
-    counts: np.ndarray,
-    assignment: np.ndarray,
-    proportions: Sequence[float],
-    diversities: Sequence[float],
-    near: float,
-    rng: np.random.Generator,
-) -> np.ndarray:
-    """Lowers the mean discrepancy by random moves and swaps until it is at most `near` or stays as it is.
-
-    A change that takes the last family of a class from a split is refused.
-
-    Args:
-        counts: int `[families, classes]`.
-        assignment: the start, int `[families]`.
-        proportions: target shares of every class's patches, one a split.
-        diversities: likewise of its families.
-        near: mean discrepancy over the classes.
-        rng: of the moves.
-
-    Returns:
-        A new assignment, int `[families]`.
-    """
-    splits, families = len(proportions), len(counts)
-    parts, place = _parts(counts), assignment.tolist()
-    lacking, wanted = _lacking(parts, place, proportions, diversities, counts.shape[1])
-    members = _members(counts, assignment, splits).T.tolist()
-    current, stale = sum(sum(map(abs, values)) for values in (*lacking, *wanted)), 0
-    enough = 2 * splits * counts.shape[1] * near
-    while current > enough and stale < _PATIENCE * families:
-        firsts, seconds = rng.integers(0, families, size=(2, 512)).tolist()
-        to_splits, swaps = rng.integers(0, splits, size=512).tolist(), (rng.random(512) < 0.5).tolist()
-        for first, second, to, swap in zip(firsts, seconds, to_splits, swaps, strict=True):
-            stale += 1
-            old, new = place[first], place[second] if swap else to
-            if old == new:
-                continue
-            moved = _difference(parts[first], parts[second]) if swap else parts[first]
-            if any(count and members[of][old if count > 0 else new] == 1 for of, _, _, count in moved):
-                continue
-            change = _change(moved, old, new, lacking, wanted)
-            if change > 0:
-                continue
-            _move(moved, old, new, lacking, wanted, members)
-            place[first] = new
-            if swap:
-                place[second] = old
-            current += change
-            if change < -1e-12:
-                stale = 0
-            if current <= enough:
-                break
-    return np.array(place, dtype=np.int64)
-
-
-def _change(moved: _Parts, old: int, new: int, lacking: list[list[float]], wanted: list[list[float]]) -> float:
-    """How much more all classes lack and have too much in both splits once `moved` has gone from the one to the other."""
-    change = 0.0
-    for of, share, one, _ in moved:
-        change += _growth(lacking[of][old], share) + _growth(lacking[of][new], -share)
-        change += _growth(wanted[of][old], one) + _growth(wanted[of][new], -one)
-    return change
-
-
-def _move(
-    moved: _Parts,
-    old: int,
-    new: int,
-    lacking: list[list[float]],
-    wanted: list[list[float]],
-    members: list[list[int]],
-) -> None:
-    """Notes that `moved` has gone from one split to another."""
-    for of, share, one, count in moved:
-        lacking[of][old] += share
-        lacking[of][new] -= share
-        wanted[of][old] += one
-        wanted[of][new] -= one
-        members[of][old] -= count
-        members[of][new] += count
-
-
-def _growth(value: float, by: float) -> float:
-    """How much further from 0 a value gets."""
-    return abs(value + by) - abs(value)

@@ -201,9 +201,8 @@ def _tested(files: StudyFolder, name: str, study: Mapping[str, Any], swapped: bo
 
 def _choices(files: StudyFolder) -> dict[str, list[dict[str, Any]]]:
     path, wanted = files.fold_choices, choices_table({}, []).schema
-    if not any(
-        one.exists() for name in FOLDS for one in (files.predictions(name), path, path.with_name(path.name + SEAL))
-    ):
+    beside = [path.with_name(path.name + SEAL), *(files.predictions(name) for name in FOLDS)]
+    if not any(one.exists() for one in (path, *beside)):
         return {}
     if (found := damage(path)) is not None:
         raise InputError(f"{path} {found}; run the study again, with the same command.")
@@ -214,7 +213,8 @@ def _choices(files: StudyFolder) -> dict[str, list[dict[str, Any]]]:
     whole = table.schema.equals(wanted) and not any(column.null_count for column in table.columns)
     if not whole or set(table["of"].to_pylist()) != set(FOLDS):
         raise InputError(
-            f"{path}: expected rows of {' and '.join(FOLDS)} with {', '.join(wanted.names)}; remove it, and the study's command makes it again."
+            f"{path}: expected rows of {' and '.join(FOLDS)} with {', '.join(wanted.names)}; "
+            "remove it, and the study's command makes it again."
         )
     choices: dict[str, list[dict[str, Any]]] = {}
     for row in table.to_pylist():

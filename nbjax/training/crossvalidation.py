@@ -1,5 +1,5 @@
 """The same head with every family held out once, and with patches held out at random: what a score owes to one small test split,
-and what to forgotten families. The cell, the learning rate and the epochs of a fold are chosen by the families outside it.
+and what to forgotten families. The learning rate, the batch size and the epochs of a fold are chosen by the families outside it.
 """
 
 import functools
@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 
+from nbjax.analysis.selection import criterion_of
 from nbjax.partition import SPLITS, joint_folds
 from nbjax.progress import Meter, meter
 from nbjax.training.bank import Bank
@@ -23,8 +24,6 @@ PATCH = ("slide", "family", "label", "x", "y")
 INNER_FOLDS, INNER_SEEDS = 3, 3
 # Nats by which losses differ that are the same but for rounding.
 SAME = 1e-5
-
-
 # Samples' columns, folds wanted and a seed to the fold of each sample.
 Folds = Callable[[Mapping[str, np.ndarray], int, int], np.ndarray]
 
@@ -34,13 +33,11 @@ class Candidate(NamedTuple):
 
     Attributes:
         program: compiled for them; it trains nothing but a head.
-        bank: gives the features.
         batching: how they run beside each other.
         together: sessions at once, which fit the memory.
     """
 
     program: Program
-    bank: Callable[[], Bank]
     batching: Batching = TOGETHER
     together: int = 32
 
@@ -66,11 +63,23 @@ def pooled_columns(columns: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str,
     return {name: np.concatenate([columns[split][name] for split in SPLITS]) for name in columns["train"]}
 
 
-def pooled_samples(bank: Bank) -> Samples:
-    """The samples of a bank of features on the device, put together as `pooled_columns` has them."""
-    labels = np.concatenate([bank.columns[split]["label"] for split in SPLITS])
-    inputs = np.concatenate([bank.inputs[split] for split in SPLITS])
-    return Samples(jnp.asarray(inputs), jnp.asarray(labels, jnp.int32))
+class Pool(NamedTuple):
+    """All samples of a bank of features as if there were no splits.
+
+    Attributes:
+        samples: on the device.
+        columns: as `pooled_columns` has them.
+    """
+
+    samples: Samples
+    columns: Mapping[str, np.ndarray]
+
+
+def pool(bank: Bank) -> Pool:
+    """Puts the splits of a bank together: training first, then validation, then test."""
+    columns = pooled_columns(bank.columns)
+    inputs = jnp.asarray(np.concatenate([bank.inputs[split] for split in SPLITS]))
+    return Pool(Samples(inputs, jnp.asarray(columns["label"], jnp.int32)), columns)
 
 
 def patch_numbers(columns: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -140,6 +149,7 @@ def random_folds(columns: Mapping[str, np.ndarray], folds: int, seed: int = 0) -
 
 
 def choose_inside(
+    pooled: Pool,
     candidates: Sequence[Candidate],
     learning_rates: Sequence[float],
     epochs: int,
@@ -153,7 +163,8 @@ def choose_inside(
     are means over the samples of all inner folds and over seeds; of equal ones the fewest epochs win.
 
     Args:
-        candidates: of banks of the same samples; those of one bank lie together.
+        pooled: the samples.
+        candidates: whose sessions are judged.
         learning_rates: each judged.
         epochs: the most.
         fold: of each sample, as `held_out_folds` gives it.
@@ -166,13 +177,12 @@ def choose_inside(
     Raises:
         InputError: a label with fewer than two families outside a fold.
     """
-    columns = pooled_columns(candidates[0].bank().columns)
     outer: list[int] = []
     train: list[np.ndarray] = []
     held_out: list[np.ndarray] = []
     for number in range(int(fold.max()) + 1):
         outside = np.flatnonzero(fold != number)
-        inner = split({name: values[outside] for name, values in columns.items()}, INNER_FOLDS, seed)
+        inner = split({name: values[outside] for name, values in pooled.columns.items()}, INNER_FOLDS, seed)
         for place in range(int(inner.max()) + 1):
             outer.append(number)
             train.append(outside[inner != place])
@@ -182,7 +192,7 @@ def choose_inside(
     )
     total = len(candidates) * len(hypers.seed) * epochs
     with meter(total, "choosing inside folds", "session-epoch") as done:
-        losses = np.stack([_inner_losses(candidate, hypers, epochs, done) for candidate in candidates])
+        losses = np.stack([_inner_losses(pooled.samples, one, hypers, epochs, done) for one in candidates])
     # Now [candidates, inner folds, rates, epochs]: seeds lie together.
     losses = losses.reshape(len(candidates), len(outer), len(learning_rates), INNER_SEEDS, epochs + 1, 2).mean(axis=3)
     sizes = np.asarray([len(rows) for rows in held_out], np.float64)
@@ -198,9 +208,8 @@ def choose_inside(
     return choices
 
 
-def _inner_losses(candidate: Candidate, hypers: Hyper, epochs: int, done: Meter) -> np.ndarray:
-    """Training and held-out losses `[sessions, epochs + 1, 2]` of sessions on rows of a bank."""
-    samples = pooled_samples(candidate.bank())
+def _inner_losses(samples: Samples, candidate: Candidate, hypers: Hyper, epochs: int, done: Meter) -> np.ndarray:
+    """Training and held-out losses `[sessions, epochs + 1, 2]` of sessions on rows of the samples."""
     found = []
     for some, count in chunks(hypers, candidate.together, candidate.batching.devices):
         ran = run_sessions(
@@ -218,8 +227,7 @@ def _inner_losses(candidate: Candidate, hypers: Hyper, epochs: int, done: Meter)
 
 def _judged(program: Program, losses: np.ndarray) -> np.ndarray:
     """The program's criterion `[epochs + 1, rates]` of mean losses `[rates, epochs + 1, 2]`; infinite where one is not finite."""
-    worst = losses.max(axis=2) if program.criterion == "max_train_validation_loss" else losses[:, :, 1]
-    return np.where(np.isfinite(losses).all(axis=2), worst, np.inf).T
+    return criterion_of(losses[:, :, 0], losses[:, :, 1], program.criterion).T
 
 
 def choices_table(choices: Mapping[str, Sequence[Choice]], batch_sizes: Sequence[int]) -> pa.Table:
@@ -240,6 +248,7 @@ def choices_table(choices: Mapping[str, Sequence[Choice]], batch_sizes: Sequence
 
 
 def cross_validations(
+    bank: Bank,
     candidates: Sequence[Candidate],
     learning_rates: Sequence[float],
     epochs: int,
@@ -249,7 +258,8 @@ def cross_validations(
     """What a study tells of samples that its sessions did not see, beside the test split.
 
     Args:
-        candidates: of banks of the same samples.
+        bank: of features.
+        candidates: what folds choose among.
         learning_rates: that a fold may choose.
         epochs: the most that it may choose.
         seeds: of the sessions of each fold.
@@ -263,22 +273,23 @@ def cross_validations(
     Raises:
         InputError: a label with fewer than three families: outside a fold one must be held out of two.
     """
-    columns = pooled_columns(candidates[0].bank().columns)
-    held_out = held_out_folds(columns, folds)
-    assignments = {"fold": held_out, "random_fold": random_folds(columns, len(np.unique(held_out)))}
+    pooled = pool(bank)
+    held_out = held_out_folds(pooled.columns, folds)
+    assignments = {"fold": held_out, "random_fold": random_folds(pooled.columns, len(np.unique(held_out)))}
     labels = {"fold": "every family held out once", "random_fold": "patches held out at random"}
     ways: dict[str, Folds] = {"fold": held_out_folds, "random_fold": random_folds}
     # Of one size, so that all folds of both run in one compiled program.
     size = len(held_out) - min(int(np.bincount(fold).min()) for fold in assignments.values())
     tables, choices = {}, {}
     for name, fold in assignments.items():
-        choices[name] = choose_inside(candidates, learning_rates, epochs, fold, split=ways[name])
+        choices[name] = choose_inside(pooled, candidates, learning_rates, epochs, fold, split=ways[name])
         if any(choice.epochs for choice in choices[name]):
-            tables[name] = cross_validate(candidates, choices[name], seeds, fold, labels[name], size)
+            tables[name] = cross_validate(pooled, candidates, choices[name], seeds, fold, labels[name], size)
     return tables, choices
 
 
 def cross_validate(
+    pooled: Pool,
     candidates: Sequence[Candidate],
     choices: Sequence[Choice],
     seeds: Sequence[int],
@@ -286,11 +297,12 @@ def cross_validate(
     label: str = "held out",
     size: int | None = None,
 ) -> pa.Table:
-    """Predictions on every sample of the banks by sessions that were trained on the other folds.
+    """Predictions on every sample by sessions that were trained on the other folds.
 
     All three splits are put together. A session keeps its epoch of least training loss: nothing of a fold chooses there.
 
     Args:
+        pooled: the samples.
         candidates: of the choices.
         choices: one a fold.
         seeds: of the sessions of each fold.
@@ -302,24 +314,21 @@ def cross_validate(
         One row a fold's seed and sample, with the columns of the study's test predictions and `fold`.
     """
     train = rows_of_splits([np.flatnonzero(fold != number) for number in range(len(choices))], size)
-    tables: dict[int, pa.Table] = {}
+    tables = []
     with meter(len(seeds) * sum(choice.epochs for choice in choices), label, "session-epoch") as done:
-        # By candidate: each bank is read once.
-        for number in sorted(range(len(choices)), key=lambda number: choices[number].candidate):
-            candidate, choice = candidates[choices[number].candidate], choices[number]
-            bank = candidate.bank()
+        for number, choice in enumerate(choices):
             rows = np.flatnonzero(fold == number)
             # The training rows stand in the place of validation, so that what is held out chooses nothing.
             hypers = on_rows(grid([choice.learning_rate], seeds), train, train, np.asarray([number]))
-            logits = _held_out_logits(candidate, hypers, choice.epochs, pooled_samples(bank), rows, done)
-            columns: dict[str, Any] = {name: values[rows] for name, values in pooled_columns(bank.columns).items()}
+            logits = _held_out_logits(pooled.samples, candidates[choice.candidate], hypers, choice.epochs, rows, done)
+            columns: dict[str, Any] = {name: values[rows] for name, values in pooled.columns.items()}
             table = prediction_table(np.asarray(seeds), logits, columns, rows)
-            tables[number] = table.append_column("fold", pa.array(np.full(len(table), number, np.int32)))
-    return pa.concat_tables([tables[number] for number in range(len(choices))])
+            tables.append(table.append_column("fold", pa.array(np.full(len(table), number, np.int32))))
+    return pa.concat_tables(tables)
 
 
 def _held_out_logits(
-    candidate: Candidate, hypers: Hyper, epochs: int, samples: Samples, rows: np.ndarray, done: Meter
+    samples: Samples, candidate: Candidate, hypers: Hyper, epochs: int, rows: np.ndarray, done: Meter
 ) -> np.ndarray:
     """Logits `[sessions, rows, outputs]` of some samples by sessions that were trained on others."""
     program, batching, found = candidate.program, candidate.batching, []

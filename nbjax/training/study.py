@@ -254,7 +254,7 @@ def conclude(study: Study, tasks: dict[str, list[Task]]) -> dict[str, Any]:
     """Chooses a cell by training and validation data, looks at the test split once, cross-validates.
 
     Writes `sessions.parquet`, `test_predictions.parquet`, `validation_predictions.parquet` (for temperature scaling) and,
-    where only a head was trained, `fold_predictions.parquet` and, with patches held out at random,
+    where only a head was trained, `fold_choices.parquet`, `fold_predictions.parquet` and, with patches held out at random,
     `random_fold_predictions.parquet`.
 
     Returns:
@@ -308,7 +308,8 @@ def _hold_out(study: Study, tasks: list[Task], chosen: Mapping[str, Any], bank: 
         for path in (*paths, files.fold_choices):
             remove_sealed(path)
         return
-    by_batch = {task.program.batch_size: task for task in kind}
+    # Of each batch size the program that was planned for most sessions at once.
+    by_batch = {task.program.batch_size: task for task in sorted(kind, key=lambda task: len(task.hypers.seed))}
     seeds = list(range(config.seeds))
     decides = {
         "cells": [task.common for task in by_batch.values()],
@@ -329,10 +330,9 @@ def _hold_out(study: Study, tasks: list[Task], chosen: Mapping[str, Any], bank: 
         remove_sealed(path)
     # Epochs are chosen, not stopped at a goal.
     candidates = [
-        Candidate(task.program._replace(goal=None), lambda: bank, task.batching, len(task.hypers.seed))
-        for task in by_batch.values()
+        Candidate(task.program._replace(goal=None), task.batching, len(task.hypers.seed)) for task in by_batch.values()
     ]
-    tables, choices = cross_validations(candidates, config.learning_rates, config.epochs, seeds, config.folds)
+    tables, choices = cross_validations(bank, candidates, config.learning_rates, config.epochs, seeds, config.folds)
     for name, predicted in tables.items():
         store.write_table(predicted, files.predictions(name), decides)
     store.write_table(choices_table(choices, list(by_batch)), files.fold_choices, decides)

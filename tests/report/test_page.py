@@ -400,3 +400,12 @@ def test_predictions_that_are_gone_from_a_finished_study_are_missed(make_study, 
     path.unlink(missing_ok=True)
     with pytest.raises(InputError, match=rf"{path.name} is missing; run the study again, with the same command\."):
         write_report(folder)
+
+
+def test_families_of_two_labels_are_no_leak(make_study):
+    def change(record):
+        record["dataset"] |= {"audit": {"label": {"findings": 2, "messages": []}}}
+
+    text = page_of(make_study(change)).text
+    assert "Families of two labels, each in one split, are no leak." in text
+    assert "accepts it or leaks on purpose" not in text

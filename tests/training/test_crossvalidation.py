@@ -15,8 +15,8 @@ from nbjax.training.crossvalidation import (
     cross_validations,
     family_folds,
     held_out_folds,
+    pool,
     pooled_columns,
-    pooled_samples,
     random_folds,
 )
 from nbjax.training.program import Program
@@ -123,7 +123,7 @@ PROGRAM = Program(features=20, batch_size=16, criterion="validation_loss")
 def hold_out(program, bank, fold, rate, epochs, seeds):
     """Every fold with the same learning rate and epochs."""
     choices = [Choice(0, rate, epochs, 0.5)] * (int(fold.max()) + 1)
-    return cross_validate([Candidate(program, lambda: bank)], choices, range(seeds), fold)
+    return cross_validate(pool(bank), [Candidate(program)], choices, range(seeds), fold)
 
 
 def test_every_sample_is_predicted_once_a_seed_by_sessions_without_its_family(bank):
@@ -153,14 +153,14 @@ def test_folds_choose_what_their_own_families_choose_and_nothing_of_what_is_held
     columns = pooled_columns(made.columns)
     fold = held_out_folds(columns, 4)
     program = Program(features=20, batch_size=16)
-    first = choose_inside([Candidate(program, lambda: made)], (1e-4, 3e-2), 6, fold)
+    first = choose_inside(pool(made), [Candidate(program)], (1e-4, 3e-2), 6, fold)
     assert [choice.learning_rate for choice in first] == [3e-2] * 4
     strange = set(columns["family"][fold == 2])
     inputs = {
         split: np.where(np.isin(made.columns[split]["family"], list(strange))[:, None], -5 * values, values)
         for split, values in made.inputs.items()
     }
-    other = choose_inside([Candidate(program, lambda: made._replace(inputs=inputs))], (1e-4, 3e-2), 6, fold)
+    other = choose_inside(pool(made._replace(inputs=inputs)), [Candidate(program)], (1e-4, 3e-2), 6, fold)
     assert other[2] == first[2]
     assert all(other[number].loss != pytest.approx(first[number].loss, abs=1e-4) for number in (0, 1, 3))
 
@@ -171,7 +171,7 @@ def test_a_choice_is_the_least_loss_of_inner_folds_trained_one_by_one():
     fold = held_out_folds(columns, 4)
     programs = [Program(features=20, batch_size=size) for size in (8, 32)]
     rates = (3e-3, 3e-2)
-    (choice, *_) = choose_inside([Candidate(one, lambda: made) for one in programs], rates, 4, fold)
+    (choice, *_) = choose_inside(pool(made), [Candidate(one) for one in programs], rates, 4, fold)
     splits = []
     for one in range(4):
         outside = np.flatnonzero(fold != one)
@@ -179,7 +179,7 @@ def test_a_choice_is_the_least_loss_of_inner_folds_trained_one_by_one():
         splits += [(one, outside[inner != number], outside[inner == number]) for number in range(inner.max() + 1)]
     # The order of a session's samples depends on what its rows are filled up to.
     sizes = [max(len(split[side]) for split in splits) for side in (1, 2)]
-    samples, expected = pooled_samples(made), {}
+    samples, expected = pool(made).samples, {}
     for place, program in enumerate(programs):
         for rate in rates:
             sums = np.zeros((5, 2))
@@ -199,9 +199,9 @@ def test_a_choice_is_the_least_loss_of_inner_folds_trained_one_by_one():
 
 def test_where_nothing_carries_over_no_epoch_is_chosen(bank):
     fold = held_out_folds(pooled_columns(bank.columns), 4)
-    choices = choose_inside([Candidate(PROGRAM, lambda: bank)], (0.3,), 4, fold)
+    choices = choose_inside(pool(bank), [Candidate(PROGRAM)], (0.3,), 4, fold)
     assert [choice.epochs for choice in choices] == [0] * 4
-    table = cross_validate([Candidate(PROGRAM, lambda: bank)], choices, range(2), fold)
+    table = cross_validate(pool(bank), [Candidate(PROGRAM)], choices, range(2), fold)
     assert len(table) == 2 * 120
 
 
@@ -211,7 +211,7 @@ def test_choices_do_not_depend_on_how_many_sessions_run_at_once():
     program = Program(features=20, batch_size=16)
     ways = [(32, "vmap"), (5, "vmap"), (7, "map")]
     found = [
-        choose_inside([Candidate(program, lambda: made, Batching(kind), together)], (3e-3, 3e-2), 3, fold)
+        choose_inside(pool(made), [Candidate(program, Batching(kind), together)], (3e-3, 3e-2), 3, fold)
         for together, kind in ways
     ]
     for other in found[1:]:
@@ -223,14 +223,14 @@ def test_choices_do_not_depend_on_how_many_sessions_run_at_once():
 def test_rounding_is_not_learning(rate):
     made = separable()
     fold = held_out_folds(pooled_columns(made.columns), 3)
-    choices = choose_inside([Candidate(Program(features=20, batch_size=16), lambda: made)], (rate,), 4, fold)
+    choices = choose_inside(pool(made), [Candidate(Program(features=20, batch_size=16))], (rate,), 4, fold)
     assert [choice.epochs for choice in choices] == [0] * 3
 
 
 def test_a_session_that_diverges_is_never_chosen():
     made = separable()
     fold = held_out_folds(pooled_columns(made.columns), 3)
-    choices = choose_inside([Candidate(Program(features=20, batch_size=16), lambda: made)], (1e30, 3e-2), 3, fold)
+    choices = choose_inside(pool(made), [Candidate(Program(features=20, batch_size=16))], (1e30, 3e-2), 3, fold)
     assert [choice.learning_rate for choice in choices] == [3e-2] * 3
 
 
@@ -254,13 +254,13 @@ def test_what_is_held_out_does_not_standardise_itself(bank):
 
 def test_a_random_split_flatters_where_features_name_the_family(bank, capsys):
     own = Choice(0, 0.1, 20, 0.5)
-    found, choices = cross_validations([Candidate(PROGRAM, lambda: bank)], (0.1,), 20, range(2), 5)
+    found, choices = cross_validations(bank, [Candidate(PROGRAM)], (0.1,), 20, range(2), 5)
     # Families tell nothing of other families and patches all of each other, which each way to hold out finds by itself.
     losses = {name: [choice.loss for choice in some] for name, some in choices.items()}
     assert max(losses["random_fold"]) < 0.3 < 0.6 < min(losses["fold"])
     capsys.readouterr()
     fold = held_out_folds(pooled_columns(bank.columns), 5)
-    honest = cross_validate([Candidate(PROGRAM, lambda: bank)], [own] * 5, range(2), fold)
+    honest = cross_validate(pool(bank), [Candidate(PROGRAM)], [own] * 5, range(2), fold)
     tables = {**found, "fold": honest}
     accuracies = {}
     for name, table in tables.items():
@@ -276,7 +276,7 @@ def test_a_label_of_two_families_has_none_to_choose_by():
     family = np.repeat(np.arange(5), 6)
     made = make_bank(family, (family > 1).astype(int), np.random.default_rng(0).normal(size=(30, 20)))
     with pytest.raises(InputError, match="label 0 has 1 family"):
-        cross_validations([Candidate(PROGRAM, lambda: made)], (0.1, 1.0), 4, range(2), 5)
+        cross_validations(made, [Candidate(PROGRAM)], (0.1, 1.0), 4, range(2), 5)
 
 
 def test_a_head_sees_nothing_of_a_patient_with_two_labels():
