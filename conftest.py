@@ -22,8 +22,8 @@ hypothesis.settings.load_profile("alike")
 
 SHARED = Path(__file__).parents[1] / "shared"
 
-# Nor on what the user's cache folder holds, or on which batching a stopwatch prefers: `NBJAX_CHOICE=map-16 make test` and
-# the like try the others.
+# Nor on what the user's cache folder holds, or on which batching a stopwatch prefers: `NBJAX_CHOICE=map-16 make test`
+# and the like try the others.
 _home = tempfile.TemporaryDirectory(prefix="nbjax-tests-", ignore_cleanup_errors=True)
 os.environ["NBJAX_HOME"] = _home.name
 os.environ.setdefault("NBJAX_CHOICE", "vmap-1")
@@ -56,7 +56,9 @@ def shared() -> Path:
 
 
 def draw_slides(folder: Path, families: dict[str, int]) -> Path:
-    """Noise slides of 520x520 pixels, two patches a side: a colour a family, blue for the first label, red for the second."""
+    """Noise slides of 520x520 pixels, two patches a side: a colour a family, blue for the first label, red for the
+    second.
+    """
     rng = np.random.default_rng(0)
     for channel, (label, count) in zip((2, 0, 1), families.items(), strict=False):
         (folder / label).mkdir(parents=True)

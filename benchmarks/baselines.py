@@ -24,10 +24,11 @@ def main(_: list[str]) -> None:
     lines = [
         "# Older kinds of methods on one dataset",
         "",
-        f"{Path(dataset['source']).name}: {sum(dataset['slides'].values())} slides of {families} families in the splits "
-        f"{', '.join(dataset['counts'])}; the partition is the same for all. {hardware['cpu']}, {hardware['cores']} cores. Seconds are "
-        "of descriptors, choosing, fitting and holding out; the frozen features, which the study has already, are not among them. Written by "
-        "`python -m benchmarks.baselines` from the folder of",
+        f"{Path(dataset['source']).name}: {sum(dataset['slides'].values())} slides of {families} families in the "
+        f"splits {', '.join(dataset['counts'])}; the partition is the same for all. {hardware['cpu']}, "
+        f"{hardware['cores']} cores. Seconds are of descriptors, choosing, fitting and holding out; the frozen "
+        "features, which the study has already, are not among them. Written by `python -m benchmarks.baselines` from "
+        "the folder of",
         "",
         f"    {record['command']}",
         f"    python -m experiments.baselines --study={folder}",

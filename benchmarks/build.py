@@ -1,4 +1,5 @@
-"""Time and memory of building the phantom of the paper's size with `tfds build`, and whether a second build is the same.
+"""Time and memory of building the phantom of the paper's size with `tfds build`, and whether a second build is the
+same.
 
     python -m benchmarks.build
 
@@ -110,11 +111,13 @@ def write(lines: list[str]) -> None:
         "# Building the phantom of the paper's size",
         "",
         f"{processor()}, {os.cpu_count()} cores; Python {platform.python_version()}, tensorflow-datasets "
-        f"{importlib.metadata.version('tensorflow-datasets')}; {datetime.datetime.now(datetime.UTC).date()}. One run each of "
-        "`tfds build datasets/neuroblastoma --config=paper_phantom`, everything included. Memory is the largest resident "
-        "set of any process so far. TFDS cuts large splits into files at other places on Beam. Written by `python -m benchmarks.build`.",
+        f"{importlib.metadata.version('tensorflow-datasets')}; {datetime.datetime.now(datetime.UTC).date()}. One run "
+        "each of `tfds build datasets/neuroblastoma --config=paper_phantom`, everything included. Memory is the "
+        "largest resident set of any process so far. TFDS cuts large splits into files at other places on Beam. "
+        "Written by `python -m benchmarks.build`.",
         "",
-        "| build | samples | time | memory | same files as the first | splits with the same records in the same order |",
+        "| build | samples | time | memory | same files as the first | splits with the same records in the same order "
+        "|",
         "| --- | --- | --- | --- | --- | --- |",
         *lines,
     ]

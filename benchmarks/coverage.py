@@ -3,14 +3,14 @@
     python -m benchmarks.coverage          # about five minutes on two cores
 
 Every cohort has two labels with the same number of families, whose numbers of patches are lognormal (deviation of the
-logarithm 0.7, so that one family often holds much of a label). Three intervals are compared: nbjax's, which is Student's t over
-families with a jackknife variance; the percentile bootstrap over families within each label, the usual one; and what a report
-prints that takes patches for independent.
+logarithm 0.7, so that one family often holds much of a label). Three intervals are compared: nbjax's, which is
+Student's t over families with a jackknife variance; the percentile bootstrap over families within each label, the usual
+one; and what a report prints that takes patches for independent.
 
-First an accuracy alone, in many cohorts: a family's own accuracy is drawn from a beta distribution (mean 0.78, deviation 0.18),
-and each of its patches is right with that probability; the truth is 0.78. Then every score of `nbjax.analysis.scores`: a patch's
-logit is 1.6 times (±0.8 for its label, plus its family's deviation, normal of 0.7, plus its own, normal of 1); the truth is the
-score of a cohort of 200,000 families. Writes `benchmarks/coverage.md`.
+First an accuracy alone, in many cohorts: a family's own accuracy is drawn from a beta distribution (mean 0.78,
+deviation 0.18), and each of its patches is right with that probability; the truth is 0.78. Then every score of
+`nbjax.analysis.scores`: a patch's logit is 1.6 times (±0.8 for its label, plus its family's deviation, normal of 0.7,
+plus its own, normal of 1); the truth is the score of a cohort of 200,000 families. Writes `benchmarks/coverage.md`.
 """
 
 import datetime
@@ -65,7 +65,9 @@ def measure_accuracy(families: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def measure_shared(families: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coverage and median width for patients, a third of whom has both labels: by patient, by patient and label, by patch."""
+    """Coverage and median width for patients, a third of whom has both labels: by patient, by patient and label, by
+    patch.
+    """
     rng = np.random.default_rng(families)
     strength = TRUTH * (1 - TRUTH) / DEVIATION**2 - 1
     kinds, ends = np.arange(families) % 3, []
@@ -157,27 +159,29 @@ def main() -> None:
     lines = [
         "# Coverage of 95 % intervals",
         "",
-        f"`python -m benchmarks.coverage`, {datetime.date.today()}, Python {platform.python_version()}, NumPy {np.__version__}, "
-        f"SciPy {scipy.__version__}. Simulated cohorts with known truth; each cell is coverage / median width. nbjax's interval is "
-        "Student's t over families with a jackknife variance; with two or three families a label it is very wide, and holds "
-        "the truth more often than it says, because little can be said from so few. The bootstrap over families is too narrow "
-        "until there are many. Patches taken as independent give an interval that misses far more often than it says, and no "
-        "number of patches or families mends that.",
+        f"`python -m benchmarks.coverage`, {datetime.date.today()}, Python {platform.python_version()}, NumPy "
+        f"{np.__version__}, SciPy {scipy.__version__}. Simulated cohorts with known truth; each cell is coverage / "
+        "median width. nbjax's interval is Student's t over families with a jackknife variance; with two or three "
+        "families a label it is very wide, and holds the truth more often than it says, because little can be said "
+        "from so few. The bootstrap over families is too narrow until there are many. Patches taken as independent "
+        "give an interval that misses far more often than it says, and no number of patches or families mends that.",
         "",
-        f"## An accuracy of {TRUTH}, {COHORTS:,} cohorts a row (a coverage of 95 % has a standard error of {errors[0]:.1f} points)",
+        f"## An accuracy of {TRUTH}, {COHORTS:,} cohorts a row (a coverage of 95 % has a standard error of "
+        f"{errors[0]:.1f} points)",
         "",
         *_accuracy_table(),
         "",
         f"## The same where a third of the patients has both labels, {COHORTS:,} cohorts a row",
         "",
-        "A patient's accuracy is the same for both labels, so that a patient is one family; taken for two, the interval is too narrow.",
+        "A patient's accuracy is the same for both labels, so that a patient is one family; taken for two, the "
+        "interval is too narrow.",
         "",
         *_shared_table(),
         "",
         f"## Every score, {SCORE_COHORTS} cohorts a row (standard error {errors[1]:.1f} points)",
         "",
-        "The expected calibration error is the exception: it is never negative, so that it is too large with few patches, and "
-        "no interval of this kind can say so.",
+        "The expected calibration error is the exception: it is never negative, so that it is too large with few "
+        "patches, and no interval of this kind can say so.",
         "",
         *_score_table(),
     ]

@@ -2,9 +2,10 @@
 
     python -m benchmarks.decay --slides=FOLDER --out=results/decay
 
-Phantoms of other draws than those of `benchmarks.defaults`, crc7k, and of breakhis100x every second family. For each decay the
-learning rate and the number of epochs are chosen as a study does, on a validation split of whole families; what the choice is worth
-is then read off sessions with other families held out. No test split takes part. Writes benchmarks/decay.md.
+Phantoms of other draws than those of `benchmarks.defaults`, crc7k, and of breakhis100x every second family. For each
+decay the learning rate and the number of epochs are chosen as a study does, on a validation split of whole families;
+what the choice is worth is then read off sessions with other families held out. No test split takes part. Writes
+benchmarks/decay.md.
 """
 
 import datetime
@@ -82,7 +83,9 @@ def curves(cohort: Cohort, program: Program, train: np.ndarray, shown: np.ndarra
 
 
 def worth(cohort: Cohort, decay: float) -> tuple[float, float, float]:
-    """Accuracy and loss of what validation chooses, means over its splits, and the share of splits that chose epoch 0."""
+    """Accuracy and loss of what validation chooses, means over its splits, and the share of splits that chose epoch
+    0.
+    """
     program = cohort.program._replace(weight_decay=decay)
     held_out: Any = 0
     for seed, folds in HELD_OUT:
@@ -146,12 +149,15 @@ def main(_: list[str]) -> None:
     about = [
         "# Weight decay of a linear head",
         "",
-        f"{hardware()['cpu']}; jax {jax.__version__}; {datetime.datetime.now(datetime.UTC).date()}. Written by `python -m benchmarks.decay`.",
+        f"{hardware()['cpu']}; jax {jax.__version__}; {datetime.datetime.now(datetime.UTC).date()}. Written by `python "
+        "-m benchmarks.decay`.",
         "",
-        "Families held out, on sets that `benchmarks/defaults.md` does not report (of breakhis100x every second family). By decay: accuracy by sample in "
-        "per cent and cross-entropy in nats of the learning rate and epoch that a validation split of whole families chooses, means over "
-        f"{sum(folds for _, folds in VALIDATION)} such splits (fewer where a label has fewer families) and {SEEDS} seeds; in brackets the share of splits "
-        "that chose epoch 0, which then counts as the untrained head. By C: logistic regression on one row a patch, which nothing chose.",
+        "Families held out, on sets that `benchmarks/defaults.md` does not report (of breakhis100x every second "
+        "family). By decay: accuracy by sample in per cent and cross-entropy in nats of the learning rate and epoch "
+        f"that a validation split of whole families chooses, means over {sum(folds for _, folds in VALIDATION)} such "
+        f"splits (fewer where a label has fewer families) and {SEEDS} seeds; in brackets the share of splits that "
+        "chose epoch 0, which then counts as the untrained head. By C: logistic regression on one row a patch, which "
+        "nothing chose.",
         "",
     ]
     path = Path(__file__).with_suffix(".md")

@@ -2,10 +2,10 @@
 
     python -m benchmarks.defaults --slides=FOLDER --sets=breakhis100x,crc7k,scanners --out=results/defaults
 
-Runs `experiments.study` with the quickstart's config on each set: real slides in FOLDER/<set>, or a phantom recoloured as by several
-scanners. The head of the chosen cell and scikit-learn's logistic regression are then trained on the same folds of whole families,
-cut several times anew, and scored by patch. It keeps the rows of sets that it does not measure and writes benchmarks/defaults.md, or with
---set=dataset.standardisation=train benchmarks/defaults_train.md.
+Runs `experiments.study` with the quickstart's config on each set: real slides in FOLDER/<set>, or a phantom recoloured
+as by several scanners. The head of the chosen cell and scikit-learn's logistic regression are then trained on the same
+folds of whole families, cut several times anew, and scored by patch. It keeps the rows of sets that it does not measure
+and writes benchmarks/defaults.md, or with --set=dataset.standardisation=train benchmarks/defaults_train.md.
 """
 
 import dataclasses
@@ -87,7 +87,9 @@ PHANTOMS = {
 
 
 class Scanner(NamedTuple):
-    """What a scanner makes of a slide's light: hues of the stains, contrast, colour of the light, gamma, JPEG's quality."""
+    """What a scanner makes of a slide's light: hues of the stains, contrast, colour of the light, gamma, JPEG's
+    quality.
+    """
 
     mixing: np.ndarray
     contrast: float
@@ -108,7 +110,9 @@ def draw_scanner(rng: np.random.Generator, strength: float) -> Scanner:
 
 
 def scan(slide: np.ndarray, scanner: Scanner) -> np.ndarray:
-    """A slide as a scanner shows it, uint8 `[H, W, 3]`: optical densities mixed and scaled, then light, gamma and JPEG."""
+    """A slide as a scanner shows it, uint8 `[H, W, 3]`: optical densities mixed and scaled, then light, gamma and
+    JPEG.
+    """
     density = -np.log10((np.arange(256) + 1) / 256).astype(np.float32)[slide]
     density = np.maximum(density @ scanner.mixing * np.float32(scanner.contrast), 0)
     seen = (scanner.light * 10**-density) ** np.float32(scanner.gamma)
@@ -235,7 +239,8 @@ def reference(
 def difference(held: Held, name: str) -> tuple[float, float, float]:
     """Study less reference: mean over patches, and the ends of its 95 % interval for other families.
 
-    The jackknife of the mean, one family left out at a time, with Student's t on the families' effective number less one.
+    The jackknife of the mean, one family left out at a time, with Student's t on the families' effective number less
+    one.
     """
     values = held.hits["study"] - held.hits[name]
     _, member = np.unique(held.families, return_inverse=True)
@@ -304,12 +309,13 @@ def introduction() -> list[str]:
         "# The default study beside logistic regression",
         "",
         f"{found['cpu']}, {os.cpu_count()} cores; Python {platform.python_version()}, {packages}; "
-        f"{datetime.datetime.now(datetime.UTC).date()}. Written by `python -m benchmarks.defaults{settings}`, which keeps rows of sets "
-        "that it does not measure.",
+        f"{datetime.datetime.now(datetime.UTC).date()}. Written by `python -m benchmarks.defaults{settings}`, which "
+        "keeps rows of sets that it does not measure.",
         "",
-        "Every family held out once, in five folds of whole families. Accuracy by patch in per cent ± standard deviation over "
-        f"{REPEATS.value} ways to cut the folds, and cross-entropy in nats. `study less it`: the difference in points with its 95 % interval "
-        "for other families (jackknife over families, Student's t). Seconds: the whole default study, slides to report.",
+        "Every family held out once, in five folds of whole families. Accuracy by patch in per cent ± standard "
+        f"deviation over {REPEATS.value} ways to cut the folds, and cross-entropy in nats. `study less it`: the "
+        "difference in points with its 95 % interval for other families (jackknife over families, Student's t). "
+        "Seconds: the whole default study, slides to report.",
         "",
     ]
 

@@ -1,6 +1,7 @@
-"""Losses before training: how far apart seeds alone put the sessions of a study.
+r"""Losses before training: how far apart seeds alone put the sessions of a study.
 
-    python -m experiments.study --out=results/epoch0 --set=seeds=1000 --set=epochs=1 --set=learning_rates=1e-3 --set=folds=0
+    python -m experiments.study --out=results/epoch0 --set=seeds=1000 --set=epochs=1 --set=learning_rates=1e-3 \
+        --set=folds=0
     python -m benchmarks.epoch0 --study=results/epoch0
 
 prints a table of epoch 0 and writes it to benchmarks/epoch0.md. The paper reports 0.705 ± 0.042 for its sessions.
@@ -34,8 +35,8 @@ def main(_: list[str]) -> None:
         "",
         f"{len(table)} sessions, {record['strategy']}, of {record['backbone']['name']} "
         f"({'pretrained' if record['backbone']['pretrained'] else 'random weights'}) on "
-        f"{Path(record['dataset']['source']).name}; {datetime.datetime.now(datetime.UTC).date()}. Before any update; mean ± standard "
-        "deviation over sessions. Written by `python -m benchmarks.epoch0`.",
+        f"{Path(record['dataset']['source']).name}; {datetime.datetime.now(datetime.UTC).date()}. Before any update; "
+        "mean ± standard deviation over sessions. Written by `python -m benchmarks.epoch0`.",
         "",
         "| | mean ± deviation | least | median | most |",
         "| --- | --- | --- | --- | --- |",

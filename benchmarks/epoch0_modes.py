@@ -31,10 +31,11 @@ STARTS = flags.DEFINE_integer("starts", 1000, "seeds from 0")
 # What a start answers one label to, at least: it is one-sided.
 ONE_SIDED = 0.95
 MEANING = (
-    "A head that answers one label to nearly everything is right as often as that label is frequent. Starts that do so pile up at "
-    "the two labels' shares: two peaks where the shares differ and many starts are one-sided, which they are where a backbone's "
-    "features have much in common for all samples. A head that happens to tell the labels apart, or to confuse them, lies outside. "
-    "All rows but the first change the shares or the logits: they say what makes two peaks, not that another backbone has them."
+    "A head that answers one label to nearly everything is right as often as that label is frequent. Starts that do so "
+    "pile up at the two labels' shares: two peaks where the shares differ and many starts are one-sided, which they "
+    "are where a backbone's features have much in common for all samples. A head that happens to tell the labels "
+    "apart, or to confuse them, lies outside. All rows but the first change the shares or the logits: they say what "
+    "makes two peaks, not that another backbone has them."
 )
 
 
@@ -131,8 +132,8 @@ def main(_: list[str]) -> None:
         f"{sum(map(len, dataset.samples.values()))} samples; {datetime.datetime.now(datetime.UTC).date()}. Written by "
         "`python -m benchmarks.epoch0_modes`.",
         "",
-        f"Mean: over starts, ± its 95 % half width. One-sided: starts that give {ONE_SIDED:.0%} of the samples one answer. p: of "
-        "Hartigan's dip test; small where there is more than one peak.",
+        f"Mean: over starts, ± its 95 % half width. One-sided: starts that give {ONE_SIDED:.0%} of the samples one "
+        "answer. p: of Hartigan's dip test; small where there is more than one peak.",
         "",
         MEANING,
         "",

@@ -2,8 +2,9 @@
 
     python -m benchmarks.fidelity --slides=FOLDER --backbone=efficientnet_lite0=imagenet --backbone=vgg16_gap=FILE
 
-runs two studies a backbone, straightforward adaptation without augmentation, prints the difference of the best validation
-losses (`plain` less `paper`, seed by seed) and writes it to benchmarks/fidelity.md. `plain` is `fast` with the authors' head.
+runs two studies a backbone, straightforward adaptation without augmentation, prints the difference of the best
+validation losses (`plain` less `paper`, seed by seed) and writes it to benchmarks/fidelity.md. `plain` is `fast` with
+the authors' head.
 """
 
 import datetime
@@ -60,10 +61,11 @@ def main(_: list[str]) -> None:
     text = [
         "# Plain against paper",
         "",
-        f"{processor()}, {os.cpu_count()} cores; {datetime.datetime.now(datetime.UTC).date()}. Learning rate {LEARNING_RATE}, "
-        f"batch size {BATCH_SIZE}, straightforward, no augmentation, on {Path(SLIDES.value).name}. Best validation loss: mean ± "
-        "standard deviation over seeds; the difference seed by seed with its 95 % t interval. Written by `python -m "
-        "benchmarks.fidelity`, which keeps the rows of backbones that it does not measure.",
+        f"{processor()}, {os.cpu_count()} cores; {datetime.datetime.now(datetime.UTC).date()}. Learning rate "
+        f"{LEARNING_RATE}, batch size {BATCH_SIZE}, straightforward, no augmentation, on {Path(SLIDES.value).name}. "
+        "Best validation loss: mean ± standard deviation over seeds; the difference seed by seed with its 95 % t "
+        "interval. Written by `python -m benchmarks.fidelity`, which keeps the rows of backbones that it does not "
+        "measure.",
         "",
         "| backbone | seeds | epochs | plain | paper | plain less paper | plain, s | paper, s |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",

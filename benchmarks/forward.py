@@ -1,4 +1,5 @@
-"""Images per second of the frozen forward pass: plain, folded, folded with Winograd; and PyTorch's where it is installed.
+"""Images per second of the frozen forward pass: plain, folded, folded with Winograd; and PyTorch's where it is
+installed.
 
     python -m benchmarks.forward
     python -m benchmarks.forward --backbones=resnet18,vgg16 --images=16
@@ -6,8 +7,8 @@
     python -m benchmarks.forward --backbones=resnet18,vgg16 --keep_freed=false --out=/tmp/returned.md
     python -m benchmarks.forward --backbones=resnet152 --whole --out=/tmp/whole.md
 
-prints a table and writes it to benchmarks/forward.md. Weights are random; `benchmarks.stages` shows where the time goes. PyTorch (with torchvision) is no dependency of
-nbjax: install it in an environment of your own to have its column.
+prints a table and writes it to benchmarks/forward.md. Weights are random; `benchmarks.stages` shows where the time
+goes. PyTorch (with torchvision) is no dependency of nbjax: install it in an environment of your own to have its column.
 """
 
 import datetime
@@ -141,7 +142,8 @@ def main(_: list[str]) -> None:
         f"{processor()}, {os.cpu_count()} cores; Python {platform.python_version()}, JAX {jax.__version__} on "
         f"{jax.default_backend()}; {beside}; {datetime.datetime.now(datetime.UTC).date()}. Images per second, float32, "
         f"{IMAGES.value} images a call, median of {REPEATS}, taking turns; random weights; freed memory is "
-        f"{'kept' if KEEP.value else 'given back'} for both (`nbjax.memory`). The ratio is ours (folded, Winograd) to PyTorch. Written by `python -m benchmarks.forward`.",
+        f"{'kept' if KEEP.value else 'given back'} for both (`nbjax.memory`). The ratio is ours (folded, Winograd) to "
+        "PyTorch. Written by `python -m benchmarks.forward`.",
         "",
         "| backbone | plain | folded | folded, Winograd | PyTorch | ratio |",
         "| --- | --- | --- | --- | --- | --- |",

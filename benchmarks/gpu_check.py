@@ -3,8 +3,9 @@
     python -m benchmarks.gpu_check
     python -m benchmarks.gpu_check --jobs=evaluate:resnet50,train:resnet18,time
 
-Each job is a process of its own, so that one in which the compiler aborts does not end the others. It needs `nbjax.models`
-alone, and ends within six minutes: what had no time is said. On a machine without a GPU it compares a CPU with itself.
+Each job is a process of its own, so that one in which the compiler aborts does not end the others. It needs
+`nbjax.models` alone, and ends within six minutes: what had no time is said. On a machine without a GPU it compares a
+CPU with itself.
 """
 
 import collections
@@ -23,8 +24,9 @@ JOB = flags.DEFINE_string("job", None, "the one that this process does; set by t
 SECONDS = flags.DEFINE_integer("seconds", 330, "after which no job begins, and those that run are stopped 20 later")
 AT_ONCE = flags.DEFINE_integer("at_once", 5, "processes at once")
 SIZE = flags.DEFINE_integer("size", None, "pixels of the images; else what each network was published with")
-# Of the outputs' deviation, and of the gradients' norm: sums in another order, through many layers. Random weights and batch
-# statistics of eight images make gradients ill-conditioned: float32 and float64 on one CPU differ by 0.02 for ResNet-50.
+# Of the outputs' deviation, and of the gradients' norm: sums in another order, through many layers. Random weights and
+# batch statistics of eight images make gradients ill-conditioned: float32 and float64 on one CPU differ by 0.02 for
+# ResNet-50.
 OUTPUT_TOLERANCE, GRADIENT_TOLERANCE = 1e-3, 5e-2
 # Images of an evaluation pass and of a training step; sessions side by side.
 IMAGES, BATCH, SESSIONS = 4, 8, 2

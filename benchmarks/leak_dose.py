@@ -1,10 +1,12 @@
-"""Which property of the slides makes each of the leakage experiments' effects, and how much one exchanged patch is worth.
+"""Which property of the slides makes each of the leakage experiments' effects, and how much one exchanged patch is
+worth.
 
     python -m benchmarks.leak_dose --out=results/leak_dose
 
-Phantoms of the paper's size that differ in how much their labels overlap; heads on a frozen backbone's features under iterative
-filing's partition. Patches change place between train and validation in rising numbers: none is the paper's experiment 1, one a
-family its experiment 2, at random its experiment 3. Prints tables and writes them to benchmarks/leak_dose.md.
+Phantoms of the paper's size that differ in how much their labels overlap; heads on a frozen backbone's features under
+iterative filing's partition. Patches change place between train and validation in rising numbers: none is the paper's
+experiment 1, one a family its experiment 2, at random its experiment 3. Prints tables and writes them to
+benchmarks/leak_dose.md.
 """
 
 import dataclasses
@@ -37,10 +39,10 @@ LAST = 4
 # More sessions beside each other are slower on two cores.
 DRAWS_AT_ONCE = 5
 MEANING = (
-    "Gap: validation less training loss at the end, mean over the draws of leaking patches (each the mean over seeds), with its 95 % "
-    "interval over draws. Less: by how much it is below that without a leak. Guests: share of the validation samples whose family "
-    "is one of training's. Into train only: the validation families' patches go to train and none come back; into validation only "
-    "the other way round."
+    "Gap: validation less training loss at the end, mean over the draws of leaking patches (each the mean over seeds), "
+    "with its 95 % interval over draws. Less: by how much it is below that without a leak. Guests: share of the "
+    "validation samples whose family is one of training's. Into train only: the validation families' patches go to "
+    "train and none come back; into validation only the other way round."
 )
 
 
@@ -97,7 +99,9 @@ def run(cohort: Cohort, config: PartitionStudyConfig, home: np.ndarray, splits: 
 
 
 def alike(cohort: Cohort) -> tuple[float, float, float]:
-    """Shares of patches: the nearest in features is of the same family; the nearest of another has its label; by chance."""
+    """Shares of patches: the nearest in features is of the same family; the nearest of another has its label; by
+    chance.
+    """
     inputs = np.asarray(cohort.bank.inputs)[cohort.rows[:, 0]].astype(np.float64)
     inputs = (inputs - inputs.mean(axis=0)) / (inputs.std(axis=0) + 1e-9)
     order = NearestNeighbors(n_neighbors=len(inputs) - 1).fit(inputs).kneighbors(return_distance=False)
@@ -165,12 +169,13 @@ def write(config: Any, about: list[str], doses: dict[str, list[str]]) -> None:
         "# Leaks by number of patches, and by what slides share",
         "",
         f"Heads on {config.backbones[0]}'s features of phantoms of the paper's size, each patch once; learning rate "
-        f"{config.learning_rates[0]:g}, batch {config.batch_sizes[0]}, {config.epochs} epochs, {config.seeds} seeds x {DRAWS.value} draws; "
-        f"jax {jax.__version__}, {datetime.datetime.now(datetime.UTC).date()}. Written by `python -m benchmarks.leak_dose`.",
+        f"{config.learning_rates[0]:g}, batch {config.batch_sizes[0]}, {config.epochs} epochs, {config.seeds} seeds x "
+        f"{DRAWS.value} draws; jax {jax.__version__}, {datetime.datetime.now(datetime.UTC).date()}. Written by `python "
+        "-m benchmarks.leak_dose`.",
         "",
-        "Overlap: 0 draws textbook examples of each label, 1 draws both labels from the same distribution. Same slide: patches whose "
-        "nearest neighbour by features is of their own slide. Label: patches whose nearest neighbour on another slide has their label "
-        "(in brackets: were that neighbour drawn at random).",
+        "Overlap: 0 draws textbook examples of each label, 1 draws both labels from the same distribution. Same slide: "
+        "patches whose nearest neighbour by features is of their own slide. Label: patches whose nearest neighbour on "
+        "another slide has their label (in brackets: were that neighbour drawn at random).",
         "",
         "| overlap | same slide | label | gap, exp. 1 | exp. 2 | exp. 3 | test loss, exp. 1 | exp. 2 | exp. 3 |",
         "| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |",

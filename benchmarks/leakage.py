@@ -48,8 +48,8 @@ def section(folder: Path) -> list[str]:
         f"    {record['command']}",
         "",
         f"{dataset['source']}, {sum(dataset['slides'].values())} slides, overlap {config['phantom']['overlap']}; "
-        f"{summary[leaks[0]]['gap'].sessions} sessions each; {seconds / 60:.0f} minutes on {hardware['cores']} cores of {hardware['cpu']}, jax "
-        f"{versions['jax']}.",
+        f"{summary[leaks[0]]['gap'].sessions} sessions each; {seconds / 60:.0f} minutes on {hardware['cores']} cores "
+        f"of {hardware['cpu']}, jax {versions['jax']}.",
         "",
         "| | " + " | ".join(STYLES[leak][1] for leak in leaks) + " |",
         "| --- |" + " --- |" * len(leaks),
@@ -70,9 +70,9 @@ def main(_: list[str]) -> None:
     lines = [
         "# The leakage experiments",
         "",
-        f"Mean ± standard deviation over sessions, [95 % interval of the mean]; losses in nats. {NOTE} Sessions that would show it: "
-        "how many a paired t-test at 5 % needs for a power of 80 %, were the difference and its spread as measured. Written by "
-        "`python -m benchmarks.leakage` from the folders of the commands below.",
+        f"Mean ± standard deviation over sessions, [95 % interval of the mean]; losses in nats. {NOTE} Sessions that "
+        "would show it: how many a paired t-test at 5 % needs for a power of 80 %, were the difference and its spread "
+        "as measured. Written by `python -m benchmarks.leakage` from the folders of the commands below.",
     ]
     for folder in STUDIES.value:
         lines += ["", *section(Path(folder))]

@@ -3,7 +3,7 @@
     python -m benchmarks.memory
 
 prints a table and writes it to benchmarks/memory.md. Each shape runs in a process of its own. The prediction is
-`nbjax.training.plan.memory_of`; measured is the process's peak while an epoch runs, less what it held before its first
+`nbjax.training.fit.memory_of`; measured is the process's peak while an epoch runs, less what it held before its first
 array. Linux only: it reads /proc.
 """
 
@@ -24,8 +24,9 @@ from benchmarks.partition import processor
 from nbjax.models import load_backbone
 from nbjax.training.bank import row_of
 from nbjax.training.cut import find_cut, trainable
+from nbjax.training.fit import memory_of
 from nbjax.training.inputs import View
-from nbjax.training.plan import frozen_part, memory_of
+from nbjax.training.plan import frozen_part
 from nbjax.training.program import NOTHING, Frozen, Hyper, Program, Samples
 from nbjax.training.sessions import Batching, advance, start
 from nbjax.training.strategy import FAST, PAPER, Fidelity, parse_strategy
@@ -89,8 +90,8 @@ def measure(index: int) -> None:
         return Samples(make((number, *row), dtype), make((number,), jnp.int32), convention)
 
     shapes = [split(number, jax.ShapeDtypeStruct) for number in (count, count // 5)]
-    predicted = memory_of(program, batching, sessions, frozen, *shapes)
     hypers = Hyper(jnp.full(sessions, 1e-4, jnp.float32), jnp.arange(sessions, dtype=jnp.uint32))
+    predicted = memory_of(program, batching, hypers, frozen, *shapes)
     given = (hypers, frozen, *shapes)
     begin = jax.jit(start, static_argnums=(0, 1)).lower(program, batching, *given).compile()
     states, _ = jax.eval_shape(lambda *data: start(program, batching, *data), *given)
@@ -119,7 +120,8 @@ def main(arguments: list[str]) -> None:
         f"{jax.default_backend()}; {datetime.datetime.now(datetime.UTC).date()}. Random weights. Written by "
         "`python -m benchmarks.memory`.",
         "",
-        "| sessions of | strategy | fidelity | batch | run by | sessions | samples | predicted, MiB | measured, MiB | ratio |",
+        "| sessions of | strategy | fidelity | batch | run by | sessions | samples | predicted, MiB | measured, MiB | "
+        "ratio |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for index, (name, text, fidelity, batch_size, kind, sessions, count) in enumerate(SHAPES):

@@ -109,7 +109,8 @@ def row(name: str, kind: str, sizes: np.ndarray, runs: int, action: Callable[[],
     result = action()
     took = describe(seconds_of(action, runs))
     gap = "" if result.gap is None else f"{result.gap:.1e}"
-    line = f"| {name} | {kind} | {len(sizes):,} | {len(set(sizes.tolist())):,} | {took} | {runs} | {result.discrepancy:.6f} | {gap} |"
+    counts = f"{len(sizes):,} | {len(set(sizes.tolist())):,}"
+    line = f"| {name} | {kind} | {counts} | {took} | {runs} | {result.discrepancy:.6f} | {gap} |"
     print(line, flush=True)
     return line
 
@@ -120,7 +121,8 @@ def main() -> None:
     least = grid_search(cohort)
     took = describe(seconds_of(lambda: grid_search(cohort), 3))
     lines = [
-        f"| authors' grid, 1000 × 100 points | like the paper | 44 | {len(set(cohort.tolist()))} | {took} | 3 | {least:.6f} | |"
+        f"| authors' grid, 1000 × 100 points | like the paper | 44 | {len(set(cohort.tolist()))} | {took} | 3 | "
+        f"{least:.6f} | |"
     ]
     print(lines[0], flush=True)
     kinds = {"like the paper": like_the_paper, "lognormal": lognormal, "all different": all_different}
@@ -150,7 +152,8 @@ def write(lines: list[str]) -> None:
         f"{PROPORTIONS}, diversities of 1/3. Written by `python -m benchmarks.partition`.",
         "",
         "The grid is the authors' search, written again plainly; filing finds the least discrepancy over all mu and "
-        "epsilon in [0, 1], which can only be less or equal; exact is the least of any assignment, with its proven gap.",
+        "epsilon in [0, 1], which can only be less or equal; exact is the least of any assignment, with its proven "
+        "gap.",
         "",
         "| method | cohort | families | different sizes | time | runs | discrepancy | gap |",
         "| --- | --- | --- | --- | --- | --- | --- | --- |",

@@ -3,8 +3,8 @@
     python -m experiments.partitions --slides=FOLDER --out=results/partitions
     python -m benchmarks.partition_study --study=results/partitions
 
-With `--features` a second folder's record gives the seconds from slides to features, where the first found its bank made.
-It prints tables of variance, leak curve and seconds, and writes them to benchmarks/partition_study.md.
+With `--features` a second folder's record gives the seconds from slides to features, where the first found its bank
+made. It prints tables of variance, leak curve and seconds, and writes them to benchmarks/partition_study.md.
 """
 
 import json
@@ -27,9 +27,10 @@ def main(_: list[str]) -> None:
     lines = [
         "# A study over partitions",
         "",
-        f"{config['strategies'][0]} of {config['backbones'][0]} on {source}, learning rate {config['learning_rates'][0]:g}, "
-        f"batch {config['batch_sizes'][0]}, {config['epochs']} epochs; {hardware['cpu']}, {hardware['cores']} cores. Written "
-        f"by `python -m benchmarks.partition_study` from the folder of",
+        f"{config['strategies'][0]} of {config['backbones'][0]} on {source}, learning rate "
+        f"{config['learning_rates'][0]:g}, batch {config['batch_sizes'][0]}, {config['epochs']} epochs; "
+        f"{hardware['cpu']}, {hardware['cores']} cores. Written by `python -m benchmarks.partition_study` from the "
+        "folder of",
         "",
         f"    {record['command']}",
         "",
@@ -63,8 +64,8 @@ def _variance(folder: Path) -> list[str]:
     placed = found.pop("placed")
     first = next(iter(found.values()))
     lines = [
-        f"Variance of the test accuracy over {first['partitions']} resampled partitions x {first['seeds']} seeds: share, and "
-        "standard deviation in points, each with its 95 % bootstrap interval.",
+        f"Variance of the test accuracy over {first['partitions']} resampled partitions x {first['seeds']} seeds: "
+        "share, and standard deviation in points, each with its 95 % bootstrap interval.",
         "",
         "| accuracy over | mean | partition | seed | both together |",
         "| --- | ---: | --- | --- | --- |",
@@ -76,8 +77,8 @@ def _variance(folder: Path) -> list[str]:
     return [
         *lines,
         "",
-        f"Partitions' mean test accuracies over samples: {least} to {most}, median {middle}, 95 % in {low} to {high}. Iterative "
-        f"filing's own: {placed['filing']:.1%}, above {placed['filing_percentile']:.0%} of them.",
+        f"Partitions' mean test accuracies over samples: {least} to {most}, median {middle}, 95 % in {low} to {high}. "
+        f"Iterative filing's own: {placed['filing']:.1%}, above {placed['filing_percentile']:.0%} of them.",
         "",
     ]
 

@@ -78,8 +78,8 @@ def write(dataset: Dataset, lines: list[str]) -> None:
         f"{BATCH_SIZE}, {BATCHES} of them timed after {WARM_UP + 1}; median and range of {RUNS} runs. Nothing else is "
         "done with a batch. Written by `python -m benchmarks.pipeline`.",
         "",
-        "0 workers read in two threads of the one process; a worker is a process with one thread, whose start is in the "
-        "time to the first batch.",
+        "0 workers read in two threads of the one process; a worker is a process with one thread, whose start is in "
+        "the time to the first batch.",
         "",
         "| crop | size | workers | samples a second | range | first batch |",
         "| --- | --- | --- | --- | --- | --- |",

@@ -3,8 +3,9 @@
     python -m benchmarks.sessions
     python -m benchmarks.sessions --part=grid    # or heads, or ten
 
-prints tables and writes each to a file of its own, as benchmarks/sessions_grid.md. Features and images are random numbers: what is measured is time.
-PyTorch (with torchvision) is no dependency of nbjax: install it in an environment of your own for the loops it runs.
+prints tables and writes each to a file of its own, as benchmarks/sessions_grid.md. Features and images are random
+numbers: what is measured is time. PyTorch (with torchvision) is no dependency of nbjax: install it in an environment of
+your own for the loops it runs.
 """
 
 import datetime
@@ -62,7 +63,7 @@ def made_up(count: int, features: int) -> Samples:
 def ours(features: int, nonlinearities: int, batch_size: int, sessions: int) -> tuple[float, str]:
     """Seconds of an epoch of one session when so many run at once, evaluation included; and how they ran."""
     program = Program(features=features, nonlinearities=nonlinearities, batch_size=batch_size)
-    program, batching = choose(program, sessions, NOTHING, (features,), 1)
+    program, batching = choose(program)
     share = SHARE if nonlinearities else 1
     train, validation = (made_up(int(count * share), features) for count in (TRAIN, VALIDATION))
     hypers = jax.tree.map(jnp.asarray, grid([1e-4], range(sessions)))
@@ -156,7 +157,8 @@ def theirs(name: str, batch_size: int) -> float:
 def heads() -> list[str]:
     """A row for each head and batch size."""
     lines = [
-        "| non-linearities | features | batch | PyTorch, s | ours, 1 seed, s | 10 seeds, s | 100 seeds, s | ratio | how |",
+        "| non-linearities | features | batch | PyTorch, s | ours, 1 seed, s | 10 seeds, s | 100 seeds, s | ratio | "
+        "how |",
         "| --- | --- | --- | --- | --- | --- | --- | --- | --- |",
     ]
     for nonlinearities, features in HEADS:
@@ -194,7 +196,8 @@ def whole_grid(name: str = "resnet18", samples: int = SAMPLES, sessions: int = 1
     reference = sum(loop[size] for size in batch_sizes) * EPOCHS * sessions / len(batch_sizes)
     text = [
         f"{sessions} sessions of {EPOCHS} epochs ({rates} learning rates, batch sizes "
-        f"{', '.join(map(str, batch_sizes))}, {sessions // rates // 4} seeds) of {name}, straightforward, {samples} samples:",
+        f"{', '.join(map(str, batch_sizes))}, {sessions // rates // 4} seeds) of {name}, straightforward, {samples} "
+        "samples:",
         "",
         "| | seconds |",
         "| --- | --- |",
@@ -246,12 +249,12 @@ def _epoch(features: int, batch_size: int, hypers: Any) -> float:
 
 
 NOTES = {
-    "heads": f"Seconds of one session's epoch ({TRAIN} training and {VALIDATION} validation samples) on cached features; PyTorch "
-    "before and after ours, their mean; the ratio is to our best. With non-linearities ours runs 1/12 of the samples and "
-    "PyTorch 40 steps, and the epoch is extrapolated.",
+    "heads": f"Seconds of one session's epoch ({TRAIN} training and {VALIDATION} validation samples) on cached "
+    "features; PyTorch before and after ours, their mean; the ratio is to our best. With non-linearities ours runs "
+    "1/12 of the samples and PyTorch 40 steps, and the epoch is extrapolated.",
     "grid": "The paper's grid of one backbone, feature extraction included, against the authors' loop.",
-    "ten": f"`configs/straightforward.py`, {SAMPLES} samples: features extrapolated from a batch of 16, sessions (160 a backbone, "
-    "four programs of 40) from one epoch of each program.",
+    "ten": f"`configs/straightforward.py`, {SAMPLES} samples: features extrapolated from a batch of 16, sessions (160 "
+    "a backbone, four programs of 40) from one epoch of each program.",
 }
 PARTS = {"heads": heads, "grid": whole_grid, "ten": ten_backbones}
 
@@ -267,8 +270,9 @@ def main(_: list[str]) -> None:
             f"# Sessions: {part}",
             "",
             f"{processor()}, {os.cpu_count()} cores; Python {platform.python_version()}, JAX {jax.__version__} on "
-            f"{jax.default_backend()}, PyTorch {torch.__version__}; {datetime.datetime.now(datetime.UTC).date()}. Random "
-            f"features and weights: only time is measured. Written by `python -m benchmarks.sessions --part={part}`.",
+            f"{jax.default_backend()}, PyTorch {torch.__version__}; {datetime.datetime.now(datetime.UTC).date()}. "
+            "Random features and weights: only time is measured. Written by `python -m benchmarks.sessions "
+            f"--part={part}`.",
             "",
             NOTES[part],
             "",

@@ -66,9 +66,10 @@ def main(_: list[str]) -> None:
         "# Stages of the frozen forward pass",
         "",
         f"{processor()}, {os.cpu_count()} cores; Python {platform.python_version()}, JAX {jax.__version__} on "
-        f"{jax.default_backend()}; {datetime.datetime.now(datetime.UTC).date()}. float32, {IMAGES.value} images a call, median "
-        f"of {REPEATS}; folded, with Winograd. GFLOP/s count two operations a multiply-accumulate of the plain convolution, "
-        "so that Winograd's can exceed what the machine does. Written by `python -m benchmarks.stages`.",
+        f"{jax.default_backend()}; {datetime.datetime.now(datetime.UTC).date()}. float32, {IMAGES.value} images a "
+        f"call, median of {REPEATS}; folded, with Winograd. GFLOP/s count two operations a multiply-accumulate of the "
+        "plain convolution, so that Winograd's can exceed what the machine does. Written by `python -m "
+        "benchmarks.stages`.",
         "",
     ]
     for name in BACKBONES.value:

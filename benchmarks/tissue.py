@@ -21,20 +21,21 @@ SHARED = flags.DEFINE_string("shared", "../shared/slides", "folder of breakhis10
 GOLDEN = Path(__file__).parents[1] / "tests/golden/tissue.csv"
 Rule = Callable[[np.ndarray], float]
 ABOUT = """
-Every patch of the grid on breakhis100x, crc7k and wsi/CMU-1-Small-Region.svs was looked at, and windows of 100 pixels at the
-smoothest place of 80 slides of breakhis100x, which are mostly glass of many colours. A patch is tissue where at least about
-a quarter of it is tissue that can be read; where that was not clear, and where nearly all is adipose tissue, it is "unsure",
-stands apart and counts in no table. Families alternate between two halves: `tuning` and `other`.
+Every patch of the grid on breakhis100x, crc7k and wsi/CMU-1-Small-Region.svs was looked at, and windows of 100 pixels
+at the smoothest place of 80 slides of breakhis100x, which are mostly glass of many colours. A patch is tissue where at
+least about a quarter of it is tissue that can be read; where that was not clear, and where nearly all is adipose
+tissue, it is "unsure", stands apart and counts in no table. Families alternate between two halves: `tuning` and
+`other`.
 
 How far to trust it:
 
-- A language model judged, once, on contact sheets of about 165 pixels a patch (some 40 doubtful ones larger), before any
-  fraction of the new rule was computed. No pathologist has checked the labels.
-- The constants were chosen on `tuning`, on made-up noise, shade and ink, and on the phantoms. `other` was scored once with
-  earlier constants (no error, density offset 1, 0.02 and 0.015); three constants were changed after that, for dark ink and
-  the phantoms, so `other` is not untouched.
-- Windows were found by smoothness, which is what the rule measures: glass that is rough is rarer among them than on slides.
-  Of whole patches of glass there are 39, 38 of them from one scan.
+- A language model judged, once, on contact sheets of about 165 pixels a patch (some 40 doubtful ones larger), before
+  any fraction of the new rule was computed. No pathologist has checked the labels.
+- The constants were chosen on `tuning`, on made-up noise, shade and ink, and on the phantoms. `other` was scored once
+  with earlier constants (no error, density offset 1, 0.02 and 0.015); three constants were changed after that, for dark
+  ink and the phantoms, so `other` is not untouched.
+- Windows were found by smoothness, which is what the rule measures: glass that is rough is rarer among them than on
+  slides. Of whole patches of glass there are 39, 38 of them from one scan.
 - Patches near a quarter are among the unsure, so both rules look better here than on all patches.
 """
 
@@ -78,8 +79,8 @@ def score_lines(judged: list[tuple[dict[str, str], float, float]]) -> list[str]:
                 right, of_tissue = sum(kept["tissue"]), len(kept["tissue"])
                 false, of_glass = sum(kept["glass"]), len(kept["glass"])
                 lines.append(
-                    f"| {half} | {part} | {rule} | {percent(right, right + false)} | {percent(right, of_tissue)} | {right} | "
-                    f"{of_tissue - right} | {false} | {of_glass - false} |"
+                    f"| {half} | {part} | {rule} | {percent(right, right + false)} | {percent(right, of_tissue)} | "
+                    f"{right} | {of_tissue - right} | {false} | {of_glass - false} |"
                 )
     return lines
 
@@ -128,12 +129,13 @@ def main(_: list[str]) -> None:
         ABOUT,
         *score_lines(judged),
         "",
-        f"Of {len(unsure)} unsure patches optical density keeps {kept[0]} and {TISSUE_RULE} {kept[1]}. Adipose tissue counts by "
-        "its cell walls: the emptied cells are glass.",
+        f"Of {len(unsure)} unsure patches optical density keeps {kept[0]} and {TISSUE_RULE} {kept[1]}. Adipose tissue "
+        "counts by its cell walls: the emptied cells are glass.",
         "",
-        f"A patch of 250x250 takes {milliseconds(optical_density, large):.1f} ms by optical density as it is written here, "
-        f"{milliseconds(tissue_fraction, large):.1f} by {TISSUE_RULE}, and its part of a slide's nuclear width "
-        f"{milliseconds(lambda patch: nuclear_width([patch]) or 0.0, large):.0f} (two patches a slide); load {os.getloadavg()[0]:.0f} on {os.cpu_count()} cores.",
+        f"A patch of 250x250 takes {milliseconds(optical_density, large):.1f} ms by optical density as it is written "
+        f"here, {milliseconds(tissue_fraction, large):.1f} by {TISSUE_RULE}, and its part of a slide's nuclear width "
+        f"{milliseconds(lambda patch: nuclear_width([patch]) or 0.0, large):.0f} (two patches a slide); load "
+        f"{os.getloadavg()[0]:.0f} on {os.cpu_count()} cores.",
         "",
         "## Misjudged by one of them (✗)",
         "",

@@ -4,14 +4,14 @@
     python -m experiments.study --config=configs/best.py
     python -m experiments.figures --studies=results/best-small --out=results/figures
 
-Small: the small phantom, four non-linearities on one backbone; 180 seconds on two cores (AMD EPYC), as `make paper` runs it with
-nothing compiled before. Expected on the validation split: a selected loss of 0.323 ± 0.024 (standard deviation of ten sessions)
-at an accuracy of 90.1 ± 0.9 %; the best session 0.271. On the test split a loss of 0.469 ± 0.051 and 85.4 ± 1.4 % of the
-patches (95 % interval 59.9 to 95.8 %, 8 families).
+Small: the small phantom, four non-linearities on one backbone; 180 seconds on two cores (AMD EPYC), as `make paper`
+runs it with nothing compiled before. Expected on the validation split: a selected loss of 0.323 ± 0.024 (standard
+deviation of ten sessions) at an accuracy of 90.1 ± 0.9 %; the best session 0.271. On the test split a loss of 0.469 ±
+0.051 and 85.4 ± 1.4 % of the patches (95 % interval 59.9 to 95.8 %, 8 families).
 
-Paper: Inception v3 with four non-linearities, torchvision's weights, which `python -m experiments.convert_weights` stores first.
-It was not run. The paper has a loss of 0.278 for the best session and 0.310 in the mean of ten, an accuracy of 86.95 % in the
-mean, and on the test split 0.320 and 88.43 %, without a spread.
+Paper: Inception v3 with four non-linearities, torchvision's weights, which `python -m experiments.convert_weights`
+stores first. It was not run. The paper has a loss of 0.278 for the best session and 0.310 in the mean of ten, an
+accuracy of 86.95 % in the mean, and on the test split 0.320 and 88.43 %, without a spread.
 """
 
 from nbjax.config import DatasetConfig, StudyConfig

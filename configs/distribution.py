@@ -5,9 +5,9 @@
     python -m experiments.figures --studies=results/distribution --out=results/figures
     python -m benchmarks.epoch0_modes --study=results/distribution --banks=results/distribution/banks
 
-Both sizes have 3,000 sessions of ten epochs on EfficientNet-lite0, whose weights come with its package. Small: the small
-phantom, 68 seconds on two cores (AMD EPYC), as `make paper` runs it. Paper: the phantom of the paper's size, 9.3 minutes of
-processor time on the same machine.
+Both sizes have 3,000 sessions of ten epochs on EfficientNet-lite0, whose weights come with its package. Small: the
+small phantom, 68 seconds on two cores (AMD EPYC), as `make paper` runs it. Paper: the phantom of the paper's size, 9.3
+minutes of processor time on the same machine.
 
 Expected of the thousand starts, in small size: a loss of 0.705 ± 0.043 on the training and 0.705 ± 0.043 on the
 validation split (standard deviation over starts; the paper has 0.705 ± 0.042), an accuracy of 49.7 ± 13.5 % and 50.0

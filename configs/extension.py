@@ -4,14 +4,15 @@
     python -m experiments.study --config=configs/extension.py
     python -m experiments.figures --studies=results/extension-small --out=results/figures
 
-Small: the small phantom, one backbone, every second k, two cells of five sessions each; 153 seconds on two cores (AMD EPYC), as
-`make paper` runs it with nothing compiled before. Expected on the validation split: the best cell's selected loss is 0.283 ±
-0.006 (standard deviation of its five sessions) at k = 0, 0.282 ± 0.020 at 2, 0.288 ± 0.011 at 4 and 0.367 ± 0.073 at 6. With
-other batching, which is measured on each machine, the last comes out a little otherwise: deep heads magnify rounding.
+Small: the small phantom, one backbone, every second k, two cells of five sessions each; 153 seconds on two cores (AMD
+EPYC), as `make paper` runs it with nothing compiled before. Expected on the validation split: the best cell's selected
+loss is 0.283 ± 0.006 (standard deviation of its five sessions) at k = 0, 0.282 ± 0.020 at 2, 0.288 ± 0.011 at 4 and
+0.367 ± 0.073 at 6. With other batching, which is measured on each machine, the last comes out a little otherwise: deep
+heads magnify rounding.
 
 Paper: four backbones, seven k, 16 cells of ten sessions each: 4,480 sessions, torchvision's weights, which
-`python -m experiments.convert_weights` stores first. It was not run. The paper's best losses go from 0.278 (Inception v3, k =
-4) to 0.556 (ResNet-152, k = 6), without a spread.
+`python -m experiments.convert_weights` stores first. It was not run. The paper's best losses go from 0.278 (Inception
+v3, k = 4) to 0.556 (ResNet-152, k = 6), without a spread.
 """
 
 from nbjax.config import DatasetConfig, StudyConfig

@@ -3,11 +3,13 @@
     python -m experiments.partitions --size=small
     python -m experiments.partitions --slides=FOLDER --out=results/partitions
 
-Without --slides a phantom is drawn: of the paper's size, or for `small` the quickstart's. Small: 37 seconds on two cores (AMD
-EPYC), as `make paper` runs it. Expected: the partition explains 79 % (95 % interval 24 to 100 %) of the test accuracy's variance,
-6.8 points as a standard deviation, the seed 0 % (0 to 4 %); mean test accuracies under 20 partitions from 65.5 to 95.8 %.
+Without --slides a phantom is drawn: of the paper's size, or for `small` the quickstart's. Small: 37 seconds on two
+cores (AMD EPYC), as `make paper` runs it. Expected: the partition explains 79 % (95 % interval 24 to 100 %) of the test
+accuracy's variance, 6.8 points as a standard deviation, the seed 0 % (0 to 4 %); mean test accuracies under 20
+partitions from 65.5 to 95.8 %.
 
-Paper's size: on the phantom it was not run. What it costs and gives on 174 real slides is in benchmarks/partition_study.md.
+Paper's size: on the phantom it was not run. What it costs and gives on 174 real slides is in
+benchmarks/partition_study.md.
 """
 
 from nbjax.config import DatasetConfig, PartitionStudyConfig

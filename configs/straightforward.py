@@ -4,14 +4,15 @@
     python -m experiments.study --config=configs/straightforward.py
     python -m experiments.figures --studies=results/straightforward-small --out=results/figures
 
-Small: the small phantom, one backbone, 16 cells of ten sessions; 70 seconds on two cores (AMD EPYC), as `make paper` runs it
-with nothing compiled before. Expected on the validation split: the best cell (learning rate 1e-3, batch size 64) reaches a
-selected loss of 0.278 ± 0.006 (standard deviation of its ten sessions) at an accuracy of 90.6 ± 0.7 %; the best of all 160
-sessions 0.253. On the test split 86.5 ± 1.2 % of the patches (95 % interval 58.4 to 96.7 %, 8 families).
+Small: the small phantom, one backbone, 16 cells of ten sessions; 70 seconds on two cores (AMD EPYC), as `make paper`
+runs it with nothing compiled before. Expected on the validation split: the best cell (learning rate 1e-3, batch size
+64) reaches a selected loss of 0.278 ± 0.006 (standard deviation of its ten sessions) at an accuracy of 90.6 ± 0.7 %;
+the best of all 160 sessions 0.253. On the test split 86.5 ± 1.2 % of the patches (95 % interval 58.4 to 96.7 %, 8
+families).
 
-Paper: ten backbones, 1,600 sessions, torchvision's weights, which `python -m experiments.convert_weights` stores first. It was
-not run; `benchmarks/sessions_ten.md` extrapolates 1.8 hours on two cores. The paper's best losses go from 0.322 (Inception
-v3) to 0.585 (VGG-11), without a spread.
+Paper: ten backbones, 1,600 sessions, torchvision's weights, which `python -m experiments.convert_weights` stores first.
+It was not run; `benchmarks/sessions_ten.md` extrapolates 1.8 hours on two cores. The paper's best losses go from 0.322
+(Inception v3) to 0.585 (VGG-11), without a spread.
 """
 
 from nbjax.config import DatasetConfig, StudyConfig

@@ -4,14 +4,14 @@
     python -m experiments.study --config=configs/unfreezing.py
     python -m experiments.figures --studies=results/unfreezing-small --out=results/figures
 
-Small: the small phantom, one backbone, k = 0 to 3, one cell of three sessions each; 180 seconds on two cores (AMD EPYC), as
-`make paper` runs it with nothing compiled before. Expected on the validation split: a selected loss of 0.281 ± 0.006 (standard
-deviation of three sessions) at k = 0, 0.276 ± 0.016 at 1, 0.332 ± 0.049 at 2 and 0.343 ± 0.042 at 3, after at most two
-epochs.
+Small: the small phantom, one backbone, k = 0 to 3, one cell of three sessions each; 180 seconds on two cores (AMD
+EPYC), as `make paper` runs it with nothing compiled before. Expected on the validation split: a selected loss of 0.281
+± 0.006 (standard deviation of three sessions) at k = 0, 0.276 ± 0.016 at 1, 0.332 ± 0.049 at 2 and 0.343 ± 0.042 at 3,
+after at most two epochs.
 
 Paper: four backbones, eleven k, 16 cells of ten sessions each: 7,040 sessions, torchvision's weights, which
-`python -m experiments.convert_weights` stores first. It was not run. The paper's best losses go from 0.282 (VGG-19, k = 6) to
-0.503 (ResNet-152, k = 1), without a spread; its k = 10 was trained as k = 0.
+`python -m experiments.convert_weights` stores first. It was not run. The paper's best losses go from 0.282 (VGG-19, k =
+6) to 0.503 (ResNet-152, k = 1), without a spread; its k = 10 was trained as k = 0.
 """
 
 from nbjax.config import DatasetConfig, StudyConfig

@@ -5,8 +5,8 @@
 
 A table (CSV or Parquet, gzipped or not) has a row a patch and the columns slide, family, label, x, y and split (train,
 validation or test). Names are text: 7, 07 and 19.10 are themselves. The table is checked before anything is looked at:
-what is not a patch inside its slide ends in one sentence. Without `--slides` the pixels are not looked at. Exit status 1
-where something is found.
+what is not a patch inside its slide ends in one sentence. Without `--slides` the pixels are not looked at. Exit status
+1 where something is found.
 """
 
 import json
@@ -98,8 +98,8 @@ def _audit_table() -> tuple[list[Violation], int, list[str]]:
     shared = shared_slides(table)
     if shared:
         notes.append(
-            f"{len(shared)} slides have patches of several families, the first is {shared[0]}: right where a slide holds "
-            "several patients, else the column family is wrong."
+            f"{len(shared)} slides have patches of several families, the first is {shared[0]}: right where a slide "
+            "holds several patients, else the column family is wrong."
         )
     return audit_patches(**columns, patch_size=SIZE.value, fingerprints=prints), len(table), notes
 

@@ -1,13 +1,14 @@
-"""Older kinds of methods on a study's own splits, beside the study's result (those of the paper's Table 1 had each its own data).
+"""Older kinds of methods on a study's own splits, beside the study's result (those of the paper's Table 1 had each its
+own data).
 
     python -m experiments.baselines --study=results/mine
 
-Logistic regression and a linear support vector machine on the backbone's frozen features; a radial one on local binary patterns,
-and one on SIFT visual words. They are fitted on the training split, chosen on the validation split and scored once on the test
-split, then with every family held out once, chosen by families outside each fold. The study's dataset must be built; its sessions
-may be unfinished. Adds a part to the study's report, and writes `baselines.csv`, `baselines.md`, `baselines.parquet` (test
-predictions), `baseline_folds.parquet` (those of held-out families) and `figures/baselines.png` into the study's folder. Needs
-`pip install -e '.[baselines]'`.
+Logistic regression and a linear support vector machine on the backbone's frozen features; a radial one on local binary
+patterns, and one on SIFT visual words. They are fitted on the training split, chosen on the validation split and scored
+once on the test split, then with every family held out once, chosen by families outside each fold. The study's dataset
+must be built; its sessions may be unfinished. Adds a part to the study's report, and writes `baselines.csv`,
+`baselines.md`, `baselines.parquet` (test predictions), `baseline_folds.parquet` (those of held-out families) and
+`figures/baselines.png` into the study's folder. Needs `pip install -e '.[baselines]'`.
 """
 
 from pathlib import Path

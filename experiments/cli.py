@@ -40,7 +40,8 @@ def run(main: Callable[[], None], refused: Collection[str] = ()) -> None:
         sys.stdout.reconfigure(errors="replace")
     # What Pillow warns of, odd remarks in a picture's header, changes no pixel.
     warnings.filterwarnings("ignore", module=r"PIL\.")
-    # Compiled programs are kept from one run to the next; a script that needs the folder itself says where it is missing.
+    # Compiled programs are kept from one run to the next; a script that needs the folder itself says where it is
+    # missing.
     note = None
     with contextlib.suppress(InputError, OSError):
         own = home() / "compiled"
@@ -116,10 +117,10 @@ def _exhausted(error: BaseException) -> str:
     if disk_is_full(error):
         name = getattr(error, "filename", None)
         return (
-            f"{f'{name}: ' if name else ''}the disk is full ({first_line(error)[:200]}); make room there, or write to another "
-            "disk; the same command goes on from what is finished."
+            f"{f'{name}: ' if name else ''}the disk is full ({first_line(error)[:200]}); make room there, or write to "
+            "another disk; the same command goes on from what is finished."
         )
     return (
-        f"memory ran out ({first_line(error)[:200]}); close other programs or take a machine with more; the same command "
-        "goes on from what is finished."
+        f"memory ran out ({first_line(error)[:200]}); close other programs or take a machine with more; the same "
+        "command goes on from what is finished."
     )

@@ -6,9 +6,9 @@
     python -m experiments.convert_weights --file=net.pth      # says which network this file fits
     python -m experiments.convert_weights --list
 
-An interrupted download goes on where it stopped when the same command is run again. Without a network, put the file that
-the error names where it says, or give its path with --file. Everything lies below NBJAX_HOME (~/.cache/nbjax). The weights
-of efficientnet_lite0 come with a package and need no storing.
+An interrupted download goes on where it stopped when the same command is run again. Without a network, put the file
+that the error names where it says, or give its path with --file. Everything lies below NBJAX_HOME (~/.cache/nbjax). The
+weights of efficientnet_lite0 come with a package and need no storing.
 """
 
 from pathlib import Path

@@ -2,9 +2,9 @@
 
     python -m experiments.figures --studies=results/straightforward-small,results/extension-small --out=results/figures
 
-Studies on one dataset are put together: where several have a cell's session of one seed, the first one's counts. Figures
-are PNG with their numbers as CSV beside them; tables are Markdown, CSV and LaTeX. What the studies have no data for is named
-with the reason. One that fails is named too, and the others are made; the status then is 1.
+Studies on one dataset are put together: where several have a cell's session of one seed, the first one's counts.
+Figures are PNG with their numbers as CSV beside them; tables are Markdown, CSV and LaTeX. What the studies have no data
+for is named with the reason. One that fails is named too, and the others are made; the status then is 1.
 """
 
 import sys

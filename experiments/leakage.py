@@ -43,7 +43,9 @@ def main() -> None:
 
 
 def leakage(config: StudyConfig, slides: str | None, out: Path, banks: Path, leaks: list[str]) -> Section:
-    """Runs each experiment in `<out>/<leak>`, writes tables, figure and the part of a page that shows them into `out`."""
+    """Runs each experiment in `<out>/<leak>`, writes tables, figure and the part of a page that shows them into
+    `out`.
+    """
     from nbjax.analysis.leakage import compare, measure, read_curves, summarise
     from nbjax.report.leakage import leakage_section
     from nbjax.report.leakage_figures import loss_curves, loss_numbers

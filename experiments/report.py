@@ -4,8 +4,8 @@
     python -m experiments.report --study=results/paper
     python -m experiments.report --study=results/mine --out=results/mine-report
 
-A finished study writes its report by itself; this writes it anew, after an update of nbjax or while a study still runs. A
-folder of `experiments.paper` gets the page of all its experiments.
+A finished study writes its report by itself; this writes it anew, after an update of nbjax or while a study still runs.
+A folder of `experiments.paper` gets the page of all its experiments.
 """
 
 from pathlib import Path

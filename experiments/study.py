@@ -93,7 +93,9 @@ def _earlier_seconds(config: StudyConfig, out: Path) -> dict[str, float]:
 
 
 def _spent(earlier: dict[str, float], now: dict[str, float]) -> dict[str, float]:
-    """Wall time by step over all calls: a step that goes on where it stopped adds up, of others the longest call counts."""
+    """Wall time by step over all calls: a step that goes on where it stopped adds up, of others the longest call
+    counts.
+    """
     steps = {**earlier, **now}
     added = ("features", "sessions")
     return {
@@ -113,7 +115,9 @@ def slides_folder(config: CellsConfig, slides: str | None, out: Path) -> Path:
 
 
 def tile(config: CellsConfig, folder: Path, out: Path) -> Path:
-    """Writes the patch manifest, reusing what lies there, checks that the dataset can be planned, and returns its path."""
+    """Writes the patch manifest, reusing what lies there, checks that the dataset can be planned, and returns its
+    path.
+    """
     path = out / "manifest.parquet"
     manifest, left_out = tile_folder(folder, config.dataset.tiling, lambda files: bar(files, "tiling", "slide"), path)
     for sentence in (*left_out_sentences(left_out), *remarks(manifest)):
@@ -124,8 +128,9 @@ def tile(config: CellsConfig, folder: Path, out: Path) -> Path:
         _check_positive(config, sorted(set(manifest.table["label"].to_pylist())))
     families, labels = (set(manifest.table[name].to_pylist()) for name in ("family", "label"))
     print(
-        f"patches: {manifest.kept().num_rows} kept of {manifest.table.num_rows}, from {counted(len(manifest.slides), 'slide')} of "
-        f"{counted(len(families), 'family', 'families')}; labels: {listed(sorted(labels))}"
+        f"patches: {manifest.kept().num_rows} kept of {manifest.table.num_rows}, from "
+        f"{counted(len(manifest.slides), 'slide')} of {counted(len(families), 'family', 'families')}; labels: "
+        f"{listed(sorted(labels))}"
     )
     return path
 

@@ -1,4 +1,6 @@
-"""Compiled programs, which JAX keeps in a folder from one run to the next and reads again without a look at their bytes."""
+"""Compiled programs, which JAX keeps in a folder from one run to the next and reads again without a look at their
+bytes.
+"""
 
 import contextlib
 import functools
@@ -13,14 +15,15 @@ ENTRIES = "*-cache"
 
 
 def watch_compiled(folder: Path, own: bool) -> Callable[[], None]:
-    """Removes what is damaged in JAX's folder; what it returns notes the sha256 of new entries, to be called at the end.
+    """Removes what is damaged in JAX's folder; what it returns notes the sha256 of new entries, to be called at the
+    end.
 
     A flipped bit in a program is a crash or, worse, other numbers. What is removed is compiled again.
 
     Args:
         folder: of JAX's cache; need not exist.
-        own: whether nothing but nbjax writes there, so that an entry without a sum is one that a killed run left, or one of
-            a run that goes on, which has it in its memory.
+        own: whether nothing but nbjax writes there, so that an entry without a sum is one that a killed run left, or
+            one of a run that goes on, which has it in its memory.
     """
     sums = read_sums(folder / SUMS)
     for path in sorted(folder.glob(ENTRIES)):

@@ -53,7 +53,8 @@ def load_config(
         kind: of config that is wanted; without one any is.
 
     Raises:
-        InputError: no such file, a size where there are none, an unknown field, a value of another type or out of range.
+        InputError: no such file, a size where there are none, an unknown field, a value of another type or out of
+            range.
     """
     if size is not None and size not in SIZES:
         raise InputError(f"--size={size}: expected {' or '.join(SIZES)}.")
@@ -144,7 +145,9 @@ def _replaced(config: Any, settings: Sequence[Setting]) -> Any:
 
 
 def _literal(text: str, kind: Any) -> Any:
-    """A Python literal, or the words themselves; where several may stand they are parted by commas, and one is several."""
+    """A Python literal, or the words themselves; where several may stand they are parted by commas, and one is
+    several.
+    """
     if kind is Fidelity:
         if text not in PRESETS:
             raise InputError(

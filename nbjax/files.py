@@ -1,8 +1,8 @@
 """Files that are either whole or absent, also after a power cut, and that show when they were damaged since.
 
-What is stored to be read again carries a seal: a file has its sha256 beside it in `NAME.sha256`, a folder holds those of
-all its files in `SHA256SUMS`, both as `sha256sum --check` reads them. A folder's sums are written last: without them it is
-not whole.
+What is stored to be read again carries a seal: a file has its sha256 beside it in `NAME.sha256`, a folder holds those
+of all its files in `SHA256SUMS`, both as `sha256sum --check` reads them. A folder's sums are written last: without them
+it is not whole.
 """
 
 import contextlib
@@ -30,7 +30,8 @@ TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)(-(?P<begin>\d+))?\.[0-
 
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
-    """Gives a temporary name beside `path`; on success what was written there replaces `path`, on failure it is removed.
+    """Gives a temporary name beside `path`; on success what was written there replaces `path`, on failure it is
+    removed.
 
     Works for a file and for a folder. The folder that holds `path` is created. Everything is on the disk before the new
     name is, and at every moment there is the old one or the new one. What dead processes left of `path` is cleared.
@@ -52,8 +53,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
 def sealing(path: str | Path) -> Iterator[Path]:
     """As `replacing`, with a seal: see `damage`.
 
-    Killed at any moment, the file is the old one or the new one and its seal names it: until the file is renamed the seal
-    holds both sums.
+    Killed at any moment, the file is the old one or the new one and its seal names it: until the file is renamed the
+    seal holds both sums.
     """
     path = Path(path)
     with replacing(path) as temporary:
@@ -94,7 +95,9 @@ def check_seal(path: str | Path, advice: str) -> None:
 
 
 def check_if_sealed(path: str | Path, advice: str) -> None:
-    """As `check_seal` of a file that an older nbjax or another program may have written: without a seal that is said."""
+    """As `check_seal` of a file that an older nbjax or another program may have written: without a seal that is
+    said.
+    """
     path = Path(path)
     if _seal(path).is_file():
         check_seal(path, advice)
@@ -227,7 +230,8 @@ def check_room(folder: str | Path, needed: int, what: str = "the dataset takes",
     free = shutil.disk_usage(next(one for one in (folder, *folder.absolute().parents) if one.is_dir())).free
     if needed > free:
         raise InputError(
-            f"{folder}: {what} {size(needed)} and the disk has {size(free)} free; {advice or 'make room there, or choose an --out on another disk'}."
+            f"{folder}: {what} {size(needed)} and the disk has {size(free)} free; "
+            f"{advice or 'make room there, or choose an --out on another disk'}."
         )
 
 
@@ -242,7 +246,9 @@ def _temporary(path: Path, kind: str) -> Path:
 
 
 def _begin(process: int) -> str | None:
-    """When a process began, as Linux counts (elsewhere 0), since numbers of processes come again; None of a dead one."""
+    """When a process began, as Linux counts (elsewhere 0), since numbers of processes come again; None of a dead
+    one.
+    """
     try:
         return Path(f"/proc/{process}/stat").read_text(encoding="utf-8", errors="replace").rsplit(")", 1)[1].split()[19]
     except OSError:

@@ -64,8 +64,8 @@ def _lock(file: TextIO, folder: Path, what: str, wait: bool) -> None:
     except OSError as error:
         if error.errno in NO_LOCKS:
             say(
-                f"warning: {folder}: this file system has no locks ({error.strerror}), so nothing keeps a second process "
-                "out; start one at a time."
+                f"warning: {folder}: this file system has no locks ({error.strerror}), so nothing keeps a second "
+                "process out; start one at a time."
             )
         elif error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
             raise

@@ -1,8 +1,8 @@
 """Tables that other people and programs made: read by what is in the file, every name as text.
 
 A name is never read as a number, a date or a missing value: 7, 07, 19.10 and NA are themselves. What is read is decided
-by the file's bytes: Parquet or CSV, either of them gzipped; commas, semicolons or tabs; UTF-8 with or without a byte order mark,
-or UTF-16 and UTF-32 with one.
+by the file's bytes: Parquet or CSV, either of them gzipped; commas, semicolons or tabs; UTF-8 with or without a byte
+order mark, or UTF-16 and UTF-32 with one.
 """
 
 import codecs
@@ -54,8 +54,8 @@ class Table(NamedTuple):
 
     Attributes:
         path: of the file, for messages.
-        columns: by name, each a list of one length: text in a CSV file, values of the column's own type in Parquet; None
-            where nothing stands.
+        columns: by name, each a list of one length: text in a CSV file, values of the column's own type in Parquet;
+            None where nothing stands.
         types: of Parquet's columns; empty of a CSV file.
         lines: of a CSV file's rows, counted from 1; empty of a Parquet file, whose rows have none.
     """
@@ -79,8 +79,8 @@ def read_table(path: str | Path, names: Sequence[str], optional: Sequence[str] =
         optional: of those that may be.
 
     Raises:
-        InputError: no such file; neither Parquet nor CSV; an encoding that is not read; a column that is missing or stands
-            twice; no rows; a row with more or fewer cells than there are columns.
+        InputError: no such file; neither Parquet nor CSV; an encoding that is not read; a column that is missing or
+            stands twice; no rows; a row with more or fewer cells than there are columns.
     """
     path = Path(path)
     if path.is_dir():
@@ -102,8 +102,8 @@ def texts(table: Table, name: str) -> list[str]:
     """A column of names, each as it stands.
 
     Raises:
-        InputError: an empty cell; numbers with a fraction, dates and so on, which are not what was typed; two names that look
-            the same.
+        InputError: an empty cell; numbers with a fraction, dates and so on, which are not what was typed; two names
+            that look the same.
     """
     _check_type(table, name)
     found = table.columns[name]
@@ -129,7 +129,8 @@ def whole_numbers(table: Table, name: str) -> np.ndarray:
         text = "" if isinstance(value, bool) else _plain(value)
         if not _WHOLE.fullmatch(text):
             raise InputError(
-                f"{table.path}: {table.row(index)} has {_shown(value)} in the column {name}; expected a whole number such as 250."
+                f"{table.path}: {table.row(index)} has {_shown(value)} in the column {name}; expected a whole number "
+                "such as 250."
             )
         numbers.append(int(text.partition(".")[0]))
     return np.asarray(numbers, np.int64)
@@ -159,13 +160,15 @@ def _check_type(table: Table, name: str) -> None:
         or pa.types.is_integer(kind)
     ):
         raise InputError(
-            f"{table.path}: the column {name} holds values of type {kind}, which do not keep names as they were written (19.1 and "
-            "19.10 are one); store the column as text."
+            f"{table.path}: the column {name} holds values of type {kind}, which do not keep names as they were "
+            "written (19.1 and 19.10 are one); store the column as text."
         )
 
 
 def _check_looks(table: Table, name: str, words: list[str]) -> None:
-    """Refuses two names that a reader takes for one: spaces around, characters that do not show, accents put together otherwise."""
+    """Refuses two names that a reader takes for one: spaces around, characters that do not show, accents put together
+    otherwise.
+    """
     seen: dict[str, str] = {}
     for word in dict.fromkeys(words):
         visible = "".join(letter for letter in word if unicodedata.category(letter) != "Cf")
@@ -173,8 +176,8 @@ def _check_looks(table: Table, name: str, words: list[str]) -> None:
         other = seen.setdefault(looks, word)
         if other != word:
             raise InputError(
-                f"{table.path}: the column {name} has both {other!a} and {word!a}, which look the same; write them alike "
-                "where they are one, else give one another name."
+                f"{table.path}: the column {name} has both {other!a} and {word!a}, which look the same; write them "
+                "alike where they are one, else give one another name."
             )
 
 
@@ -246,7 +249,8 @@ def _decoded(path: Path, content: bytes) -> str:
         wide = "UTF-16LE" if content[1:2] == b"\0" else "UTF-16BE"
         if content[:2].count(b"\0") == 1:
             raise InputError(
-                f"{path}: {wide} without a byte order mark; save it as UTF-8, for instance with {_conversion(path, wide)}."
+                f"{path}: {wide} without a byte order mark; save it as UTF-8, for instance with "
+                f"{_conversion(path, wide)}."
             )
         raise InputError(f"{path}: not a CSV or Parquet table (it holds zero bytes); give a table with a row a patch.")
     return text
@@ -261,7 +265,9 @@ def _conversion(path: Path, encoding: str) -> str:
 
 
 def _records(path: Path, text: str, names: Sequence[str]) -> list[tuple[int, list[str]]]:
-    """The lines that are not empty, with their numbers, cut at the separator under which the header names most columns."""
+    """The lines that are not empty, with their numbers, cut at the separator under which the header names most
+    columns.
+    """
     # Excel's own first line, which says how the others are cut.
     skipped = 1 if re.match(r"sep=.\r?\n", text) else 0
     body = text.split("\n", 1)[1] if skipped else text
@@ -300,8 +306,8 @@ def _check_header(path: Path, header: Sequence[str], names: Sequence[str], optio
     if missing:
         found = ", ".join(header[:12]) or "nothing"
         raise InputError(
-            f"{path}: has no column {', '.join(missing)}; expected {', '.join(names)}, divided by {', '.join(SEPARATORS.values())}; "
-            f"found {_shown(found)}."
+            f"{path}: has no column {', '.join(missing)}; expected {', '.join(names)}, divided by "
+            f"{', '.join(SEPARATORS.values())}; found {_shown(found)}."
         )
     twice = [name for name, count in Counter(header).items() if count > 1 and name in (*names, *optional)]
     if twice:

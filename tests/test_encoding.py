@@ -27,7 +27,8 @@ def unnamed(source):
 
 
 def test_the_rule_sees_what_it_should():
-    text = "p.write_text(x)\np.open('w')\nopen(p)\np.open('rb')\nopen(p, 'wb')\np.read_text(encoding='utf-8')\nPIL.Image.open(p)"
+    text = "p.write_text(x)\np.open('w')\nopen(p)\np.open('rb')\nopen(p, 'wb')\n"
+    text += "p.read_text(encoding='utf-8')\nPIL.Image.open(p)"
     assert unnamed(text) == [1, 2, 3]
 
 

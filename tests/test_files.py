@@ -61,7 +61,8 @@ for at in range(1, 100):
     _, status = os.waitpid(child, 0)
     from nbjax.files import damage
     it = root / "it"
-    text = it.read_text(encoding="utf-8") if it.is_file() else "+".join(sorted((it / name).read_text() for name in "ab"))
+    parts = [it] if it.is_file() else [it / name for name in "ab"]
+    text = "+".join(sorted(part.read_text(encoding="utf-8") for part in parts))
     print(at, os.WIFSIGNALED(status), text, damage(it))
     change(it, "old")
     if not os.WIFSIGNALED(status):

@@ -87,7 +87,8 @@ def test_fields_that_are_set_exist(text, path):
 
 @pytest.mark.parametrize(("text", "path"), [one for one in MESSAGES if re.search(r"(?<![\w-])--[a-z]", one.values[0])])
 def test_flags_exist(text, path):
-    # A whole command has its script's flags; a flag alone is of the script that prints it, or of any that uses the library.
+    # A whole command has its script's flags; a flag alone is of the script that prints it, or of any that uses the
+    # library.
     for script, flags in re.findall(r"python -m experiments\.(\w+)((?:\s+--[\w=.…,]+)*)", text):
         assert set(re.findall(r"--([a-z]\w*)", flags)) <= FLAGS[script], text
     named = re.findall(r"\bexperiments\.(\w+)", text)

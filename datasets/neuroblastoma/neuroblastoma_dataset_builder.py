@@ -146,9 +146,9 @@ class Builder(tfds.core.GeneratorBasedBuilder):
             for info in infos:
                 if info.num_examples != self._records[info.name]:
                     raise InputError(
-                        f"split {info.name}: {info.num_examples} of {self._records[info.name]} records were written, the "
-                        "others got lost on the way; nothing was kept, build again, and with another Beam runner if this "
-                        "was one of Beam's."
+                        f"split {info.name}: {info.num_examples} of {self._records[info.name]} records were written, "
+                        "the others got lost on the way; nothing was kept, build again, and with another Beam runner "
+                        "if this was one of Beam's."
                     )
         return infos
 
@@ -255,7 +255,8 @@ def build_from_manifest(
 ) -> Path:
     """Builds the dataset of a manifest below `data_dir`, unless it is there already, and returns its folder.
 
-    One that is damaged, or was cut short, is said and built again. The disk must have room for it and for `beside` bytes.
+    One that is damaged, or was cut short, is said and built again. The disk must have room for it and for `beside`
+    bytes.
 
     The config's name ends in a hash of the manifest's content and the dataset's config: another manifest or another
     config is another folder.

@@ -2,8 +2,8 @@
 
 By question:
 
-- which epoch, which cell: `selection`; what its sessions reached: `cells`; is it better than another: `comparison`; how much of
-  its lead is luck: `winner`
+- which epoch, which cell: `selection`; what its sessions reached: `cells`; is it better than another: `comparison`; how
+  much of its lead is luck: `winner`
 - how good on families that no session saw: `scores` (every score at every level), `curves`, `calibration`
 - which patches, which families are wrong: `mistakes`
 - how sure: `uncertainty` (intervals that respect families), `resampling`

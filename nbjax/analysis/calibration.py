@@ -1,4 +1,6 @@
-"""Does a probability of 0.8 come true in 80 of 100 cases? Reliability, and temperature scaling by validation data alone."""
+"""Does a probability of 0.8 come true in 80 of 100 cases? Reliability, and temperature scaling by validation data
+alone.
+"""
 
 from typing import NamedTuple
 

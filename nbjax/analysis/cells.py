@@ -35,9 +35,9 @@ class CellScores(NamedTuple):
         mean: over sessions.
         std: sample standard deviation; None with one session, or where one has no finite epoch.
         median: over sessions.
-        interquartile_mean: mean of the middle half, as `scipy.stats.trim_mean(x, 0.25)` has it: a quarter of the sessions,
-            rounded down, is left out at either end. Nearly as robust as the median, and steadier (Agarwal et al. 2021, Deep
-            Reinforcement Learning at the Edge of the Statistical Precipice).
+        interquartile_mean: mean of the middle half, as `scipy.stats.trim_mean(x, 0.25)` has it: a quarter of the
+            sessions, rounded down, is left out at either end. Nearly as robust as the median, and steadier (Agarwal et
+            al. 2021, Deep Reinforcement Learning at the Edge of the Statistical Precipice).
         best: the least loss or the highest accuracy. It moves with the number of sessions, and its bootstrap interval
             cannot go beyond it: `winner.expected_best` compares cells of unlike numbers.
     """
@@ -61,7 +61,8 @@ def describe_cells(
     seed: int = 0,
     resamples: int = RESAMPLES,
 ) -> list[CellScores]:
-    """Every cell under every criterion: a record of its loss and one of its accuracy; of an accuracy criterion the latter alone.
+    """Every cell under every criterion: a record of its loss and one of its accuracy; of an accuracy criterion the
+    latter alone.
 
     Args:
         history: a row a session and epoch, as a study writes it.

@@ -20,8 +20,8 @@ class Improvement(NamedTuple):
         probability: that it does, ties counted half; 0.5 where neither is better.
         low: lower end of the bootstrap interval over sessions; None with one session on a side.
         high: its upper end.
-        p_value: two-sided, that the probability is 0.5: Mann and Whitney's test, or the sign test on pairs; None with one
-            session on a side.
+        p_value: two-sided, that the probability is 0.5: Mann and Whitney's test, or the sign test on pairs; None with
+            one session on a side.
         sessions: of the first and of the second; the number of pairs twice where they are paired.
     """
 
@@ -84,8 +84,8 @@ def paired_improvement(
     """How often the first is better than the second with the same seed, ties counted half.
 
     A session's randomness derives from its seed alone: two cells that share backbone and strategy start from the same
-    head and see the samples in the same order, so that comparing seed by seed takes out what both share. Where the heads
-    differ in shape nothing is shared; then use `probability_of_improvement`.
+    head and see the samples in the same order, so that comparing seed by seed takes out what both share. Where the
+    heads differ in shape nothing is shared; then use `probability_of_improvement`.
 
     Args:
         first: score by seed; seeds that only one side has are left out.
@@ -127,8 +127,8 @@ def compare_cells(
 ) -> list[tuple[dict[str, Any], Improvement]]:
     """Each other cell against one: its values, and how probably the reference beats it.
 
-    The p-values are of single comparisons: over many cells some are small by chance alone. Where the reference was chosen by
-    these very sessions, they favour it: probabilities are then too high and p-values too small.
+    The p-values are of single comparisons: over many cells some are small by chance alone. Where the reference was
+    chosen by these very sessions, they favour it: probabilities are then too high and p-values too small.
 
     Args:
         history: a row a session and epoch, as a study writes it.

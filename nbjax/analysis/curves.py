@@ -18,7 +18,8 @@ class Curves(NamedTuple):
     """One curve a session, all on the same points of the horizontal axis.
 
     Attributes:
-        name: `roc` (false positive rate across, true positive rate up) or `precision_recall` (recall across, precision up).
+        name: `roc` (false positive rate across, true positive rate up) or `precision_recall` (recall across, precision
+            up).
         level: sample, patch, slide or family.
         units: how many of these there are.
         across: ascending, in [0, 1], `[points]`.

@@ -1,9 +1,9 @@
 """The shape of a distribution over sessions: is it normal, has it more than one mode (paper IX)?
 
-Unimodality is tested with the dip of Hartigan and Hartigan (1985, The Dip Test of Unimodality): the least distance, at the
-worst place, between the empirical distribution function and any unimodal one. It needs no bandwidth, and a lone outlier
-moves it by no more than its share; Silverman's test takes the outlier's bump for a mode. Its p-value is against uniform samples
-of the same size, the unimodal distribution whose dip is largest.
+Unimodality is tested with the dip of Hartigan and Hartigan (1985, The Dip Test of Unimodality): the least distance, at
+the worst place, between the empirical distribution function and any unimodal one. It needs no bandwidth, and a lone
+outlier moves it by no more than its share; Silverman's test takes the outlier's bump for a mode. Its p-value is against
+uniform samples of the same size, the unimodal distribution whose dip is largest.
 """
 
 import functools
@@ -30,8 +30,8 @@ class Summary(NamedTuple):
         skewness: third standardised moment; 0 of a symmetric distribution.
         normality_p: p-value that the values are normal (D'Agostino and Pearson: skewness and kurtosis together); None
             below 20 values.
-        modes: places of the peaks of a Gaussian kernel density of Silverman's bandwidth, those at least a twentieth of the
-            highest above the saddle beside them.
+        modes: places of the peaks of a Gaussian kernel density of Silverman's bandwidth, those at least a twentieth of
+            the highest above the saddle beside them.
         dip: Hartigan's.
         dip_p: p-value that there is one mode: small where there are more.
     """
@@ -60,8 +60,8 @@ def summarise(values: np.ndarray, *, seed: int = 0, replicates: int = REPLICATES
     values = np.asarray(values, np.float64)
     if len(values) < 4 or not np.isfinite(values).all() or np.ptp(values) == 0:
         raise InputError(
-            f"{len(values)} values, {np.isfinite(values).sum()} finite, {len(np.unique(values))} different; expected at least "
-            "four finite ones, not all alike."
+            f"{len(values)} values, {np.isfinite(values).sum()} finite, {len(np.unique(values))} different; expected "
+            "at least four finite ones, not all alike."
         )
     dip, p_value = dip_test(values, seed=seed, replicates=replicates)
     return Summary(
@@ -95,8 +95,8 @@ def dip_test(
 
     Args:
         values: finite `[sessions]`.
-        step: of the lattice: 1 / samples for an accuracy. None takes the least distance between two values, which is too long
-            where they are few and far apart, and then hides modes.
+        step: of the lattice: 1 / samples for an accuracy. None takes the least distance between two values, which is
+            too long where they are few and far apart, and then hides modes.
         seed: of the spreading and of the Monte Carlo.
         replicates: uniform samples drawn; the p-value is at least 1 / (replicates + 1).
     """
@@ -121,9 +121,9 @@ def _uniform_dips(size: int, replicates: int, seed: int) -> np.ndarray:
 def dip_statistic(values: np.ndarray) -> float:
     """Hartigan's dip of a sample, in [1 / (2 n), 1 / 4] for distinct values; equal ones count as modes of their own.
 
-    Their algorithm: between the greatest convex minorant and the least concave majorant of the distribution function lies
-    the modal interval's first guess, the whole range; it is narrowed to where the two are farthest apart, as long as they
-    are farther apart there than either is from the distribution function outside.
+    Their algorithm: between the greatest convex minorant and the least concave majorant of the distribution function
+    lies the modal interval's first guess, the whole range; it is narrowed to where the two are farthest apart, as long
+    as they are farther apart there than either is from the distribution function outside.
     """
     places, counts = np.unique(values, return_counts=True)
     above = np.cumsum(counts) / len(values)

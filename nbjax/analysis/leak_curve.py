@@ -70,8 +70,9 @@ def leak_points(table: pa.Table, column: str) -> dict[float, Point]:
 def leaking_folds(label: np.ndarray, family: np.ndarray, fraction: float, folds: int, seed: int) -> np.ndarray:
     """The fold of each patch, int `[patches]`: a share of the families is dealt patch by patch.
 
-    Families are drawn label by label, one of several labels with its first. The others stay whole. With fraction 0 these are the folds of scikit-learn's `StratifiedGroupKFold`, with
-    fraction 1 those of its `StratifiedKFold`, both shuffled with this seed.
+    Families are drawn label by label, one of several labels with its first. The others stay whole. With fraction 0
+    these are the folds of scikit-learn's `StratifiedGroupKFold`, with fraction 1 those of its `StratifiedKFold`, both
+    shuffled with this seed.
 
     Args:
         label: of each patch.

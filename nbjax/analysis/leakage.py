@@ -21,7 +21,9 @@ END = 0.1
 
 
 class Curves(NamedTuple):
-    """Losses of one experiment by session and epoch, in nats, float64 `[sessions, epochs + 1]`; epoch 0 is untrained."""
+    """Losses of one experiment by session and epoch, in nats, float64 `[sessions, epochs + 1]`; epoch 0 is
+    untrained.
+    """
 
     train: np.ndarray
     validation: np.ndarray
@@ -36,8 +38,9 @@ class Measures(NamedTuple):
         validation: validation loss at the end.
         test: test loss at the end.
         gap: validation less training loss at the end.
-        rise: validation loss at the end, less its least mean over as many epochs, at the place where that of the *other*
-            sessions is least: 0 for a curve that falls to its end. A session's own minimum would make every noisy curve rise.
+        rise: validation loss at the end, less its least mean over as many epochs, at the place where that of the
+            *other* sessions is least: 0 for a curve that falls to its end. A session's own minimum would make every
+            noisy curve rise.
         hidden: test less validation loss at the end: what the validation split does not show.
         learned: test loss at the end, less that before training; above 0 the session is worse than untrained.
     """

@@ -36,8 +36,8 @@ class _Patches(NamedTuple):
 def misclassified_table(table: pa.Table, classes: Sequence[str]) -> pa.Table:
     """Patches whose answer, of the mean probability over sessions and transforms, is not their label.
 
-    The families with the largest share of such patches come first, of equal ones that with more of them; within a family
-    the surest mistake.
+    The families with the largest share of such patches come first, of equal ones that with more of them; within a
+    family the surest mistake.
 
     Args:
         table: a row a seed and sample, with slide, x and y: best the predictions of families held out in turn.
@@ -82,9 +82,9 @@ def family_table(table: pa.Table, classes: Sequence[str]) -> pa.Table:
         classes: names of the labels.
 
     Returns:
-        A row a family, one with several labels included: family, labels (names, `A + B`), slides and patches (how many),
-        misclassified (patches in `misclassified_table`) and accuracy (share of the patches classified rightly, mean over
-        sessions).
+        A row a family, one with several labels included: family, labels (names, `A + B`), slides and patches (how
+        many), misclassified (patches in `misclassified_table`) and accuracy (share of the patches classified rightly,
+        mean over sessions).
 
     Raises:
         InputError: as `misclassified_table`.

@@ -24,8 +24,8 @@ class Score(NamedTuple):
         metric: of `weighted.METRICS`.
         units: how many samples, patches, slides or families there are.
         sessions: how many predicted.
-        families: of each label, in the labels' order; of the score's label alone where it is taken over one. A family with
-            two labels counts for both.
+        families: of each label, in the labels' order; of the score's label alone where it is taken over one. A family
+            with two labels counts for both.
         distinct_families: how many families there are, each counted once.
         estimate: mean over sessions; None where the score is not defined (then `reason` says why).
         std: sample standard deviation over sessions; None with one session.
@@ -37,8 +37,9 @@ class Score(NamedTuple):
         bootstrap_high: its upper end.
         naive_low: lower end of the percentile bootstrap over units as if they were independent.
         naive_high: its upper end.
-        times_wider: how many times wider the bootstrap over families is than the one over units: what it costs that patches of
-            a family are alike. 1 where every unit is a family of its own; None where one is missing or has no width.
+        times_wider: how many times wider the bootstrap over families is than the one over units: what it costs that
+            patches of a family are alike. 1 where every unit is a family of its own; None where one is missing or has
+            no width.
         reason: why something is missing; empty where nothing is.
     """
 
@@ -65,9 +66,10 @@ def score_levels(
 ) -> list[Score]:
     """Every score at every level, of the predictions of one cell.
 
-    Sessions are taken as they are: estimates are means over sessions, intervals are about families, and how far sessions
-    lie apart is said by `std`. Metrics are described in `weighted.py`. Of held-out folds the areas under curves rank
-    probabilities of sessions that were trained apart, which lowers them where folds differ in their certainty.
+    Sessions are taken as they are: estimates are means over sessions, intervals are about families, and how far
+    sessions lie apart is said by `std`. Metrics are described in `weighted.py`. Of held-out folds the areas under
+    curves rank probabilities of sessions that were trained apart, which lowers them where folds differ in their
+    certainty.
 
     Args:
         table: a row a seed and sample, as `units_at` wants it.
@@ -90,7 +92,8 @@ class Tested(NamedTuple):
 
     Attributes:
         table: a row a seed and sample.
-        units: at the level of the reported scores: patches, or samples where the table does not say which patch each is of.
+        units: at the level of the reported scores: patches, or samples where the table does not say which patch each is
+            of.
         scores: by level and metric.
         sessions: that predicted.
         folds: how many times they were trained anew; 1 for a test split.
@@ -111,7 +114,8 @@ def score_predictions(table: pa.Table, classes: int, *, resamples: int = RESAMPL
     """Scores predictions at every level that their columns tell apart: a study's and a baseline's alike.
 
     Args:
-        table: a row a seed and sample, as `units_at` wants it; with a column `fold` where families were held out in turn.
+        table: a row a seed and sample, as `units_at` wants it; with a column `fold` where families were held out in
+            turn.
         classes: how many there are.
         resamples: of each bootstrap.
 

@@ -20,8 +20,8 @@ class Session(NamedTuple):
         cell: values of `CELL`.
         seed: of the session.
         epoch: the selected one; None where the session diverged from the first.
-        loss: the criterion there, in nats, the validation loss where an accuracy chose; infinite where the session has no
-            finite epoch.
+        loss: the criterion there, in nats, the validation loss where an accuracy chose; infinite where the session has
+            no finite epoch.
         validation_loss: there.
         validation_accuracy: there, in [0, 1].
         diverged: some loss of the session was not finite.
@@ -88,7 +88,8 @@ def criterion_values(history: pa.Table, criterion: str) -> np.ndarray:
 
 
 def criterion_of(train: np.ndarray, validation: np.ndarray, criterion: str) -> np.ndarray:
-    """A criterion of `CRITERIA` of training and validation losses, float64 of any one shape; not finite counts as infinite.
+    """A criterion of `CRITERIA` of training and validation losses, float64 of any one shape; not finite counts as
+    infinite.
 
     Raises:
         InputError: another criterion.
@@ -182,6 +183,7 @@ def choose_cell(cells: Sequence[Cell]) -> Cell:
     best = min(cells, key=lambda cell: cell.mean)
     if not np.isfinite(best.mean):
         raise InputError(
-            "every cell has a session without any finite loss; choose smaller rates, as in --set=learning_rates=1e-4,3e-4."
+            "every cell has a session without any finite loss; choose smaller rates, as in "
+            "--set=learning_rates=1e-4,3e-4."
         )
     return best

@@ -35,7 +35,8 @@ class Interval(NamedTuple):
 
 
 def family_sizes(families: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Number of samples of each family by label, float64 `[families, labels]`, and the family of each sample, int `[samples]`.
+    """Number of samples of each family by label, float64 `[families, labels]`, and the family of each sample, int
+    `[samples]`.
 
     Args:
         families: names `[samples]`, numbered in their order; one family may have samples of several labels.
@@ -67,13 +68,13 @@ def family_interval(
 
     Families are the independent units, stratified by label with the labels' shares as they are; one with samples of two
     labels is one unit, and what it adds to both is added up before it is squared. The variance is the jackknife's of a
-    ratio estimator, leaving out one family at a time within each label (Cochran, Sampling Techniques, 3rd ed., 6.17; the
-    formula without leaving out, 6.3, is too small where one family holds much of a label). Student's t has the degrees of
-    freedom of Satterthwaite, with the effective number of families less one of each label (of each set of labels that
-    families have). A fraction's interval is made on the logit scale and stays within [0, 1], a loss's on the logarithmic
-    scale and stays positive. Where every family agrees entirely, families take the place of samples in the interval of
-    Clopper and Pearson. `benchmarks/coverage.md` has the coverage: a percentile bootstrap over families is far too narrow
-    with few of them.
+    ratio estimator, leaving out one family at a time within each label (Cochran, Sampling Techniques, 3rd ed., 6.17;
+    the formula without leaving out, 6.3, is too small where one family holds much of a label). Student's t has the
+    degrees of freedom of Satterthwaite, with the effective number of families less one of each label (of each set of
+    labels that families have). A fraction's interval is made on the logit scale and stays within [0, 1], a loss's on
+    the logarithmic scale and stays positive. Where every family agrees entirely, families take the place of samples in
+    the interval of Clopper and Pearson. `benchmarks/coverage.md` has the coverage: a percentile bootstrap over families
+    is far too narrow with few of them.
 
     Args:
         values: float `[samples]`; of a fraction each in [0, 1], else at least 0.
@@ -112,7 +113,9 @@ def jackknife_interval(
 
 
 def _students(estimate: float, changes: np.ndarray, sizes: np.ndarray, fraction: bool, level: float) -> Interval:
-    """Student's interval from what leaving out each family changes `[families]` and their sizes `[families, labels]`."""
+    """Student's interval from what leaving out each family changes `[families]` and their sizes `[families,
+    labels]`.
+    """
     present = sizes > 0
     counts, distinct = present.sum(axis=0), len(sizes)
     effective = tuple((sizes.sum(axis=0) ** 2 / (sizes**2).sum(axis=0)).tolist())
@@ -145,7 +148,9 @@ def _students(estimate: float, changes: np.ndarray, sizes: np.ndarray, fraction:
 
 
 def _squared_error(squares: np.ndarray, sizes: np.ndarray) -> float:
-    """Satterthwaite's sum over sets of labels of (variance from families with these labels)² / their degrees of freedom."""
+    """Satterthwaite's sum over sets of labels of (variance from families with these labels)² / their degrees of
+    freedom.
+    """
     kind = np.unique(sizes > 0, axis=0, return_inverse=True)[1].ravel()
     of_family = sizes.sum(axis=1)
     effective = np.bincount(kind, of_family) ** 2 / np.bincount(kind, of_family**2)

@@ -64,9 +64,9 @@ def units_at(table: pa.Table, level: str, classes: int) -> Units:
     """Predictions averaged up to one level.
 
     A test split may hold a patch under several transforms. A patch's probability is the mean over its samples, so that
-    every patch counts once; a slide's and a family's is the mean over their patches. A unit has one true label: a slide or
-    family with patches of two labels is two units, one for each, which `families` names alike. What is independent is the
-    family: intervals (`nbjax.analysis.uncertainty`) count it once. The order of rows changes nothing.
+    every patch counts once; a slide's and a family's is the mean over their patches. A unit has one true label: a slide
+    or family with patches of two labels is two units, one for each, which `families` names alike. What is independent
+    is the family: intervals (`nbjax.analysis.uncertainty`) count it once. The order of rows changes nothing.
 
     Args:
         table: a row a seed and sample: seed, sample, family, label, loss, probability (of class 1) or probabilities (of
@@ -99,8 +99,8 @@ def placed_units_at(table: pa.Table, level: str, classes: int) -> tuple[Units, d
     whole = len(samples) == len(seeds) * per_session > 0
     if not whole or (samples.reshape(len(seeds), -1) != samples[:per_session]).any():
         raise InputError(
-            f"{len(samples)} predictions of {len(seeds)} seeds are not of the same samples; expected one a seed and sample; run "
-            "the study again."
+            f"{len(samples)} predictions of {len(seeds)} seeds are not of the same samples; expected one a seed and "
+            "sample; run the study again."
         )
     values = _values(table, classes).reshape(len(seeds), per_session, classes + 1)
     columns = {name: np.asarray(table[name][:per_session].to_pylist()) for name in needed if name not in NOT_KEYS}

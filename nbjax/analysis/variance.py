@@ -56,8 +56,8 @@ def estimate_components(
     """Variances `[3]` of partition, seed and interaction by the method of moments; they may be negative.
 
     With y = mean + a + b + e, half the mean squared difference of two scores is var(b) + var(e) within a row, var(a) +
-    var(e) within a column, and the sum of all three where both differ. Solved for the three, that equals the analysis of
-    variance of the balanced table (Searle, Casella and McCulloch, Variance Components, 4.3); with weights it never
+    var(e) within a column, and the sum of all three where both differ. Solved for the three, that equals the analysis
+    of variance of the balanced table (Searle, Casella and McCulloch, Variance Components, 4.3); with weights it never
     compares a row or column with its own copy.
 
     Args:
@@ -98,7 +98,8 @@ def variance_components(scores: np.ndarray, resamples: int = 2000, seed: int = 0
         raise InputError(f"scores: found shape {scores.shape}, expected two or more partitions and two or more seeds.")
     if not np.isfinite(scores).all():
         raise InputError(
-            "scores: some are not finite, so that their variance has no meaning; choose a smaller rate, as in --set=learning_rates=1e-4."
+            "scores: some are not finite, so that their variance has no meaning; choose a smaller rate, as in "
+            "--set=learning_rates=1e-4."
         )
     rng = np.random.default_rng(seed)
     raw = estimate_components(scores)

@@ -45,7 +45,8 @@ def weighted_scores(units: Units, weights: np.ndarray, member: np.ndarray | None
 
     Args:
         units: of one level.
-        weights: of the units `[rows, units]`, or of clusters of them `[rows, clusters]`; in every row some of each label.
+        weights: of the units `[rows, units]`, or of clusters of them `[rows, clusters]`; in every row some of each
+            label.
         member: which cluster each unit is of, int `[units]`.
     """
     step = max(1, ROOM // len(units.labels))

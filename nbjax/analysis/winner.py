@@ -16,12 +16,13 @@ HALVINGS = 1000
 def expected_best(scores: np.ndarray, *, lower_is_better: bool = True) -> np.ndarray:
     """Expected best of n sessions drawn from those at hand, for n = 1 … N: float64 `[N]`.
 
-    Drawn with replacement, the minimum of n exceeds the i-th smallest of N scores with probability ((N - i) / N)^n, so that
+    Drawn with replacement, the minimum of n exceeds the i-th smallest of N scores with probability ((N - i) / N)^n, so
+    that
 
         E(min of n) = sum over i of x_(i) [((N - i + 1) / N)^n - ((N - i) / N)^n],
 
-    exactly (Dodge et al. 2019, Show Your Work, there for the maximum). A best of 10 can so be set beside a best of 3. It
-    knows no score below the least one seen, so that toward n = N it is too high.
+    exactly (Dodge et al. 2019, Show Your Work, there for the maximum). A best of 10 can so be set beside a best of 3.
+    It knows no score below the least one seen, so that toward n = N it is too high.
 
     Args:
         scores: finite `[N]`.
@@ -50,7 +51,8 @@ class NestedChoice(NamedTuple):
         seeds: how many each had.
         held_out: how many of them did not choose.
         splits: of the seeds, how many were averaged.
-        luckiest: the best single session of all cells, which chooses and reports at once: what a best value in a paper is.
+        luckiest: the best single session of all cells, which chooses and reports at once: what a best value in a paper
+            is.
         apparent: mean over splits of the chosen cell's mean loss on the seeds that chose it.
         honest: mean over splits of the chosen cell's mean loss on the seeds that did not.
         honest_std: standard deviation of the latter over splits, which share seeds: a spread, not a standard error.
@@ -75,12 +77,13 @@ def nested_choice(
 ) -> NestedChoice:
     """Chooses the cell of least mean loss on part of the seeds and reads its mean on the rest.
 
-    The seeds that report did not choose, so that the report is not too low; it is that of a choice made from fewer seeds
-    than the study's, which errs to the other side. It corrects for the luck of seeds. The luck of one validation split,
-    which all seeds share, is for the test split and the held-out families to show.
+    The seeds that report did not choose, so that the report is not too low; it is that of a choice made from fewer
+    seeds than the study's, which errs to the other side. It corrects for the luck of seeds. The luck of one validation
+    split, which all seeds share, is for the test split and the held-out families to show.
 
     Args:
-        losses: selected loss of each cell's sessions, float `[cells, seeds]`; infinite where a session has no finite epoch.
+        losses: selected loss of each cell's sessions, float `[cells, seeds]`; infinite where a session has no finite
+            epoch.
         held_out: seeds that report; half of them (rounded down) by default.
         splits: all there are if no more than so many, else so many drawn without replacement of seeds within each.
         seed: of the draws.

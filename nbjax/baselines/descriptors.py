@@ -27,7 +27,9 @@ class Descriptors(NamedTuple):
 
 
 def pooled_patches(dataset: Dataset) -> tuple[list[np.ndarray], np.ndarray]:
-    """Each patch once, grey uint8 `[H, W]`, the splits one after the other; and the patch of each sample, int `[samples]`."""
+    """Each patch once, grey uint8 `[H, W]`, the splits one after the other; and the patch of each sample, int
+    `[samples]`.
+    """
     images: list[np.ndarray] = []
     rows = []
     for split in SPLITS:

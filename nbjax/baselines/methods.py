@@ -1,8 +1,8 @@
 """Baselines: a linear model or a support vector machine on fixed descriptors, on the splits of a study.
 
-Each is fitted on the training split, its regularisation chosen and, of a support vector machine, its probabilities calibrated on
-the validation split; the test split is predicted once. A row of descriptors may stand for several samples (a patch under its
-transforms) and then weighs as many.
+Each is fitted on the training split, its regularisation chosen and, of a support vector machine, its probabilities
+calibrated on the validation split; the test split is predicted once. A row of descriptors may stand for several samples
+(a patch under its transforms) and then weighs as many.
 """
 
 from collections.abc import Callable
@@ -42,8 +42,9 @@ class Method(NamedTuple):
     penalties: tuple[float, ...]
 
 
-# A radial kernel for few dimensions, a linear one for the many of a backbone, where it is many times faster. With ever less C a
-# support vector machine only changes its scale, which calibration undoes: the least C here is as good as none less.
+# A radial kernel for few dimensions, a linear one for the many of a backbone, where it is many times faster. With ever
+# less C a support vector machine only changes its scale, which calibration undoes: the least C here is as good as none
+# less.
 METHODS = (
     Method(
         "features_logistic",
@@ -141,7 +142,9 @@ def choose_penalty(method: Method, train: Rows, seed: int = 0, done: Callable[[f
 
 
 def fit_alone(method: Method, penalty: float, train: Rows, seed: int = 0) -> Fitted:
-    """Fits with one C where there is no validation split: inner folds of training families calibrate a support vector machine."""
+    """Fits with one C where there is no validation split: inner folds of training families calibrate a support vector
+    machine.
+    """
     scaler = _scaler(train)
     model = classifier(method.kind, penalty)
     if method.kind != "logistic":
@@ -170,7 +173,9 @@ def classifier(kind: str, penalty: float) -> Any:
 
 
 def logits(fitted: Fitted, inputs: np.ndarray) -> np.ndarray:
-    """What `nbjax.training.tables.prediction_table` takes of one session: `[rows, 1]` for two classes, else `[rows, classes]`."""
+    """What `nbjax.training.tables.prediction_table` takes of one session: `[rows, 1]` for two classes, else `[rows,
+    classes]`.
+    """
     return _logits_of(fitted.model.predict_proba(_scaled(fitted.scaler, inputs)))
 
 

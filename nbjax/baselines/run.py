@@ -56,7 +56,8 @@ def run_baselines(folder: Path, study: Mapping[str, Any], banks: Path) -> list[B
         banks: folder of feature banks; the backbone's is made where it is missing.
 
     Raises:
-        InputError: the dataset is gone, scikit-image or OpenCV is not installed, or the backbone's weights have changed.
+        InputError: the dataset is gone, scikit-image or OpenCV is not installed, or the backbone's weights have
+            changed.
     """
     check_installed()
     dataset = open_dataset(folder / study["dataset"]["folder"])
@@ -88,7 +89,9 @@ def _describers(study: Mapping[str, Any], dataset: Dataset, banks: Path) -> dict
 
 
 def _bank(study: Mapping[str, Any], dataset: Dataset, banks: Path) -> Bank:
-    """The features of the study's backbone: of the middle of each sample, as its sessions had them but for a bank of crops."""
+    """The features of the study's backbone: of the middle of each sample, as its sessions had them but for a bank of
+    crops.
+    """
     config, name = study["config"], study["backbone"]["name"]
     backbone = load_headless(name, config["weights"], config["input_size"])
     if describe_backbone(backbone)["sha256"] != study["backbone"]["sha256"]:

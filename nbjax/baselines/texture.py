@@ -1,8 +1,8 @@
 """Descriptors made by hand, as before neural networks: local binary patterns and SIFT (paper II.B and II.D).
 
-Both describe each patch once, as it was cut from its slide: local binary patterns are the same under all eight transforms, and
-SIFT turns with its keypoints (a mirrored patch does change its descriptors; no transform is made for it all the same).
-scikit-image and OpenCV are imported where they are used: nothing else needs them.
+Both describe each patch once, as it was cut from its slide: local binary patterns are the same under all eight
+transforms, and SIFT turns with its keypoints (a mirrored patch does change its descriptors; no transform is made for it
+all the same). scikit-image and OpenCV are imported where they are used: nothing else needs them.
 """
 
 from importlib.util import find_spec
@@ -57,7 +57,8 @@ def binary_patterns(image: np.ndarray) -> np.ndarray:
         image: uint8 `[H, W]`.
 
     Returns:
-        float32 `[30]`: ten frequencies a radius (0 to 8 bright neighbours in one run; all that is not uniform), which sum to 1.
+        float32 `[30]`: ten frequencies a radius (0 to 8 bright neighbours in one run; all that is not uniform), which
+        sum to 1.
     """
     from skimage.feature import local_binary_pattern
 

@@ -116,8 +116,8 @@ def load_backbone(
         state_dict: arrays by torchvision's names (EfficientNet-lite0: by those of its published file).
         weights: `IMAGENET1K_V1` or `IMAGENET1K_V2`, once `python -m experiments.convert_weights` has stored them;
             `imagenet`, where that can mean one set only (EfficientNet-lite0: its package's, which need no storing);
-            `random`; or the path of a checkpoint file that `nbjax.weights.read_checkpoint` reads. With neither this nor a
-            state dict weights are random too, with a `RandomWeightsWarning`.
+            `random`; or the path of a checkpoint file that `nbjax.weights.read_checkpoint` reads. With neither this nor
+            a state dict weights are random too, with a `RandomWeightsWarning`.
         seed: of random weights; `provenance` then says that they are random.
         partial: pattern or patterns of published names that the state dict or the file may lack (`classifier.*`); the
             stages that need them cannot be run.
@@ -131,8 +131,8 @@ def load_backbone(
 def load_headless(name: str, weights: str | None, input_size: int | None = None) -> Backbone:
     """As `load_backbone`, but of a checkpoint file the last layer, in whose place a head comes, does not matter.
 
-    It may be absent, of other classes or other layers altogether, as may auxiliary classifiers and whatever else the file
-    holds beside the backbone's layers.
+    It may be absent, of other classes or other layers altogether, as may auxiliary classifiers and whatever else the
+    file holds beside the backbone's layers.
 
     A network without published weights whose dense layers depend on the input's size (`small_cnn`) is made for
     `input_size` pixels, where that is given.
@@ -179,7 +179,8 @@ def _load(
     if not pretrained and weights is None:
         warnings.warn(
             f"{name} has random weights, as neither a state dict nor weights were given; ask for them by "
-            f'load_backbone("{name}", weights="random"), or for trained ones by load_backbone("{name}", weights="imagenet").',
+            f'load_backbone("{name}", weights="random"), or for trained ones by '
+            f'load_backbone("{name}", weights="imagenet").',
             RandomWeightsWarning,
             stacklevel=3,
         )

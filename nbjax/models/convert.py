@@ -18,8 +18,8 @@ from nbjax.models.networks import NETWORKS, build_network
 from nbjax.weights.keys import is_counter, is_inside, match_keys, prefixes_of, without_prefix
 
 LEAVES = {"kernel": "weight", "scale": "weight", "bias": "bias", "mean": "running_mean", "var": "running_var"}
-# Axes of a published weight in our order: convolutions [out, in, h, w] to [h, w, in, out], dense [out, in] to [in, out].
-# A depthwise filter [C, 1, h, w] becomes [h, w, 1, C] by the same rule.
+# Axes of a published weight in our order: convolutions [out, in, h, w] to [h, w, in, out], dense [out, in] to [in,
+# out]. A depthwise filter [C, 1, h, w] becomes [h, w, 1, C] by the same rule.
 AXES = {4: (2, 3, 1, 0), 2: (1, 0), 1: (0,)}
 # torchvision's published DenseNet files still have the names of torchvision 0.2: `denselayer1.norm.1.weight`.
 OLD_DENSE = re.compile(r"(\.denselayer\d+\.(?:norm|conv))\.([12])\.")
@@ -79,7 +79,9 @@ def name_table(network: Network) -> tuple[Entry, ...]:
 
 
 def fitting_networks(state_dict: Mapping[str, np.ndarray]) -> list[str]:
-    """Names of the networks whose layers, the last one aside, are those of a state dict; the one that takes most first."""
+    """Names of the networks whose layers, the last one aside, are those of a state dict; the one that takes most
+    first.
+    """
     named = {name: array.shape for name, array in _renamed(state_dict).items() if not is_counter(name)}
     counts = {name: _used_tensors(build_network(name), named) for name in NETWORKS}
     return sorted((name for name in NETWORKS if counts[name]), key=lambda name: -counts[name])
@@ -128,13 +130,13 @@ def fit(
 
     Args:
         network: the architecture.
-        state_dict: arrays by published name, all of them with the same prefix or none; `num_batches_tracked` may be there
-            or not.
+        state_dict: arrays by published name, all of them with the same prefix or none; `num_batches_tracked` may be
+            there or not.
         source: names the state dict in errors.
         partial: pattern or patterns, as for a shell, of published names that may be absent (`classifier.*`,
             `AuxLogits.*`). What is absent is absent from the trees too: a stage that needs it cannot be run.
-        headless: what is not of the stages before the last one does not matter: the last stage and the auxiliary ones are
-            taken where they fit, and anything else is left out.
+        headless: what is not of the stages before the last one does not matter: the last stage and the auxiliary ones
+            are taken where they fit, and anything else is left out.
 
     Raises:
         InputError: names that are missing or unexpected, or shapes that differ, on both sides; a pattern fits no name;
@@ -169,7 +171,9 @@ def _renamed(state_dict: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 
 def _fitting_stages(network: Network, given: Mapping[str, np.ndarray]) -> dict[str, tuple[int, ...]]:
-    """Shapes by name of the last and the auxiliary stages, those of them that are there whole, finite and of their shapes."""
+    """Shapes by name of the last and the auxiliary stages, those of them that are there whole, finite and of their
+    shapes.
+    """
     found: dict[str, tuple[int, ...]] = {}
     for stage in (network.stages[-1], *network.auxiliary):
         expected = {entry.torch_name: entry.torch_shape for entry in name_table(network) if entry.path[0] == stage.name}
@@ -191,8 +195,8 @@ def _advice(network: Network, state_dict: Mapping[str, np.ndarray], source: str)
         )
     if names and source != STATE_DICT:
         return (
-            f"all before the last layer fits {network.name}, which is enough for a study (--set=backbones={network.name} "
-            f"--set=weights={source}) and for nbjax.models.load_headless"
+            f"all before the last layer fits {network.name}, which is enough for a study "
+            f"(--set=backbones={network.name} --set=weights={source}) and for nbjax.models.load_headless"
         )
     if names:
         last = torch_prefix(network.stages[-1])
@@ -225,7 +229,7 @@ def _to_trees(network: Network, arrays: Mapping[str, np.ndarray], source: str) -
     if faulty:
         named = listed(faulty, 4)
         raise InputError(
-            f"{source}: values that are not finite, or variances below 0, in {named}: the training that wrote these weights "
-            f"had failed; give those of an earlier epoch"
+            f"{source}: values that are not finite, or variances below 0, in {named}: the training that wrote these "
+            f"weights had failed; give those of an earlier epoch"
         )
     return trees["params"], trees["batch_stats"]

@@ -1,4 +1,6 @@
-"""How large a network is and what a forward pass costs, counted on shapes alone: no weights are drawn, nothing is run."""
+"""How large a network is and what a forward pass costs, counted on shapes alone: no weights are drawn, nothing is
+run.
+"""
 
 import math
 from typing import Any, NamedTuple

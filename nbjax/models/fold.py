@@ -1,7 +1,7 @@
 """A frozen network made faster: batch norms folded into the convolutions before them, Winograd where it wins.
 
-Which batch norm follows which convolution is seen by running each stage once without data, so that the networks need not
-say it.
+Which batch norm follows which convolution is seen by running each stage once without data, so that the networks need
+not say it.
 """
 
 import functools

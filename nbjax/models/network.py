@@ -98,7 +98,8 @@ def forward(
         network: the architecture.
         params: by stage.
         batch_stats: by stage.
-        x: images `[N, H, W, 3]`, or what the stage before `start` gave; float32 or bfloat16, as the activations shall be.
+        x: images `[N, H, W, 3]`, or what the stage before `start` gave; float32 or bfloat16, as the activations shall
+            be.
         start: name of the first stage to run; None is the network's first.
         stop: name of the stage before which to stop; None runs all.
         mode: dropout and batch norm.
@@ -169,8 +170,8 @@ def look(
     Args:
         module: of the stage.
         x: shape of its input.
-        watch: is told of every layer: the bound module, its positional arguments and what it gives, in the order in which
-            they end.
+        watch: is told of every layer: the bound module, its positional arguments and what it gives, in the order in
+            which they end.
         variables: the stage's; None is made up.
     """
 

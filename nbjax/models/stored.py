@@ -1,4 +1,6 @@
-"""Weights of a network by name or file: which are meant, into the store, out of it, and in words where they came from."""
+"""Weights of a network by name or file: which are meant, into the store, out of it, and in words where they came
+from.
+"""
 
 import difflib
 from collections.abc import Sequence
@@ -96,8 +98,8 @@ def _is_path(weights: str) -> bool:
 def store_weights(network: Network, weights: str, path: Path) -> Path:
     """Converts a checkpoint file and stores it as a published set of weights; returns the folder.
 
-    A file whose sha256 is not the published one is taken too (a copy in another layout has another); what `find_weights`
-    says of it then says so.
+    A file whose sha256 is not the published one is taken too (a copy in another layout has another); what
+    `find_weights` says of it then says so.
 
     Raises:
         InputError: there is no such set, or the file cannot be read, does not fit the network, or is another published
@@ -142,8 +144,8 @@ def _check_file(network: Network, path: Path) -> None:
     close = difflib.get_close_matches(str(path), ("imagenet", RANDOM, *weight_sets(network.name)), n=1)
     hint = f"did you mean {close[0]}? expected" if close else "expected"
     raise InputError(
-        f"weights {str(path)!r} of {network.name}: there is no such file; {hint} {known + ', ' if known else ''}{RANDOM}, or the path "
-        f"of a .pth, .pt, .safetensors or .npz file."
+        f"weights {str(path)!r} of {network.name}: there is no such file; {hint} "
+        f"{known + ', ' if known else ''}{RANDOM}, or the path of a .pth, .pt, .safetensors or .npz file."
     )
 
 
@@ -155,8 +157,8 @@ def _command(network: Network, weights: str) -> str:
 def _check_stored(network: Network, weights: str) -> None:
     if not is_stored(store_name(network.name, weights)):
         raise InputError(
-            f"the weights {weights} of {network.name} are not stored on this machine; run {_command(network, weights)} once, "
-            f"or give the path of a checkpoint file."
+            f"the weights {weights} of {network.name} are not stored on this machine; run {_command(network, weights)} "
+            f"once, or give the path of a checkpoint file."
         )
 
 
@@ -167,7 +169,8 @@ def _load(network: Network, weights: str) -> tuple[Trees, str]:
     trees: Any = tree.get("params"), tree.get("batch_stats")
     if _shapes(trees) != _shapes(shapes(network)):
         raise InputError(
-            f"the stored weights {name} do not fit the layers of {network.name}; run {_command(network, weights)} again."
+            f"the stored weights {name} do not fit the layers of {network.name}; run {_command(network, weights)} "
+            "again."
         )
     words = describe(provenance["source"], provenance["source_sha256"])
     return trees, f"{weights} from {words}{provenance['note']}, converted {provenance['date'][:10]}"

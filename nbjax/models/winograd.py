@@ -1,9 +1,9 @@
 """Convolutions of stride 1 as matrix products with fewer multiplications (Winograd 1980, Lavin and Gray 2015).
 
-F(m, r) gives m neighbouring outputs of a filter of r taps from m + r - 1 inputs with as many products a pair of channels,
-instead of m r. 3×3 filters are taken apart along both axes by F(4, 3), 36 products for 144, and 5×5 filters by F(2, 5), 36
-for 100; 1×7 and 7×1 filters along one axis by F(2, 7), 8 for 14. The products of all tiles and channels are matrix
-products, which a CPU runs near its peak.
+F(m, r) gives m neighbouring outputs of a filter of r taps from m + r - 1 inputs with as many products a pair of
+channels, instead of m r. 3×3 filters are taken apart along both axes by F(4, 3), 36 products for 144, and 5×5 filters
+by F(2, 5), 36 for 100; 1×7 and 7×1 filters along one axis by F(2, 7), 8 for 14. The products of all tiles and channels
+are matrix products, which a CPU runs near its peak.
 """
 
 import functools

@@ -5,11 +5,12 @@ Kinds of violation, by the names that a dataset's config may allow:
 - `family`: a family has patches in two splits;
 - `label`: a family has patches of two labels;
 - `overlap`: two patches of one slide share pixels and are in different splits;
-- `identical`: patches in different splits, or of different families, which are held out apart, are equal byte for byte under one
-  of the eight dihedral transforms;
+- `identical`: patches in different splits, or of different families, which are held out apart, are equal byte for byte
+  under one of the eight dihedral transforms;
 - `similar`: patches in different splits look alike under one of the eight transforms (see `similarity_bits`).
 
-Patches that show nothing, black or blank, take no part in the last two: they are all alike and tell nothing of a patient.
+Patches that show nothing, black or blank, take no part in the last two: they are all alike and tell nothing of a
+patient.
 """
 
 from collections.abc import Iterator, Sequence
@@ -69,7 +70,8 @@ def audit_patches(
         The violations found, in the order of `KINDS`; empty where there is none.
 
     Raises:
-        InputError: arrays of different lengths, an unknown split, a patch size below 1, or fingerprints that do not fit.
+        InputError: arrays of different lengths, an unknown split, a patch size below 1, or fingerprints that do not
+            fit.
     """
     columns = {
         name: np.asarray(values)
@@ -171,8 +173,8 @@ def _identical(fingerprints: Fingerprints, columns: dict[str, np.ndarray]) -> It
         if others:
             yield Violation(
                 "identical",
-                f"{len(patches)} patches are identical under a dihedral transform and lie in several splits, among them "
-                f"{_place(columns, patches[0])} and {_place(columns, others[0])}.",
+                f"{len(patches)} patches are identical under a dihedral transform and lie in several splits, among "
+                f"them {_place(columns, patches[0])} and {_place(columns, others[0])}.",
                 tuple(patches),
             )
 
@@ -198,7 +200,7 @@ def _similar(fingerprints: Fingerprints, columns: dict[str, np.ndarray]) -> Iter
                 if fingerprints.digests[pair[0]] != fingerprints.digests[pair[1]]:
                     yield Violation(
                         "similar",
-                        f"{_place(columns, pair[0])} and {_place(columns, pair[1])} look alike: under a dihedral transform "
-                        f"{different[i, j]} of 256 signs of their spatial frequencies differ.",
+                        f"{_place(columns, pair[0])} and {_place(columns, pair[1])} look alike: under a dihedral "
+                        f"transform {different[i, j]} of 256 signs of their spatial frequencies differ.",
                         tuple(pair),
                     )

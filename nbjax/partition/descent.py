@@ -1,4 +1,6 @@
-"""Families moved between splits until these are near what is wanted: what resampled partitions and folds are found by."""
+"""Families moved between splits until these are near what is wanted: what resampled partitions and folds are found
+by.
+"""
 
 from collections.abc import Sequence
 
@@ -34,7 +36,9 @@ def _difference(parts: _Parts, other: _Parts) -> _Parts:
 def _lacking(
     parts: list[_Parts], place: list[int], proportions: Sequence[float], diversities: Sequence[float], classes: int
 ) -> tuple[list[list[float]], list[list[float]]]:
-    """What each class lacks of its patches and of its families in each split, in shares: a discrepancy is the plain sum."""
+    """What each class lacks of its patches and of its families in each split, in shares: a discrepancy is the plain
+    sum.
+    """
     lacking = [[*proportions] for _ in range(classes)]
     wanted = [[*diversities] for _ in range(classes)]
     for family, split in enumerate(place):
@@ -100,7 +104,9 @@ def descend(
 
 
 def _change(moved: _Parts, old: int, new: int, lacking: list[list[float]], wanted: list[list[float]]) -> float:
-    """How much more all classes lack and have too much in both splits once `moved` has gone from the one to the other."""
+    """How much more all classes lack and have too much in both splits once `moved` has gone from the one to the
+    other.
+    """
     change = 0.0
     for of, share, one, _ in moved:
         change += _growth(lacking[of][old], share) + _growth(lacking[of][new], -share)

@@ -12,7 +12,8 @@ TRAIN, VALIDATION = 0, 1
 
 
 def exchange(family: np.ndarray, split: np.ndarray, label: np.ndarray, seed: int, patches: int = 1) -> np.ndarray:
-    """Experiment 2, low correlation: one patch a family changes place between train and validation, one of each of its classes.
+    """Experiment 2, low correlation: one patch a family changes place between train and validation, one of each of its
+    classes.
 
     For each class, as many families of train as of validation take part (all of the side that has fewer; of the other,
     that many at random). Each gives one patch, drawn at random. With more patches a family, a side's families may not
@@ -29,8 +30,8 @@ def exchange(family: np.ndarray, split: np.ndarray, label: np.ndarray, seed: int
         The new split of each patch, int `[patches]`.
 
     Raises:
-        InputError: lengths or types that do not fit, an unknown split, patches below 1, a class with no family in train or in
-            validation.
+        InputError: lengths or types that do not fit, an unknown split, patches below 1, a class with no family in train
+            or in validation.
     """
     family, split, label = _check(family, split, label)
     if patches < 1:

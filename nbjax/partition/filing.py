@@ -167,7 +167,9 @@ def _explore(search: Search, initial: Initial, state: State) -> None:
 def _descend(
     search: Search, initial: Initial, state: State, low: int, high: int, waiting: list[tuple[State, int, int]]
 ) -> None:
-    """Follows step 3 for the least scaled epsilon in [low, high) to its leaf, and puts what parts from it in `waiting`."""
+    """Follows step 3 for the least scaled epsilon in [low, high) to its leaf, and puts what parts from it in
+    `waiting`.
+    """
     cohort = search.cohort
     while state.group < len(cohort.groups) and (state.open[1] or state.open[2]):
         split = state.turn

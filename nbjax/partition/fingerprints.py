@@ -11,8 +11,8 @@ from nbjax.errors import InputError
 # Of 256 signs of a patch's lowest spatial frequencies. Unrelated patches differ in about half of them.
 FREQUENCIES = 16
 MOST_DIFFERENT_BITS = 60
-# Grey levels: a bare field of BreaKHis has a standard deviation of 2.4, the palest tissue of its other 344 patches and of 68 of
-# colorectal cancer 12 and more.
+# Grey levels: a bare field of BreaKHis has a standard deviation of 2.4, the palest tissue of its other 344 patches and
+# of 68 of colorectal cancer 12 and more.
 LEAST_CONTRAST = 5.0
 _GREY = np.array([0.299, 0.587, 0.114], dtype=np.float32)
 
@@ -23,7 +23,8 @@ class Fingerprints(NamedTuple):
     Attributes:
         digests: equal for patches that are equal under one of the eight transforms `[patches]`.
         frequencies: lowest coefficients of the cosine transform of the grey image, float32 `[patches, 16, 16]`.
-        contrast: standard deviation over a patch's pixels, of the colour that has most, in levels of 255, float32 `[patches]`.
+        contrast: standard deviation over a patch's pixels, of the colour that has most, in levels of 255, float32
+            `[patches]`.
     """
 
     digests: list[bytes]

@@ -33,7 +33,8 @@ def joint_folds(counts: np.ndarray, folds: int, seed: int) -> np.ndarray:
     families = (counts > 0).sum(axis=0)
     if families.min() < 2:
         raise InputError(
-            f"label {families.argmin()} has {families.min()} family; expected at least 2, one to hold out and one to train on."
+            f"label {families.argmin()} has {families.min()} family; expected at least 2, one to hold out and one to "
+            "train on."
         )
     kept = np.minimum(families - 1, 2)
     number = max(2, min(folds, int(families.min())))
@@ -50,8 +51,8 @@ def grouped_folds(
 ) -> np.ndarray:
     """Families to k folds alike in patches and in families of every class, for cross-validation without leaks.
 
-    The folds' discrepancy (equation 1 with k splits and targets of 1/k, mean over the classes) is lowered by random moves
-    and swaps from a random start: other seeds give other folds. A class is in every fold that it can be in.
+    The folds' discrepancy (equation 1 with k splits and targets of 1/k, mean over the classes) is lowered by random
+    moves and swaps from a random start: other seeds give other folds. A class is in every fold that it can be in.
 
     Args:
         patches_per_family: int `[families]`, each at least 1; or of several classes `[families, classes]`, 0 where a

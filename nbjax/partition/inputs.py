@@ -48,7 +48,8 @@ def check_targets(
         raise InputError(f"proportions: test is {third:g}, expected more than 0, as in 0.7,0.15,0.15.")
     if second < third:
         raise InputError(
-            f"proportions: validation {second:g} is less than test {third:g}, expected validation >= test; write {first:g},{third:g},{second:g}."
+            f"proportions: validation {second:g} is less than test {third:g}, expected validation >= test; write "
+            f"{first:g},{third:g},{second:g}."
         )
     if len(weights) != 2 or not all(math.isfinite(value) and value >= 0 for value in weights) or sum(weights) == 0:
         raise InputError(

@@ -105,19 +105,20 @@ def partition_families(
 ) -> Partition:
     """Assigns the families of one class to train, validation and test (paper, III.D).
 
-    The order of the families changes nothing but which of several equal ones goes where: the first in order go where the
-    method decides first.
+    The order of the families changes nothing but which of several equal ones goes where: the first in order go where
+    the method decides first.
 
     Args:
         patches_per_family: int `[families]`, each at least 1 (patches, or pixels).
         proportions: target shares of patches, p1 > 0.5, p2 >= p3 > 0, summing to 1.
         diversities: target shares of families, summing to 1.
-        method: "filing": the paper's algorithm with the best mu and epsilon in [0, 1], found exactly; "exact": the least
-            discrepancy of any assignment, with a proven bound; "sequential": the authors' baseline.
+        method: "filing": the paper's algorithm with the best mu and epsilon in [0, 1], found exactly; "exact": the
+            least discrepancy of any assignment, with a proven bound; "sequential": the authors' baseline.
         weights: factors of the two sums in equation (1), proportions first.
         seconds: time limit of "exact".
-        every_split: no split is left without a family. Filing may leave one so where there are three or four families, and the
-            least discrepancy may too; then the least one that fills every split takes its place, and `reason` says so.
+        every_split: no split is left without a family. Filing may leave one so where there are three or four families,
+            and the least discrepancy may too; then the least one that fills every split takes its place, and `reason`
+            says so.
 
     Raises:
         InputError: see `check_targets` and `check_families`; an unknown method; a time limit that is not above 0; with
@@ -189,7 +190,8 @@ def _assign(counts: np.ndarray, targets: Targets, method: str, seconds: float) -
     if mixed.size:
         raise InputError(
             f"patches_per_family_and_class: family {mixed[0]} has patches of classes "
-            f'{np.flatnonzero(counts[mixed[0]]).tolist()}, and the method "{method}" takes one; the method "exact" takes several.'
+            f'{np.flatnonzero(counts[mixed[0]]).tolist()}, and the method "{method}" takes one; the method "exact" '
+            "takes several."
         )
     return _separately(counts, targets, method)
 
@@ -224,8 +226,8 @@ def stratified_group_folds(
     fewest = counts.sum(axis=0)
     if fewest.min() < folds:
         raise InputError(
-            f"patches_per_family_and_class: class {fewest.argmin()} has {fewest.min()} patches, expected at least {folds}, "
-            f"one a fold; {LARGER_TEST}"
+            f"patches_per_family_and_class: class {fewest.argmin()} has {fewest.min()} patches, expected at least "
+            f"{folds}, one a fold; {LARGER_TEST}"
         )
     # scikit-learn takes seconds to import; only who asks for it pays.
     from sklearn.model_selection import StratifiedGroupKFold
@@ -283,7 +285,8 @@ def _exact(counts: np.ndarray, targets: Targets, seconds: float, every_split: bo
         found = [one for one in found if fills_every_split(counts, one.assignment)]
     if not found:
         raise InputError(
-            f"seconds: no assignment was found in {seconds:g} s; python -m experiments.partition --seconds=600 allows more."
+            f"seconds: no assignment was found in {seconds:g} s; python -m experiments.partition --seconds=600 allows "
+            "more."
         )
     # Rounded, so that of two equally good ones the solver's is kept.
     best = min(found, key=lambda partition: round(partition.discrepancy, 12))

@@ -21,8 +21,8 @@ def read_patch_table(path: str | Path) -> pa.Table:
         The columns of `COLUMNS`, by slide and otherwise in the file's order.
 
     Raises:
-        InputError: what `nbjax.table` refuses; a corner left of or above the slide; an unknown split; one split alone; a patch
-            that is listed twice in one split; labels that differ in capitals alone.
+        InputError: what `nbjax.table` refuses; a corner left of or above the slide; an unknown split; one split alone;
+            a patch that is listed twice in one split; labels that differ in capitals alone.
     """
     table = read_table(path, COLUMNS)
     names = {name: texts(table, name) for name in ("slide", "family", "label", "split")}
@@ -30,7 +30,8 @@ def read_patch_table(path: str | Path) -> pa.Table:
     for name, values in corners.items():
         for index in np.flatnonzero(values < 0)[:1].tolist():
             raise InputError(
-                f"{table.path}: {table.row(index)} has {values[index]} in the column {name}; expected a pixel of the slide, 0 or more."
+                f"{table.path}: {table.row(index)} has {values[index]} in the column {name}; expected a pixel of the "
+                "slide, 0 or more."
             )
     _check_splits(table, names["split"])
     _check_labels(table, names["label"])
@@ -70,8 +71,8 @@ def _check_twice(table: Table, places: list[tuple[str, int, int, str]]) -> None:
         if first.setdefault(place, index) != index:
             slide, x, y, split = place
             raise InputError(
-                f"{table.path}: {table.row(first[place])} and {table.row(index)} are one patch ({slide} at x={x}, y={y}, {split}); "
-                "expected a row a patch."
+                f"{table.path}: {table.row(first[place])} and {table.row(index)} are one patch ({slide} at x={x}, "
+                f"y={y}, {split}); expected a row a patch."
             )
 
 
@@ -98,7 +99,8 @@ def check_places(patches: pa.Table, folder: str | Path, patch_size: int) -> None
     if missing:
         others = f" and {len(missing) - 1} others of the table" if missing[1:] else ""
         raise InputError(
-            f"{folder}: there is no slide {missing[0]}{others}; the column slide must hold paths below --slides, as D/slide1.png."
+            f"{folder}: there is no slide {missing[0]}{others}; the column slide must hold paths below --slides, as "
+            "D/slide1.png."
         )
     for name in names:
         header = read_header(folder / name)
@@ -108,8 +110,9 @@ def check_places(patches: pa.Table, folder: str | Path, patch_size: int) -> None
             beyond = values[rows & (values > edge - patch_size)]
             if beyond.size:
                 raise InputError(
-                    f"{folder / name}: the patch at {corner}={beyond[0]} with an edge of {patch_size} pixels reaches beyond the "
-                    f"slide, which has {size[0]}x{size[1]}; correct the table, or say the patches' size with --patch_size."
+                    f"{folder / name}: the patch at {corner}={beyond[0]} with an edge of {patch_size} pixels reaches "
+                    f"beyond the slide, which has {size[0]}x{size[1]}; correct the table, or say the patches' size "
+                    "with --patch_size."
                 )
 
 
@@ -118,7 +121,9 @@ def _outside(name: str) -> bool:
 
 
 def shared_slides(patches: pa.Table) -> list[str]:
-    """Slides whose patches are of several families, by name: right for a slide that holds several patients, else a mistake."""
+    """Slides whose patches are of several families, by name: right for a slide that holds several patients, else a
+    mistake.
+    """
     families: dict[str, set[str]] = {}
     for slide, family in zip(patches["slide"].to_pylist(), patches["family"].to_pylist(), strict=True):
         families.setdefault(slide, set()).add(family)

@@ -25,10 +25,10 @@ def resample_partitions(
 ) -> np.ndarray:
     """Different partitions of one class that are all near the optimum.
 
-    Near means a discrepancy of at most that of iterative filing plus `tolerance`, with a family in every split. Where filing
-    leaves a split empty, the least discrepancy that fills all takes the place of filing's. Each partition starts from a random
-    assignment; random moves of a family to another split and random swaps of two families are accepted while they do not
-    raise the discrepancy, until it is near. Partitions found before are dropped.
+    Near means a discrepancy of at most that of iterative filing plus `tolerance`, with a family in every split. Where
+    filing leaves a split empty, the least discrepancy that fills all takes the place of filing's. Each partition starts
+    from a random assignment; random moves of a family to another split and random swaps of two families are accepted
+    while they do not raise the discrepancy, until it is near. Partitions found before are dropped.
 
     Args:
         patches_per_family: int `[families]`, each at least 1.

@@ -20,7 +20,9 @@ CELL = "a cell is one combination of backbone, strategy, learning rate and batch
 
 
 def answer(found: Findings) -> list[str]:
-    """What was done and what came of it: the held-out families first, then the random split beside them, then the test split."""
+    """What was done and what came of it: the held-out families first, then the random split beside them, then the test
+    split.
+    """
     verdict, task = found.verdict, _task(found)
     if verdict is None:
         so_far = "" if found.progress is None else f" ({found.progress[0]} of {counted(found.progress[1], 'program')})"
@@ -29,17 +31,19 @@ def answer(found: Findings) -> list[str]:
         of = f"in {verdict.untrained} of {counted(verdict.sessions, 'session')} of the best cell"
         whole = verdict.untrained == verdict.sessions
         return [
-            f"Nothing was learned{f': {of},' if whole else f' {of}:'} no epoch of training was better than the start, before any "
-            f"training (epoch 0). {task[0]} was to tell {task[1]}; {'what is there answers' if whole else 'half of the sessions or more answer'} "
-            f"at random, so that no score of {'it' if whole else 'them'} is shown ({SESSION}; {CELL}).",
+            f"Nothing was learned{f': {of},' if whole else f' {of}:'} no epoch of training was better than the start, "
+            f"before any training (epoch 0). {task[0]} was to tell {task[1]}; "
+            f"{'what is there answers' if whole else 'half of the sessions or more answer'} at random, so that no "
+            f"score of {'it' if whole else 'them'} is shown ({SESSION}; {CELL}).",
             *why_nothing(found, verdict),
             *in_folds(found),
         ]
     done = f"{task[0]} was trained to tell {task[1]}."
     if verdict.untrained:
         done = (
-            f"{task[0]} was to tell {task[1]}. In {verdict.untrained} of {counted(verdict.sessions, 'session')} nothing was learned: "
-            f"they kept their random start, and the scores below are means over all {verdict.sessions}."
+            f"{task[0]} was to tell {task[1]}. In {verdict.untrained} of {counted(verdict.sessions, 'session')} "
+            "nothing was learned: they kept their random start, and the scores below are means over all "
+            f"{verdict.sessions}."
         )
     return [done, *in_folds(found), *([text] if (text := _test_split(found)) else [])]
 
@@ -80,13 +84,14 @@ def _test_split(found: Findings) -> str:
     who = f"{counted(distinct(test), 'family', 'families')}{_unseen(found.study['dataset'])}"
     if found.folds is not None and says_nothing(accuracy):
         return (
-            f"The one test split, {who}, says next to nothing: {percent(accuracy.estimate)} of its {units} were classified rightly, "
-            f"with {interval(accuracy)}."
+            f"The one test split, {who}, says next to nothing: {percent(accuracy.estimate)} of its {units} were "
+            f"classified rightly, with {interval(accuracy)}."
         )
     note = session_note(test, accuracy) if found.folds is None else ""
     return (
-        f"On the test split, {who}, {percent(accuracy.estimate)} of the {units} were classified rightly ({interval(accuracy)})."
-        f"{_by_slide(test)} {note} Always answering the most frequent label would give {percent(chance(test.units))} there."
+        f"On the test split, {who}, {percent(accuracy.estimate)} of the {units} were classified rightly "
+        f"({interval(accuracy)}).{_by_slide(test)} {note} Always answering the most frequent label would give "
+        f"{percent(chance(test.units))} there."
     ).replace("  ", " ")
 
 
@@ -96,7 +101,9 @@ def says_nothing(score: Score) -> bool:
 
 
 def _unseen(dataset: Mapping[str, Any]) -> str:
-    """That training saw nothing of the test families, unless the audit found what splits share and was told to accept it."""
+    """That training saw nothing of the test families, unless the audit found what splits share and was told to accept
+    it.
+    """
     found = set(dataset.get("audit", {})) - {"label"}
     accepted = dataset.get("config", {}).get("accept", [])
     return "" if found and accepted else " it never saw"
@@ -116,7 +123,8 @@ def _by_slide(test: Tested) -> str:
     slides = test.scores.get(("slide", "accuracy"))
     if slides is None or slides.units == test.score("accuracy").units:
         return ""
-    return f" With all patches of a slide taken together, {percent(slides.estimate)} of {slides.units} slides were classified rightly."
+    share = f"{percent(slides.estimate)} of {slides.units} slides"
+    return f" With all patches of a slide taken together, {share} were classified rightly."
 
 
 def why_nothing(found: Findings, verdict: Verdict) -> list[str]:
@@ -126,20 +134,21 @@ def why_nothing(found: Findings, verdict: Verdict) -> list[str]:
     if not verdict.training_fell:
         tried = f" ({', '.join(f'{rate:g}' for rate in rates)} were tried)" if rates else ""
         said.append(
-            f"Not even the training loss fell: the learning rates{tried} may be too small, or so great that training diverges. Try "
-            "others, as in --set=learning_rates=1e-4,1e-3,1e-2."
+            f"Not even the training loss fell: the learning rates{tried} may be too small, or so great that training "
+            "diverges. Try others, as in --set=learning_rates=1e-4,1e-3,1e-2."
         )
     else:
         said.append(
-            "The training loss fell and the validation loss did not: what was learned of the training families does not carry over to "
-            "those of the validation split. There may be too few families, the labels may not differ in what this backbone sees, or the "
-            "learning rates are too great."
+            "The training loss fell and the validation loss did not: what was learned of the training families does "
+            "not carry over to those of the validation split. There may be too few families, the labels may not differ "
+            "in what this backbone sees, or the learning rates are too great."
         )
     mode = found.study["dataset"]["standardisation"]["mode"]
     if found.study["backbone"]["pretrained"] and mode == "per_split":
         said.append(
-            "Each split is standardised by moments of its own (dataset.standardisation is per_split), so that a patch looks different "
-            "to the backbone in each, and not as its pictures did: --set=dataset.standardisation=imagenet."
+            "Each split is standardised by moments of its own (dataset.standardisation is per_split), so that a patch "
+            "looks different to the backbone in each, and not as its pictures did: "
+            "--set=dataset.standardisation=imagenet."
         )
     elif found.study["backbone"]["pretrained"] and mode == "imagenet":
         said.append("Where the slides' scanners differ, --set=dataset.standardisation=train may help.")
@@ -151,13 +160,13 @@ def why_nothing(found: Findings, verdict: Verdict) -> list[str]:
 def verdict_words(found: Findings, verdict: Verdict) -> tuple[str, list[str]]:
     """Whether the chosen cell learned: a word or two, and what that rests on."""
     reasons = [
-        f"{verdict.sessions - verdict.untrained} of {counted(verdict.sessions, 'session')} of the chosen cell kept an epoch of "
-        f"training; the median of the kept epochs is {verdict.median:g} of {verdict.epochs}."
+        f"{verdict.sessions - verdict.untrained} of {counted(verdict.sessions, 'session')} of the chosen cell kept an "
+        f"epoch of training; the median of the kept epochs is {verdict.median:g} of {verdict.epochs}."
     ]
     compared = "above" if verdict.validation_accuracy > verdict.chance else "not above"
     accuracy = (
-        f"Their validation accuracy is {percent(verdict.validation_accuracy)}, {compared} the {percent(verdict.chance)} of always "
-        "answering one label"
+        f"Their validation accuracy is {percent(verdict.validation_accuracy)}, {compared} the "
+        f"{percent(verdict.chance)} of always answering one label"
     )
     doubtful = compared == "above" and not verdict.above_chance
     reasons.append(accuracy + (", but no further than guessing may reach on so few patches." if doubtful else "."))
@@ -172,8 +181,8 @@ def verdict_words(found: Findings, verdict: Verdict) -> tuple[str, list[str]]:
         rate = found.study["chosen"]["learning_rate"]
         beyond = rate / 3 if verdict.edge == "least" else 3 * rate
         reasons.append(
-            f"The chosen learning rate, {rate:g}, is the {verdict.edge} that was tried: one beyond it may be better, as in "
-            f"--set=learning_rates={','.join(f'{one:.3g}' for one in sorted((rate, beyond)))}."
+            f"The chosen learning rate, {rate:g}, is the {verdict.edge} that was tried: one beyond it may be better, "
+            f"as in --set=learning_rates={','.join(f'{one:.3g}' for one in sorted((rate, beyond)))}."
         )
     if verdict.nothing:
         return "No", reasons
@@ -212,8 +221,8 @@ def _guessing(name: str, tested: Tested) -> list[str]:
     accuracy, guess = tested.score("accuracy"), chance(tested.units)
     if accuracy.estimate is not None and accuracy.estimate <= guess:
         return [
-            f"The {name} accuracy, {percent(accuracy.estimate)}, is not above the {percent(guess)} of always answering the most frequent "
-            "label."
+            f"The {name} accuracy, {percent(accuracy.estimate)}, is not above the {percent(guess)} of always answering "
+            "the most frequent label."
         ]
     if accuracy.low is not None and accuracy.low > guess:
         return []
@@ -223,8 +232,8 @@ def _guessing(name: str, tested: Tested) -> list[str]:
         else f"has an interval down to {percent(accuracy.low)}, not above"
     )
     return [
-        f"The {name} accuracy {reach} the {percent(guess)} of always answering the most frequent label: it alone does not show "
-        "that anything was learned."
+        f"The {name} accuracy {reach} the {percent(guess)} of always answering the most frequent label: it alone does "
+        "not show that anything was learned."
     ]
 
 
@@ -235,7 +244,8 @@ def _few_families(test: Tested, classes: list[str]) -> list[str]:
     if not few:
         return []
     return [
-        f"Families in the test split: {listed(few)}. With fewer than {FEW_FAMILIES} of a label its score depends much on which ones."
+        f"Families in the test split: {listed(few)}. With fewer than {FEW_FAMILIES} of a label its score depends much "
+        "on which ones."
     ]
 
 
@@ -245,8 +255,8 @@ def _leaks(dataset: Mapping[str, Any]) -> list[str]:
     said = []
     if leak != "none":
         said.append(
-            f"Training and validation share families on purpose (the dataset's leak is {leak}): a validation score is no "
-            "estimate for new patients here."
+            f"Training and validation share families on purpose (the dataset's leak is {leak}): a validation score is "
+            "no estimate for new patients here."
             + ("" if dataset["config"].get("accept") else " The test split is not concerned.")
         )
     shared = {kind: row["findings"] for kind, row in audit.items() if kind != "label"}
@@ -256,6 +266,7 @@ def _leaks(dataset: Mapping[str, Any]) -> list[str]:
     if "label" in audit:
         number = audit["label"]["findings"]
         said.append(
-            f"{counted(number, 'family has', 'families have')} patches of more than one label; each counts as one family everywhere."
+            f"{counted(number, 'family has', 'families have')} patches of more than one label; each counts as one "
+            "family everywhere."
         )
     return said

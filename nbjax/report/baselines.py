@@ -23,7 +23,10 @@ from nbjax.report.table import Entry, Head, Table, markdown, number, percent, sp
 from nbjax.spreadsheet import write_csv
 from nbjax.training.folder import StudyFolder
 
-CAUTION = "Each interval is of its method alone, for other families of the same kinds: it says little of the difference of two methods."
+CAUTION = (
+    "Each interval is of its method alone, for other families of the same kinds: it says little of the difference of "
+    "two methods."
+)
 
 
 class Row(NamedTuple):
@@ -47,7 +50,8 @@ class Row(NamedTuple):
 
 
 def write_baselines(folder: Path, banks: Path) -> None:
-    """Fits every baseline on a study's dataset, and writes predictions, tables, figure and their part of a page into its folder.
+    """Fits every baseline on a study's dataset, and writes predictions, tables, figure and their part of a page into
+    its folder.
 
     Writes what `run_baselines` does, and `baselines.csv`, `baselines.md`, `figures/baselines.png`.
 
@@ -67,8 +71,8 @@ def write_baselines(folder: Path, banks: Path) -> None:
     accuracy = first.score("accuracy")
     write_csv([_numbers(row) for row in rows], folder / "baselines.csv")
     note = (
-        f"{accuracy.units} test {LEVELS[first.units.level]} of {family_counts(accuracy)} families; always answering the most "
-        f"frequent label: {percent(chance(first.units))}. {CAUTION}"
+        f"{accuracy.units} test {LEVELS[first.units.level]} of {family_counts(accuracy)} families; always answering "
+        f"the most frequent label: {percent(chance(first.units))}. {CAUTION}"
     )
     table = _table(rows, note)
     with replacing(folder / "baselines.md") as temporary:
@@ -79,7 +83,8 @@ def write_baselines(folder: Path, banks: Path) -> None:
     with replacing(path) as temporary:
         figure = baseline_accuracies([_scored(row) for row in rows], chance(first.units), title)
         figure.savefig(temporary, format="png", facecolor="white", metadata={"Software": None})
-    caption = f"Accuracy by {first.units.level} on the test split, and with every family held out once; 95 % intervals by family."
+    level = first.units.level
+    caption = f"Accuracy by {level} on the test split, and with every family held out once; 95 % intervals by family."
     tables = [table._replace(title="On this dataset"), other_methods()]
     section = Section("Older kinds of methods", [], [Picture(path, caption)], tables, about=of_study(study))
     store_section(section, folder / BASELINES_SECTION)

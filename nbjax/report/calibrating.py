@@ -1,4 +1,6 @@
-"""How certain the chosen cell's sessions are, and how certain they should be: temperatures from validation predictions."""
+"""How certain the chosen cell's sessions are, and how certain they should be: temperatures from validation
+predictions.
+"""
 
 from typing import NamedTuple
 

@@ -106,8 +106,8 @@ def _curves(history: pa.Table, chosen: Mapping[str, Any]) -> dict[str, Drawn]:
     epochs, sessions = (len(np.unique(table[name].to_numpy())) for name in ("epoch", "seed"))
     if not len(table) or len(table) != epochs * sessions:
         raise InputError(
-            f"sessions.parquet: the chosen cell has {len(table)} rows for {sessions} seeds and {epochs} epochs; expected "
-            "one a seed and epoch; run the study again."
+            f"sessions.parquet: the chosen cell has {len(table)} rows for {sessions} seeds and {epochs} epochs; "
+            "expected one a seed and epoch; run the study again."
         )
     whole = ~table["diverged"].to_numpy(zero_copy_only=False).reshape(sessions, epochs).any(axis=1)
     curves = {name: table[name].to_numpy().reshape(sessions, epochs)[whole].astype(np.float64) for name in METRICS}

@@ -34,7 +34,8 @@ class Winner(NamedTuple):
         nested: cells chosen by half of the seeds and read on the other half; None with fewer than two cells or seeds.
         reason: why there is none; empty where there is one.
         place: of the chosen cell among those that competed; None where it has a session without a finite epoch.
-        expected: least selected loss to expect of n of the chosen cell's sessions, n = 1, 2, …; empty where `place` is None.
+        expected: least selected loss to expect of n of the chosen cell's sessions, n = 1, 2, …; empty where `place` is
+            None.
     """
 
     nested: NestedChoice | None
@@ -59,10 +60,10 @@ class Findings(NamedTuple):
         verdict: whether the chosen cell learned anything; None while there is none.
         test: on the test split; None before that was looked at, and where nothing was learned.
         folds: with every family held out once; None where that was not done.
-        random_folds: with patches held out at random, those of one family on both sides, as careless practice has it; None
-            where that was not done.
-        choices: what the sessions of each fold were trained with, as `nbjax.training.crossvalidation.choices_table` has it, by `fold`
-            and `random_fold`; empty where nothing was held out.
+        random_folds: with patches held out at random, those of one family on both sides, as careless practice has it;
+            None where that was not done.
+        choices: what the sessions of each fold were trained with, as `nbjax.training.crossvalidation.choices_table` has
+            it, by `fold` and `random_fold`; empty where nothing was held out.
         calibration: None without validation predictions.
     """
 
@@ -111,7 +112,8 @@ def find(folder: str | Path) -> Findings:
     if chosen is not None:
         verdict = judge(history, chosen, criterion, study["dataset"]["counts"]["validation"])
     # What an unfinished study's folder holds of predictions is another's: of the one that was there before. And where
-    # nothing was learned, predictions of the test split are those of a random start; held-out folds choose for themselves.
+    # nothing was learned, predictions of the test split are those of a random start; held-out folds choose for
+    # themselves.
     choices = {} if verdict is None else _choices(files)
     learned = verdict is not None and not verdict.nothing
     kept = {"test": learned, "fold": learned or bool(choices), "random_fold": learned or bool(choices)}
@@ -139,7 +141,9 @@ def find(folder: str | Path) -> Findings:
 
 
 def _positive_last(study: dict[str, Any]) -> tuple[dict[str, Any], bool]:
-    """The record with the positive one of two labels in the last place, and whether that is another order than stored."""
+    """The record with the positive one of two labels in the last place, and whether that is another order than
+    stored.
+    """
     classes, positive = study["dataset"]["classes"], study.get("config", {}).get("positive")
     if len(classes) != 2 or positive is None or positive == classes[1]:
         return study, False

@@ -46,7 +46,9 @@ def interval(score: Score) -> str:
 
 
 def in_folds(found: Findings) -> list[str]:
-    """How held-out families are classified, or that nothing is learned that carries over to them; then what a random split says."""
+    """How held-out families are classified, or that nothing is learned that carries over to them; then what a random
+    split says.
+    """
     idle, own = found.verdict is not None and found.verdict.nothing, _of_families(found)
     said = []
     if found.folds is not None:
@@ -55,8 +57,9 @@ def in_folds(found: Findings) -> list[str]:
             said[0] = f"Where folds of families choose, and not the one validation split: w{said[0][1:]}"
     elif own:
         said.append(
-            f"With each family held out once nothing is learned{' either' if idle else ''}: outside each of {counted(len(own), 'fold')} the "
-            "other families found no epoch better than the start, so that no score of held-out families is shown."
+            f"With each family held out once nothing is learned{' either' if idle else ''}: outside each of "
+            f"{counted(len(own), 'fold')} the other families found no epoch better than the start, so that no score of "
+            "held-out families is shown."
         )
     return [*said, *_random_split(found)]
 
@@ -75,10 +78,10 @@ def _held_out(found: Findings, folds: Tested) -> str:
         also = f", and {percent(by_family.estimate)} of the {whose} by the mean of their {units}"
     trained = "a new head" if "extension" in found.study["strategy"] else "a new last layer"
     return (
-        f"With each of the {distinct(folds)} families held out once, {percent(accuracy.estimate)} of the {units} were classified "
-        f"rightly ({interval(accuracy)}){also}. {session_note(folds, accuracy)} For this {trained} is trained {folds.folds} times, each time "
-        f"without the families of one of {folds.folds} folds, {fold_settings(found)}. Always answering the most frequent label would give "
-        f"{percent(chance(folds.units))}."
+        f"With each of the {distinct(folds)} families held out once, {percent(accuracy.estimate)} of the {units} were "
+        f"classified rightly ({interval(accuracy)}){also}. {session_note(folds, accuracy)} For this {trained} is "
+        f"trained {folds.folds} times, each time without the families of one of {folds.folds} folds, "
+        f"{fold_settings(found)}. Always answering the most frequent label would give {percent(chance(folds.units))}."
     )
 
 
@@ -90,8 +93,9 @@ def fold_settings(found: Findings) -> str:
     )
     batch = ", a batch size" if len(found.study.get("config", {}).get("batch_sizes", sizes)) > 1 else ""
     said = (
-        f"with a learning rate{batch} and a number of epochs that the families outside that fold chose among themselves "
-        f"({_between([f'{rate:g}' for rate in rates])}; {_between(epochs)} {'epoch' if epochs == [1] else 'epochs'})"
+        f"with a learning rate{batch} and a number of epochs that the families outside that fold chose among "
+        f"themselves ({_between([f'{rate:g}' for rate in rates])}; {_between(epochs)} "
+        f"{'epoch' if epochs == [1] else 'epochs'})"
     )
     idle = sum(choice["epochs"] == 0 for choice in own)
     if idle:
@@ -134,8 +138,8 @@ def _random_split(found: Findings) -> list[str]:
         return [f"Every family has one patch only, so that {units} split at random would be no other test than this."]
     apparent = careless.score("accuracy")
     said = (
-        f"Had the {units} been split at random, so that those of one family lie on both sides, and learning rate and epochs been chosen by such splits, "
-        f"{percent(apparent.estimate)} would have been reported"
+        f"Had the {units} been split at random, so that those of one family lie on both sides, and learning rate and "
+        f"epochs been chosen by such splits, {percent(apparent.estimate)} would have been reported"
     )
     if folds is None:
         return [f"{said}, which slides of new patients would not give."]
@@ -152,14 +156,17 @@ def _random_split(found: Findings) -> list[str]:
 
 
 def doubt(found: Findings) -> tuple[str, str] | None:
-    """Where held-out families do not show what the one validation split does: a word for it, and a sentence; else None."""
+    """Where held-out families do not show what the one validation split does: a word for it, and a sentence; else
+    None.
+    """
     if found.folds is None:
         if not _of_families(found):
             return None
         return "Not for other families", "With families held out in folds, no epoch was better than the start."
     accuracy, guess = found.folds.score("accuracy"), chance(found.folds.units)
     assert accuracy.estimate is not None
-    of = f"With families held out in turn {percent(accuracy.estimate)} of the {LEVELS[found.folds.units.level]} are classified rightly"
+    share = f"{percent(accuracy.estimate)} of the {LEVELS[found.folds.units.level]}"
+    of = f"With families held out in turn {share} are classified rightly"
     if accuracy.estimate <= guess:
         return "Not for other families", f"{of}, not above the {percent(guess)} of always answering one label."
     if accuracy.low is None or accuracy.low <= guess:

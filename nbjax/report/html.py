@@ -33,7 +33,9 @@ def render(template: str, context: Mapping[str, Any]) -> str:
 
 
 def tied(sentence: str) -> markupsafe.Markup:
-    """Ties a number to its per cent sign and a mean to its spread, and sets a flag as code, so that no line breaks in them."""
+    """Ties a number to its per cent sign and a mean to its spread, and sets a flag as code, so that no line breaks in
+    them.
+    """
     # Every second part is a flag.
     parts = FLAG.split(sentence.replace(" %", "\u00a0%").replace(" ± ", "\u00a0±\u00a0"))
     code = markupsafe.Markup("<code>{}</code>")

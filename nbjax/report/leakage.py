@@ -23,9 +23,9 @@ ROWS = {
 # Of these the question is whether they differ from 0.
 TESTED = ("gap", "rise", "hidden", "learned")
 NOTE = (
-    "Intervals and tests are over the sessions' seeds, on one set of slides and one partition: they do not say how other "
-    "slides would behave. p is of the two-sided (paired) t-test that the mean is 0, p of ranks Wilcoxon's, neither corrected "
-    "for their number. The end is the mean of the last tenth of the epochs."
+    "Intervals and tests are over the sessions' seeds, on one set of slides and one partition: they do not say how "
+    "other slides would behave. p is of the two-sided (paired) t-test that the mean is 0, p of ranks Wilcoxon's, "
+    "neither corrected for their number. The end is the mean of the last tenth of the epochs."
 )
 
 
@@ -61,10 +61,11 @@ def answer(summary: Summary, gaps: Gaps) -> list[str]:
 def _experiment(name: str, measures: Mapping[str, Mean]) -> str:
     rise, hidden = measures["rise"], measures["hidden"]
     return (
-        f"Experiment {name}, {rise.sessions} sessions: validation loss ends at {measures['validation'].mean:.3f}, training loss at "
-        f"{measures['train'].mean:.3f}; since its least the validation loss "
+        f"Experiment {name}, {rise.sessions} sessions: validation loss ends at {measures['validation'].mean:.3f}, "
+        f"training loss at {measures['train'].mean:.3f}; since its least the validation loss "
         f"{_verdict(rise, 'rose', 'went on falling', 'was not shown to rise')}. The test loss ends at "
-        f"{_mean(measures['test'])}, {_verdict(hidden, 'above', 'below', 'not shown to differ from')} the validation loss."
+        f"{_mean(measures['test'])}, {_verdict(hidden, 'above', 'below', 'not shown to differ from')} the validation "
+        "loss."
     )
 
 
@@ -78,7 +79,9 @@ def _mean(value: Mean) -> str:
 
 
 def experiment_table(summary: Summary) -> Table:
-    """A column an experiment: mean ± standard deviation over sessions, the interval below, and a p where 0 means no effect."""
+    """A column an experiment: mean ± standard deviation over sessions, the interval below, and a p where 0 means no
+    effect.
+    """
     heads = [Head("", words=True), *(Head(STYLES[leak][1]) for leak in summary)]
     rows = [
         [word(text), *(_entry(measures[one], one in TESTED) for measures in summary.values())]

@@ -22,19 +22,19 @@ def _slides(found: Findings) -> list[str]:
     if dataset["phantom"]:
         return ["The slides are drawn by a program: whatever this report says of them says nothing of any tissue."]
     said = [
-        "All intervals are for families like these. How slides of another laboratory, stain or scanner would be classified, "
-        "nothing here tells."
+        "All intervals are for families like these. How slides of another laboratory, stain or scanner would be "
+        "classified, nothing here tells."
     ]
     alike = dataset.get("one_patients_names", {})
     if alike:
         said.append(
-            f"{_alike(alike)} Where that is so, put the slides of one patient into one folder: else the same patient may lie in two splits, "
-            "and the scores are too good."
+            f"{_alike(alike)} Where that is so, put the slides of one patient into one folder: else the same patient "
+            "may lie in two splits, and the scores are too good."
         )
     elif dataset["slides"] == dataset["families"]:
         said.append(
-            f"Every one of the {sum(dataset['slides'].values())} slides counts as a family of its own. Where a patient has several "
-            "slides, put them into one folder, or the same patient may lie in two splits."
+            f"Every one of the {sum(dataset['slides'].values())} slides counts as a family of its own. Where a patient "
+            "has several slides, put them into one folder, or the same patient may lie in two splits."
         )
     return [*said, *_left_out(dataset)]
 
@@ -43,7 +43,8 @@ def _alike(alike: Mapping[str, Sequence[str]]) -> str:
     """That families' names look like one patient's, with an example."""
     names = next(iter(alike.values()))
     families = sum(map(len, alike.values()))
-    return f"{families} families have names that look like those of {counted(len(alike), 'patient')}, as {names[0]} and {names[1]} do."
+    patients, such = counted(len(alike), "patient"), f"as {names[0]} and {names[1]} do"
+    return f"{families} families have names that look like those of {patients}, {such}."
 
 
 def _left_out(dataset: Mapping[str, Any]) -> list[str]:
@@ -54,8 +55,8 @@ def _left_out(dataset: Mapping[str, Any]) -> list[str]:
         said.append(f"{counted(len(without), 'slide')} gave no patch and took no part: {listed(without, 3)}.")
     if resolution.get("known") and resolution.get("unknown"):
         said.append(
-            f"Of {resolution['known'] + resolution['unknown']} slides {resolution['unknown']} state no resolution: whether all show "
-            "tissue at one magnification, nothing here tells."
+            f"Of {resolution['known'] + resolution['unknown']} slides {resolution['unknown']} state no resolution: "
+            "whether all show tissue at one magnification, nothing here tells."
         )
     return said
 
@@ -66,8 +67,8 @@ def _partition(found: Findings) -> list[str]:
     validation = [row["families"] for row in counts.get("validation", {}).values()]
     if validation and min(validation) < FEW_FAMILIES:
         said.append(
-            f"The epochs of the study's own sessions, and its cell, were chosen by a validation split of {' + '.join(map(str, validation))} "
-            "families: with others another cell may have been chosen."
+            "The epochs of the study's own sessions, and its cell, were chosen by a validation split of "
+            f"{' + '.join(map(str, validation))} families: with others another cell may have been chosen."
         )
     if test is None:
         return said
@@ -96,7 +97,8 @@ def _partition(found: Findings) -> list[str]:
 def _no_folds(study: Mapping[str, Any]) -> str:
     strategy = study["strategy"]
     if strategy == "scratch" or "unfreezing" in strategy:
-        return f"Families were not held out in turn, since {strategy} trains more than a head and each fold would cost a study."
+        cost = f"{strategy} trains more than a head and each fold would cost a study"
+        return f"Families were not held out in turn, since {cost}."
     return "Families were not held out in turn."
 
 
@@ -108,13 +110,14 @@ def _search(found: Findings) -> list[str]:
         if winner.nested.optimism > 0:
             flattered = f"a choice by half of them is by about {three(winner.nested.optimism)}, one by all by less"
         said.append(
-            f"{winner.nested.cells} cells were compared, so that the chosen cell's selected loss may be too low for its luck with seeds: "
-            f"{flattered}. The test split had no part in that choice."
+            f"{winner.nested.cells} cells were compared, so that the chosen cell's selected loss may be too low for "
+            f"its luck with seeds: {flattered}. The test split had no part in that choice."
         )
     fewest = min((cell.sessions for cell in found.losses), default=0)
     if 0 < fewest < FEW_SESSIONS:
         said.append(
-            f"Cells have as few as {counted(fewest, 'session')}: their standard deviations and intervals are themselves uncertain."
+            f"Cells have as few as {counted(fewest, 'session')}: their standard deviations and intervals are "
+            "themselves uncertain."
         )
     if found.progress is not None:
         finished, programs = found.progress

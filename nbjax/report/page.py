@@ -25,12 +25,12 @@ from nbjax.spreadsheet import write_csv
 
 
 def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
-    """Writes `report.html`, `figures/*.png` with their numbers, `figures/*.csv`, and `tables/*.csv`: cells, scores, families and
-    misclassified patches.
+    """Writes `report.html`, `figures/*.png` with their numbers, `figures/*.csv`, and `tables/*.csv`: cells, scores,
+    families and misclassified patches.
 
     Reads of the study's folder `study.json` and, of a finished study, `sessions.parquet` and, where they are there,
-    `test_predictions.parquet`, `fold_predictions.parquet` and `validation_predictions.parquet`; of an unfinished one the
-    histories of its finished programs.
+    `test_predictions.parquet`, `fold_predictions.parquet` and `validation_predictions.parquet`; of an unfinished one
+    the histories of its finished programs.
 
     Args:
         folder: the study's.

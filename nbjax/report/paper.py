@@ -175,8 +175,9 @@ ENDINGS = (".png", ".csv", ".md", ".tex")
 def write(made: Made, out: Path) -> list[Path]:
     """Writes figures as PNG and their numbers as CSV, tables as .md, .csv and .tex, and returns what was written.
 
-    All of it is written beside its place first, so that a full disk or a power cut leaves what was there; then what an earlier
-    call made and this one did not is removed. A figure that cannot be drawn after all goes over to `made.failed`.
+    All of it is written beside its place first, so that a full disk or a power cut leaves what was there; then what an
+    earlier call made and this one did not is removed. A figure that cannot be drawn after all goes over to
+    `made.failed`.
 
     Raises:
         InputError: another process writes figures there.

@@ -173,7 +173,8 @@ def start_histogram(table: pa.Table, metric: str, one_peak: Mapping[str, float |
     for split, hatch in (("train", "////"), ("validation", None)):
         found = values[split]
         several = len(found) > 1
-        label = f"{WORD_OF[split]}: {text.format(found.mean(), found.std(ddof=1)) if several else text.split(' ±')[0].format(found[0])}"
+        said = text.format(found.mean(), found.std(ddof=1)) if several else text.split(" ±")[0].format(found[0])
+        label = f"{WORD_OF[split]}: {said}"
         if (p_value := one_peak[split]) is not None:
             label += f"; test of one peak: p {'< 0.001' if p_value < 0.001 else f'= {p_value:.3f}'}"
         axis.hist(
@@ -206,7 +207,9 @@ def histogram_edges(table: pa.Table, metric: str) -> np.ndarray:
 
 
 def axes_range(classes: int) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Losses and accuracies (in per cent) that Figure 20 shows: the paper's for two classes, as far from chance for more."""
+    """Losses and accuracies (in per cent) that Figure 20 shows: the paper's for two classes, as far from chance for
+    more.
+    """
     (low, high), (least, most) = RANGE
     return (low, high * float(np.log(classes) / np.log(2))), (least * 2 / classes, most)
 
@@ -226,7 +229,8 @@ def loss_accuracy_density(pairs: Pairs, classes: int = 2) -> tuple[Figure, pa.Ta
         classes: how many there are.
 
     Returns:
-        The figure, and the hexagons in it that hold anything: columns loss, accuracy_percent (of their middles), epochs.
+        The figure, and the hexagons in it that hold anything: columns loss, accuracy_percent (of their middles),
+        epochs.
     """
     (low, high), (least, most) = axes_range(classes)
     inside = within(pairs, classes)

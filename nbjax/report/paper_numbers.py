@@ -88,8 +88,8 @@ def by_backbone(history: pa.Table, criterion: str) -> pa.Table:
 
     Returns:
         Columns backbone; best_loss, best_accuracy: of the best session, at its selected epoch; mean_loss, std_loss,
-        mean_accuracy, std_accuracy, learning_rate, batch_size, sessions_of_cell: of the cell with the least mean; cells,
-        sessions: of the whole search; paper_loss, paper_accuracy.
+        mean_accuracy, std_accuracy, learning_rate, batch_size, sessions_of_cell: of the cell with the least mean;
+        cells, sessions: of the whole search; paper_loss, paper_accuracy.
     """
     rows = []
     for (backbone, *_), found in _groups(history, criterion, ("straightforward",)):
@@ -129,8 +129,8 @@ def by_strategy(history: pa.Table, criterion: str) -> pa.Table:
     """Table 4: for each strategy the backbone and k whose best session has the least selected loss.
 
     Returns:
-        Columns strategy, backbone, k, those of `by_backbone` up to sessions (cells and sessions of all backbones and k),
-        paper_backbone, paper_k, paper_loss, paper_accuracy.
+        Columns strategy, backbone, k, those of `by_backbone` up to sessions (cells and sessions of all backbones and
+        k), paper_backbone, paper_k, paper_loss, paper_accuracy.
     """
     rows, everything = [], list(_groups(history, criterion, STRATEGIES))
     for strategy in STRATEGIES:
@@ -196,8 +196,8 @@ def best_curves(history: pa.Table, criterion: str) -> Curves | None:
 def starts(history: pa.Table) -> pa.Table:
     """Figures 18 and 19: epoch 0 of every distinct start, one row each.
 
-    A session's start follows from its seed, so sessions that differ in learning rate, batch size or unfrozen layers start
-    alike: they count once. What was not finite is left out.
+    A session's start follows from its seed, so sessions that differ in learning rate, batch size or unfrozen layers
+    start alike: they count once. What was not finite is left out.
 
     Returns:
         Columns backbone, nonlinearities, scratch, seed and the four metrics.

@@ -171,7 +171,9 @@ def _picture(out: Path, name: str, sessions: int) -> Picture:
 
 
 def _lines_of_part(name: str, studies: Mapping[str, StudyRows], found: Mapping[str, Findings]) -> list[str]:
-    """What a section begins with. The test split is looked at for the paper's choice alone: it would choose among the others."""
+    """What a section begins with. The test split is looked at for the paper's choice alone: it would choose among the
+    others.
+    """
     if name == "dataset":
         first = next(iter(studies.values())).record
         patches = sum(row["patches"] for labels in first["dataset"]["counts"].values() for row in labels.values())
@@ -183,8 +185,8 @@ def _lines_of_part(name: str, studies: Mapping[str, StudyRows], found: Mapping[s
         return [f"{words.progress(of_study)} By training and validation data the best is {words.best(of_study)}"]
     paper = (
         f"The paper, of one partition of other slides: on its test split a loss of {published.BEST_TEST.loss:.3f} and "
-        f"{percent(published.BEST_TEST.accuracy)} of the samples; on its validation split {published.BEST_MEAN.loss:.3f} and "
-        f"{percent(published.BEST_MEAN.accuracy)} in the mean of ten sessions."
+        f"{percent(published.BEST_TEST.accuracy)} of the samples; on its validation split "
+        f"{published.BEST_MEAN.loss:.3f} and {percent(published.BEST_MEAN.accuracy)} in the mean of ten sessions."
     )
     return [*answer(of_study), *words.uncertainty(of_study), paper]
 

@@ -108,7 +108,8 @@ def backbones(names: Iterable[str] = tuple(NETWORKS)) -> Table:
     )
     notes = (
         "Parameters and multiply-accumulates are counted on the networks, auxiliary heads among the parameters.",
-        "Accuracies are ImageNet's, of torchvision's IMAGENET1K_V1 weights, as the paper prints them; not measured here.",
+        "Accuracies are ImageNet's, of torchvision's IMAGENET1K_V1 weights, as the paper prints them; not measured "
+        "here.",
     )
     return table_of("table-3", "Backbones (the paper's Table 3)", columns, rows, notes)
 
@@ -147,8 +148,8 @@ def best_by_strategy(table: pa.Table, criterion: str) -> Table:
         numbers_of("Accuracy", "paper_accuracy", _percent),
     )
     notes = (
-        f"Each session counts at the epoch with the least of {words.CRITERIA[criterion]}, which is the loss here; the accuracy "
-        "is the validation split's at that epoch.",
+        f"Each session counts at the epoch with the least of {words.CRITERIA[criterion]}, which is the loss here; the "
+        "accuracy is the validation split's at that epoch.",
         "The best of many sessions is better than what one session may be expected to reach: read the cell's mean.",
     )
     return table_of("table-4", "Best results on the validation split (the paper's Table 4)", columns, rows, notes)

@@ -104,14 +104,15 @@ def compare(cohort: Cohort, config: DatasetConfig, out: Path, seconds: float) ->
     Args:
         cohort: the families.
         config: the targets.
-        out: gets `partition.csv` the part of a page that shows them, and, for each class, `methods_<class>.png` and, where filing takes part,
-            `heat_map_<class>.png` (the paper's Figure 4) with its numbers as `.csv`.
+        out: gets `partition.csv` the part of a page that shows them, and, for each class, `methods_<class>.png` and,
+            where filing takes part, `heat_map_<class>.png` (the paper's Figure 4) with its numbers as `.csv`.
         seconds: that the exact method may take, for each class, or for all together.
     """
     for label, families in zip(cohort.labels, (cohort.counts > 0).sum(axis=0), strict=True):
         if families < len(SPLITS):
             raise InputError(
-                f"label {label} has {families} families; expected at least {len(SPLITS)}, one for each of {', '.join(SPLITS)}."
+                f"label {label} has {families} families; expected at least {len(SPLITS)}, one for each of "
+                f"{', '.join(SPLITS)}."
             )
     rows, times = [], []
     parts = [np.arange(len(cohort.labels))] if cohort.mixed else np.arange(len(cohort.labels))[:, None]
@@ -164,7 +165,8 @@ def _partitions(
     for method in (*METHODS, STRATIFIED):
         if mixed and method in ("filing", "sequential"):
             refused[method] = (
-                f"takes one label at a time, and {mixed} of {len(counts)} families have several; exact takes all labels together"
+                f"takes one label at a time, and {mixed} of {len(counts)} families have several; exact takes all "
+                "labels together"
             )
             continue
         start = time.perf_counter()

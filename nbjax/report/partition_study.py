@@ -26,7 +26,7 @@ METHODS = {"filing": "iterative filing", "exact": "the exact method"}
 CAPTIONS = {
     "distribution": "Mean test accuracy under partitions that are all near the optimum.",
     "variance": "Where the variance of the test accuracy comes from; whiskers are 95 % bootstrap intervals.",
-    "leak_curve": "Reported and true accuracy against the share of families that leak; bands are 95 % intervals over draws.",
+    "leak_curve": "Reported and true accuracy by the share of families that leak; bands are 95 % intervals over draws.",
 }
 # What a leak's three curves show; the first is what a report would say.
 REPORTED = "reported: the head on a validation split that leaks"
@@ -142,9 +142,10 @@ def _answer(found: Components, placed: Mapping[str, Any], method: str) -> list[s
 
     least, low, middle, high, most = map(percent, placed["resampled_quantiles"])
     return [
-        f"The same head was trained under {found.partitions} nearly equally good partitions with {found.seeds} seeds each. Which families are "
-        f"in which split explains {share(found.partition)} of the variance of the test accuracy, the seed {share(found.seed)}, and what "
-        f"is left, their interaction, {share(found.interaction)}; 95 % bootstrap intervals, rough ones with so few seeds.",
+        f"The same head was trained under {found.partitions} nearly equally good partitions with {found.seeds} seeds "
+        f"each. Which families are in which split explains {share(found.partition)} of the variance of the test "
+        f"accuracy, the seed {share(found.seed)}, and what is left, their interaction, {share(found.interaction)}; 95 "
+        "% bootstrap intervals, rough ones with so few seeds.",
         f"As standard deviations: partition {points(found.partition)}, seed {points(found.seed)}, interaction "
         f"{points(found.interaction)} points of accuracy.",
         *(
@@ -152,11 +153,12 @@ def _answer(found: Components, placed: Mapping[str, Any], method: str) -> list[s
             for name in ("partition", "seed", "interaction")
             if getattr(found, name).truncated
         ),
-        f"Nearly equally good partitions of the same families give mean test accuracies from {least} to {most} (median {middle}, "
-        f"95 % of them in {low} to {high}).",
-        f"{method[0].upper()}{method[1:]}'s own partition gives {percent(placed['filing'])}: {_whole(placed['filing_percentile'])} of the "
-        f"resampled ones give less. The paper's {100 * placed['paper']:.2f} %, of one session on one partition of another dataset, would "
-        f"be above {_whole(placed['paper_percentile'])} of the sessions.",
+        f"Nearly equally good partitions of the same families give mean test accuracies from {least} to {most} (median "
+        f"{middle}, 95 % of them in {low} to {high}).",
+        f"{method[0].upper()}{method[1:]}'s own partition gives {percent(placed['filing'])}: "
+        f"{_whole(placed['filing_percentile'])} of the resampled ones give less. The paper's "
+        f"{100 * placed['paper']:.2f} %, of one session on one partition of another dataset, would be above "
+        f"{_whole(placed['paper_percentile'])} of the sessions.",
     ]
 
 
@@ -171,15 +173,18 @@ def _leak_answer(curves: Mapping[str, Curve], table: pa.Table) -> list[str]:
     before, after = (_gap_by_draw(table, fraction) for fraction in (first, last))
     return [
         f"With {_whole(first)} of the families leaking, the reported accuracy is {said(start)} and the true one "
-        f"{said(true[0][1])}; with {_whole(last)} it is {said(end)} and the true one {said(true[-1][1])}; {start.draws} draws x "
-        f"{start.sessions // start.draws} seeds, 95 % intervals over draws.",
-        f"Reported less true accuracy is {_points(before)} points with {_whole(first)} leaking (other families, and validation chooses the "
-        f"epoch) and {_points(after)} with {_whole(last)}: the larger leak adds {_points(after - before)} points.",
-        f"Training then sees patches of {families[-1]:.1f} instead of {families[0]:.1f} families on average, which can raise the true score.",
+        f"{said(true[0][1])}; with {_whole(last)} it is {said(end)} and the true one {said(true[-1][1])}; "
+        f"{start.draws} draws x {start.sessions // start.draws} seeds, 95 % intervals over draws.",
+        f"Reported less true accuracy is {_points(before)} points with {_whole(first)} leaking (other families, and "
+        f"validation chooses the epoch) and {_points(after)} with {_whole(last)}: the larger leak adds "
+        f"{_points(after - before)} points.",
+        f"Training then sees patches of {families[-1]:.1f} instead of {families[0]:.1f} families on average, which can "
+        "raise the true score.",
         f"Logistic regression, five repetitions of 5-fold cross-validation: {said(regression[0][1])} with "
-        f"{_whole(regression[0][0])} leaking, {said(regression[-1][1])} with {_whole(regression[-1][0])}; standard deviations over "
-        f"repetitions {regression[0][1].std:.3f} and {regression[-1][1].std:.3f}.",
-        "All these intervals are over draws of partitions or folds of the same families: they do not say how other families would fare.",
+        f"{_whole(regression[0][0])} leaking, {said(regression[-1][1])} with {_whole(regression[-1][0])}; standard "
+        f"deviations over repetitions {regression[0][1].std:.3f} and {regression[-1][1].std:.3f}.",
+        "All these intervals are over draws of partitions or folds of the same families: they do not say how other "
+        "families would fare.",
     ]
 
 

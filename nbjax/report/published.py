@@ -1,7 +1,8 @@
 """What the paper reports, each number with the place where it stands; nothing here was computed by nbjax.
 
-Losses are in nats, accuracies in [0, 1]. Curves whose values the paper does not print were read off the vector figures of
-the authors' own report. Best values are minima over a grid's sessions; how they spread, the paper says of one cell only.
+Losses are in nats, accuracies in [0, 1]. Curves whose values the paper does not print were read off the vector figures
+of the authors' own report. Best values are minima over a grid's sessions; how they spread, the paper says of one cell
+only.
 """
 
 from collections.abc import Mapping
@@ -86,8 +87,8 @@ FIGURE11: Mapping[str, Score] = {
     "vgg16": Score(0.515, 0.783),
     "vgg19": Score(0.479, 0.769),
 }
-# Best loss by backbone for k = 0, 1, … non-linearities (Figure 13) and unfrozen layers (Figure 15). The authors' program
-# read k = 10 unfrozen layers as k = 0.
+# Best loss by backbone for k = 0, 1, … non-linearities (Figure 13) and unfrozen layers (Figure 15). The authors'
+# program read k = 10 unfrozen layers as k = 0.
 DEPTH_LOSS: Mapping[str, Mapping[str, tuple[float, ...]]] = {
     "extension": {
         "inception_v3": (0.322, 0.2948, 0.2881, 0.2821, 0.278, 0.2963, 0.3198),
@@ -126,7 +127,8 @@ def best_loss(backbone: str, nonlinearities: int, unfrozen: int) -> float | None
 def best_lines(metric: str, backbone: str, nonlinearities: int, unfrozen: int) -> list[tuple[float, str]]:
     """What Figures 16 (`loss`) and 17 (`accuracy`) draw of the paper beside a cell: values and what each is, in words.
 
-    The paper's own cell has its best session and the mean of its ten; of another backbone or strategy there is the best loss.
+    The paper's own cell has its best session and the mean of its ten; of another backbone or strategy there is the best
+    loss.
     """
     text = "{:.3f}" if metric == "loss" else "{:.2%}"
     if (backbone, nonlinearities, unfrozen) == BEST:

@@ -75,7 +75,9 @@ def test_table(test: Tested, folds: Tested | None, classes: Sequence[str]) -> Ta
 
 
 def family_counts(score: Score) -> str:
-    """How many families of each label, as `5 + 7`; where some have several labels also how many in all, as `5 + 7 (9 in all)`."""
+    """How many families of each label, as `5 + 7`; where some have several labels also how many in all, as `5 + 7 (9 in
+    all)`.
+    """
     by_label = " + ".join(map(str, score.families))
     return (
         by_label if score.distinct_families == sum(score.families) else f"{by_label} ({score.distinct_families} in all)"
@@ -124,7 +126,9 @@ def wider_table(test: Tested) -> Table:
 
 
 def _intervals(score: Score, text: Callable[[float], str]) -> list[Entry]:
-    """By family, by the bootstrap of families, by that of units, and how many times wider the second is than the third."""
+    """By family, by the bootstrap of families, by that of units, and how many times wider the second is than the
+    third.
+    """
     pairs = (
         (score.low, score.high),
         (score.bootstrap_low, score.bootstrap_high),

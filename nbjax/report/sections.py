@@ -45,7 +45,9 @@ class Section(NamedTuple):
 
 
 def of_study(study: Mapping[str, Any]) -> str:
-    """What of a study a comparison with it rests on: its dataset, its backbone, its folds and sessions, and what it chose."""
+    """What of a study a comparison with it rests on: its dataset, its backbone, its folds and sessions, and what it
+    chose.
+    """
     dataset, config = study["dataset"], study.get("config", {})
     decides = [dataset["sha256"], dataset["config"], study["backbone"]["sha256"], study["chosen"]]
     decides += [config.get("folds"), config.get("seeds")]

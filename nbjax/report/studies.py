@@ -49,8 +49,8 @@ class Pooled(NamedTuple):
         studies: those put together.
         history: their rows.
         criterion: that chose epochs in all of them.
-        doubled: sessions that were left out because an earlier study has the same cell, and either the same seed or another
-            number of epochs: what is not alike is not put together.
+        doubled: sessions that were left out because an earlier study has the same cell, and either the same seed or
+            another number of epochs: what is not alike is not put together.
     """
 
     studies: tuple[StudyRows, ...]

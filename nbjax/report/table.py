@@ -62,8 +62,8 @@ class Table(NamedTuple):
         sortable: by a click on a heading.
         title: above it; on a study's page read aloud where the table is not seen.
         notes: what a reader must know, a sentence each.
-        values: numbers as they are, not rounded, by name, all rows with the same names; None where there is none. The CSV
-            has them.
+        values: numbers as they are, not rounded, by name, all rows with the same names; None where there is none. The
+            CSV has them.
     """
 
     name: str

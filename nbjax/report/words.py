@@ -49,13 +49,16 @@ def audit(dataset: Mapping[str, Any], patches: int) -> str:
     checked = f"All {patches:,} patches were compared across the three splits"
     if not dataset["audit"]:
         return (
-            f"{checked}: none shares a family, a pixel or its looks with a patch of another split, and no two families share a patch. "
-            "Patients filed as two families, stains and magnifications are not what it compares; nor does it see a copy that is cut into "
-            "patches at other places, as a turned slide is whose edges the grid does not divide."
+            f"{checked}: none shares a family, a pixel or its looks with a patch of another split, and no two families "
+            "share a patch. Patients filed as two families, stains and magnifications are not what it compares; nor "
+            "does it see a copy that is cut into patches at other places, as a turned slide is whose edges the grid "
+            "does not divide."
         )
     if set(dataset["audit"]) == {"label"}:
-        return f"{checked}: none shares a pixel or its looks with a patch of another split. Families of two labels, each in one split, are no leak."
-    return f"{checked}. What was found is counted below; the dataset was built nevertheless, since its config accepts it or leaks on purpose."
+        none = "none shares a pixel or its looks with a patch of another split"
+        return f"{checked}: {none}. Families of two labels, each in one split, are no leak."
+    why = "the dataset was built nevertheless, since its config accepts it or leaks on purpose"
+    return f"{checked}. What was found is counted below; {why}."
 
 
 def progress(found: Findings) -> str:
@@ -74,9 +77,10 @@ def uncertainty(found: Findings) -> list[str]:
         return []
     accuracy, units = found.test.score("accuracy"), LEVELS[found.test.units.level]
     said = (
-        f"{units.capitalize()} of one family are alike, so that {counted(accuracy.units, units[:-1] if units == 'samples' else 'patch', units)} "
-        f"of {counted(distinct(found.test), 'family', 'families')} say less than as many independent ones would. The question is how well other "
-        "families would be classified, so families are what the intervals count."
+        f"{units.capitalize()} of one family are alike, so that "
+        f"{counted(accuracy.units, units[:-1] if units == 'samples' else 'patch', units)} of "
+        f"{counted(distinct(found.test), 'family', 'families')} say less than as many independent ones would. The "
+        "question is how well other families would be classified, so families are what the intervals count."
     )
     if accuracy.times_wider is not None:
         drawn, naive = (
@@ -87,14 +91,15 @@ def uncertainty(found: Findings) -> list[str]:
             )
         )
         said += (
-            f" For the accuracy a bootstrap that draws families gives an interval {accuracy.times_wider:.1f} times as wide as one that "
-            f"draws {units} ({drawn} against {naive}). With few families even the former is too narrow; the intervals of this "
-            f"report are Student's t over families{'' if accuracy.low is None else f': {span(accuracy.low, accuracy.high, percent)}'}."
+            f" For the accuracy a bootstrap that draws families gives an interval {accuracy.times_wider:.1f} times as "
+            f"wide as one that draws {units} ({drawn} against {naive}). With few families even the former is too "
+            "narrow; the intervals of this report are Student's t over "
+            f"families{'' if accuracy.low is None else f': {span(accuracy.low, accuracy.high, percent)}'}."
         )
     if accuracy.std is not None:
         said += (
-            f" Seeds matter too: {counted(accuracy.sessions, 'session')} that differ in nothing else have a standard deviation of "
-            f"{percent(accuracy.std)}."
+            f" Seeds matter too: {counted(accuracy.sessions, 'session')} that differ in nothing else have a standard "
+            f"deviation of {percent(accuracy.std)}."
         )
     return [said]
 
@@ -111,9 +116,10 @@ def winner(found: Findings) -> str:
     if nested.optimism > 0:
         luck = f"Such a choice flatters by about {three(nested.optimism)}, one by all seeds by less."
     return (
-        f"The chosen cell is the best of {nested.cells} cells{without}, and the best of many is partly lucky. The best cell by half of "
-        f"the {nested.seeds} seeds has a mean selected loss of {three(nested.apparent)} on these, and of {three(nested.honest)} on the "
-        f"others, which did not choose it. {luck} The luckiest of all {nested.cells * nested.seeds} sessions has {three(nested.luckiest)}."
+        f"The chosen cell is the best of {nested.cells} cells{without}, and the best of many is partly lucky. The best "
+        f"cell by half of the {nested.seeds} seeds has a mean selected loss of {three(nested.apparent)} on these, and "
+        f"of {three(nested.honest)} on the others, which did not choose it. {luck} The luckiest of all "
+        f"{nested.cells * nested.seeds} sessions has {three(nested.luckiest)}."
     )
 
 
@@ -125,9 +131,9 @@ def best(found: Findings) -> str:
     spread = "" if cell.std is None else f" ± {three(cell.std)}"
     kept = "" if found.verdict is None else f" The median of its kept epochs is {found.verdict.median:g}."
     return (
-        f"{values['backbone']}, {strategy_text(values)}, learning rate {values['learning_rate']:g}, batch size {values['batch_size']}: "
-        f"selected loss {three(cell.mean.value)}{spread} and validation accuracy {percent(accuracy.mean.value)} over "
-        f"{counted(cell.sessions, 'session')}.{kept}"
+        f"{values['backbone']}, {strategy_text(values)}, learning rate {values['learning_rate']:g}, batch size "
+        f"{values['batch_size']}: selected loss {three(cell.mean.value)}{spread} and validation accuracy "
+        f"{percent(accuracy.mean.value)} over {counted(cell.sessions, 'session')}.{kept}"
     )
 
 
@@ -143,15 +149,15 @@ def calibration(found: Findings) -> str:
     spread = f" ± {temperature.std(ddof=1):.2f}" if many else ""
     mean = temperature.mean()
     said = (
-        f"A temperature fitted on {counted(scaling.validation_samples, 'validation sample')} is {mean:.2f}{spread} over "
-        f"{counted(len(temperature), 'session')}{_manner(temperature)}. Dividing the test split's logits by it changes "
-        f"no prediction of a sample, and moves the expected calibration error from {percent(scaling.error_before.mean())} to "
-        f"{percent(scaling.error_after.mean())}."
+        f"A temperature fitted on {counted(scaling.validation_samples, 'validation sample')} is {mean:.2f}{spread} "
+        f"over {counted(len(temperature), 'session')}{_manner(temperature)}. Dividing the test split's logits by it "
+        "changes no prediction of a sample, and moves the expected calibration error from "
+        f"{percent(scaling.error_before.mean())} to {percent(scaling.error_after.mean())}."
     )
     if scaling.at_bound.any():
         said += (
-            f" Of {counted(int(scaling.at_bound.sum()), 'session')} the temperature lies at an end of its range: validation does not "
-            "determine it."
+            f" Of {counted(int(scaling.at_bound.sum()), 'session')} the temperature lies at an end of its range: "
+            "validation does not determine it."
         )
     return said
 
@@ -205,8 +211,8 @@ def positive(found: Findings) -> str:
     other, name = found.classes
     if found.study.get("config", {}).get("positive") is None:
         return (
-            f"The positive label is {name}: none was named, so that the last by alphabet is; --set=positive={shlex.quote(other)} with the study's "
-            "command makes it the other, and trains nothing anew."
+            f"The positive label is {name}: none was named, so that the last by alphabet is; "
+            f"--set=positive={shlex.quote(other)} with the study's command makes it the other, and trains nothing anew."
         )
     return f"The positive label is {name}, as the study's config names it."
 

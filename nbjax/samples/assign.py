@@ -62,16 +62,16 @@ def _check(counts: np.ndarray, families: np.ndarray, labels: np.ndarray, method:
     for label, found in zip(labels, (counts > 0).sum(axis=0), strict=True):
         if found < len(SPLITS):
             raise InputError(
-                f"label {label} has {found} families; expected at least {len(SPLITS)} with a kept patch, one for each of "
-                f"{', '.join(SPLITS)}; add slides of other patients."
+                f"label {label} has {found} families; expected at least {len(SPLITS)} with a kept patch, one for each "
+                f"of {', '.join(SPLITS)}; add slides of other patients."
             )
     mixed = np.flatnonzero((counts > 0).sum(axis=1) > 1)
     if mixed.size and method not in ("exact", "stratified_group_folds"):
         found = listing(labels[counts[mixed[0]] > 0])
         raise InputError(
-            f"family {families[mixed[0]]} has patches of the labels {found}, as {len(mixed)} of {len(families)} families have several, but "
-            f"method {method} takes one label at a time; --set=dataset.method=exact assigns all labels together; where these are "
-            "different patients, give their folders different names."
+            f"family {families[mixed[0]]} has patches of the labels {found}, as {len(mixed)} of {len(families)} "
+            f"families have several, but method {method} takes one label at a time; --set=dataset.method=exact assigns "
+            "all labels together; where these are different patients, give their folders different names."
         )
 
 
@@ -94,7 +94,8 @@ def _assign_families(counts: np.ndarray, config: DatasetConfig) -> tuple[np.ndar
         if config.method == "resampled":
             partition = _resampled(sizes, config)
         else:
-            # Sequential filling is the authors' baseline, shown as it is; a split that it leaves empty is refused later.
+            # Sequential filling is the authors' baseline, shown as it is; a split that it leaves empty is refused
+            # later.
             partition = partition_families(
                 sizes,
                 *targets,

@@ -87,7 +87,8 @@ def refused(plan: SamplePlan, violations: list[Violation], leak: str, accept: It
 MENDS = {
     "family": "give the family one split",
     "overlap": "remove one of the two patches",
-    "identical": "remove one of the two slides, or, if they are of one patient, put both into one folder <label>/<patient>/",
+    "identical": "remove one of the two slides, or, if they are of one patient, put both into one folder "
+    "<label>/<patient>/",
     "similar": "look at the two: if they are of one patient, put their slides into one folder <label>/<patient>/",
 }
 
@@ -103,8 +104,8 @@ def check_audit(stopping: list[Violation]) -> None:
         first = stopping[0]
         raise InputError(
             f"splits or families share something ({counted(len(stopping), 'finding')} of the kind {listing(kinds)}): "
-            f"{first.message.rstrip('.')}; {MENDS[first.kind]}; --set=dataset.accept={','.join(kinds)} builds the dataset "
-            "nevertheless, and its card then says so."
+            f"{first.message.rstrip('.')}; {MENDS[first.kind]}; --set=dataset.accept={','.join(kinds)} builds the "
+            "dataset nevertheless, and its card then says so."
         )
 
 

@@ -77,8 +77,8 @@ def split_transforms(
         for label, count in counts.items():
             if not count:
                 raise InputError(
-                    f"label {label} has no patch in the {name} split with method {config.method}; --set=dataset.method=exact gives every "
-                    "split some, or add slides of other patients."
+                    f"label {label} has no patch in the {name} split with method {config.method}; "
+                    "--set=dataset.method=exact gives every split some, or add slides of other patients."
                 )
         transforms[name] = transforms_per_class(counts, config.transforms)
     return transforms

@@ -57,7 +57,8 @@ def open_dataset(folder: str | Path) -> Dataset:
 
     folder = Path(folder)
     if not (folder / "dataset_info.json").is_file():
-        # As deep as a study keeps its dataset below its own folder, and no deeper: a mistyped folder may be a whole disk.
+        # As deep as a study keeps its dataset below its own folder, and no deeper: a mistyped folder may be a whole
+        # disk.
         below = [path for depth in range(1, 5) for path in sorted(folder.glob("*/" * depth + "dataset_info.json"))]
         advice = (
             f"the one below is {below[0].parent}." if below else "a study builds one, as does `tfds build` (README)."
@@ -97,7 +98,8 @@ def columns(dataset: Dataset, split: str) -> dict[str, np.ndarray]:
 
 
 def under_transforms(dataset: Dataset, count: int) -> Dataset:
-    """A compact dataset in which each patch is a sample under the first `count` transforms, whatever its split and class.
+    """A compact dataset in which each patch is a sample under the first `count` transforms, whatever its split and
+    class.
 
     Its card says so, and a feature bank of it is therefore not taken for one of the dataset itself.
 

@@ -48,8 +48,8 @@ def find_slides(folder: str | Path) -> tuple[list[SlideFile], dict[str, str]]:
         Hidden files that could not be slides are not mentioned.
 
     Raises:
-        InputError: the folder is missing, holds no slide, a slide lies where no label can be read from its place, or its
-            name is not UTF-8.
+        InputError: the folder is missing, holds no slide, a slide lies where no label can be read from its place, or
+            its name is not UTF-8.
     """
     folder = Path(folder)
     if not folder.is_dir():
@@ -81,14 +81,14 @@ def _check_places(folder: Path, names: list[str]) -> None:
     misplaced = [printable(name) for name in sorted(names) if name.count("/") not in (1, 2)]
     if misplaced:
         raise InputError(
-            f"{listed([printable(folder / misplaced[0]), *misplaced[1:]], 3)}: a slide's place must be <label>/<slide> or "
-            f"<label>/<family>/<slide> below {printable(folder)}; move it there."
+            f"{listed([printable(folder / misplaced[0]), *misplaced[1:]], 3)}: a slide's place must be <label>/<slide> "
+            f"or <label>/<family>/<slide> below {printable(folder)}; move it there."
         )
     foreign = [printable(name) for name in sorted(names) if not _is_utf8(name)]
     if foreign:
         raise InputError(
-            f"{listed([printable(folder / foreign[0]), *foreign[1:]])}: the name is not UTF-8, so no table can hold it; "
-            "rename the file or its folder."
+            f"{listed([printable(folder / foreign[0]), *foreign[1:]])}: the name is not UTF-8, so no table can hold "
+            "it; rename the file or its folder."
         )
 
 
@@ -98,7 +98,9 @@ def _is_utf8(name: str) -> bool:
 
 
 def _walk(folder: Path) -> Iterator[tuple[str, str]]:
-    """Every file below a folder, with the reason why it is left out, empty for a slide; folders that are left out too."""
+    """Every file below a folder, with the reason why it is left out, empty for a slide; folders that are left out
+    too.
+    """
     entered: set[tuple[int, int]] = set()
     # Links wait until all real folders were entered, so that a slide gets the name of its real place where it has one.
     folders, linked = [""], list[str]()

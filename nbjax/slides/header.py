@@ -25,8 +25,8 @@ from nbjax.slides.folder import OPENSLIDE_SUFFIXES
 MAX_IMAGE_PIXELS = 400_000_000
 # Deflate compresses most of what the formats use, and makes at best 344 pixels of 3 bytes from one byte of a file.
 MAX_PIXELS_PER_BYTE = 1000
-# Micrometres per pixel that a microscope can give: from a 100x objective and a camera's pixel of 2 micrometres to 1x of a
-# scanner whose 40x gives 0.25. A screen's, a printer's or a flatbed scanner's (72 to 2,400 per inch) lie above.
+# Micrometres per pixel that a microscope can give: from a 100x objective and a camera's pixel of 2 micrometres to 1x of
+# a scanner whose 40x gives 0.25. A screen's, a printer's or a flatbed scanner's (72 to 2,400 per inch) lie above.
 PLAUSIBLE_MPP = (0.02, 10.0)
 # Pillow keeps a pixel of colour in four bytes; OpenSlide keeps some tiles that it has decoded.
 BYTES_PER_PIXEL = 4

@@ -129,7 +129,9 @@ def read_manifest(path: str | Path) -> Manifest:
 
 
 def remarks(manifest: Manifest) -> list[str]:
-    """What a reader of the manifest should know: slides without a patch, pixels lost, resolutions that are not known."""
+    """What a reader of the manifest should know: slides without a patch, pixels lost, resolutions that are not
+    known.
+    """
     return [
         *_without_patch(manifest),
         *_lost_pixels(manifest),
@@ -144,8 +146,8 @@ def _one_patients_names(manifest: Manifest) -> list[str]:
         return []
     names = next(iter(alike.values()))
     return [
-        f"{sum(map(len, alike.values()))} families have names that look like those of {len(alike)} patients, as {names[0]} and "
-        f"{names[1]} do: where that is so, put the slides of one patient into one folder"
+        f"{sum(map(len, alike.values()))} families have names that look like those of {len(alike)} patients, as "
+        f"{names[0]} and {names[1]} do: where that is so, put the slides of one patient into one folder"
     ]
 
 
@@ -178,8 +180,9 @@ def _without_resolution(manifest: Manifest) -> list[str]:
     if not known or not unknown:
         return []
     return [
-        f"Of {counted(len(manifest.slides), 'slide')} {len(known)} state a resolution (such as {known[0].name}: {known[0].mpp:.3g} micrometres per "
-        f"pixel) and {len(unknown)} none ({unknown[0].name}): whether all have the same magnification cannot be told from the files"
+        f"Of {counted(len(manifest.slides), 'slide')} {len(known)} state a resolution (such as {known[0].name}: "
+        f"{known[0].mpp:.3g} micrometres per pixel) and {len(unknown)} none ({unknown[0].name}): whether all have the "
+        "same magnification cannot be told from the files"
     ]
 
 

@@ -10,10 +10,11 @@ FEWEST_PATIENTS = 3
 
 
 def one_patients_names(families: Iterable[str]) -> dict[str, list[str]]:
-    """Families whose names differ in their last part only, after a beginning with a number in it: `Case-3-A15`, `Case-3-A17`.
+    """Families whose names differ in their last part only, after a beginning with a number in it: `Case-3-A15`,
+    `Case-3-A17`.
 
-    That is how laboratories number a patient's blocks and slides. Where most families share fewer than three beginnings, these
-    say something else (a year, a batch), and nothing is returned.
+    That is how laboratories number a patient's blocks and slides. Where most families share fewer than three
+    beginnings, these say something else (a year, a batch), and nothing is returned.
 
     Args:
         families: identifiers, each `<label>/<slide>` or the name of a family's folder.

@@ -19,9 +19,9 @@ SURROUNDINGS = 12
 GLASS = 0.95
 HEIGHT = 0.4
 LONGEST = 60
-# Groups of slides that are further apart are named. Slides of one magnification differ as well, with their tissue: the best
-# two groups of breakhis100x lie 1.37 apart, of crc7k 1.46. With every second slide reduced by two breakhis100x's lie 1.6 to
-# 1.8 apart, by which slides are taken. Set between these on the same slides: on others it is untried.
+# Groups of slides that are further apart are named. Slides of one magnification differ as well, with their tissue: the
+# best two groups of breakhis100x lie 1.37 apart, of crc7k 1.46. With every second slide reduced by two breakhis100x's
+# lie 1.6 to 1.8 apart, by which slides are taken. Set between these on the same slides: on others it is untried.
 APART = 1.52
 NAMED = 3
 
@@ -29,8 +29,8 @@ NAMED = 3
 def nuclear_width(patches: Sequence[np.ndarray]) -> float | None:
     """Typical width of what absorbs red light, which haematoxylin does and eosin hardly.
 
-    It is the full width at 0.4 of the height of the density's autocorrelation, less than a nucleus is wide: a scale to compare
-    slides by, not a measure of cells.
+    It is the full width at 0.4 of the height of the density's autocorrelation, less than a nucleus is wide: a scale to
+    compare slides by, not a measure of cells.
 
     Args:
         patches: uint8 `[H, W, 3]`, of one slide.
@@ -92,8 +92,8 @@ def nuclear_widths(folder: str | Path, manifest: Manifest) -> dict[str, float]:
 def magnification_warning(widths: dict[str, float], flag: str) -> str | None:
     """A sentence where slides fall into two groups whose nuclei differ in size as two magnifications do.
 
-    The groups are those of least variance within (two means of the logarithms). One slide of another magnification among
-    many unlike ones is not found: tissues differ nearly as much.
+    The groups are those of least variance within (two means of the logarithms). One slide of another magnification
+    among many unlike ones is not found: tissues differ nearly as much.
 
     Args:
         widths: `nuclear_width` by slide.
@@ -117,8 +117,8 @@ def magnification_warning(widths: dict[str, float], flag: str) -> str | None:
     times = f"{1 / ratio if word == 'small' else ratio:.1f} times as large"
     return (
         f"nuclei look {times} on {len(fewer)} of {len(names)} slides ({named}) as on the other {len(others)} "
-        f"(such as {others[len(others) // 2]}): were they scanned at another magnification? If so, export all slides at one; "
-        f"if not, {flag} leaves out this comparison."
+        f"(such as {others[len(others) // 2]}): were they scanned at another magnification? If so, export all slides "
+        f"at one; if not, {flag} leaves out this comparison."
     )
 
 
@@ -127,8 +127,8 @@ def compare_magnifications(
 ) -> str | None:
     """`magnification_warning` of a folder, where resolutions must be alike and some slide states none.
 
-    Where every slide states its resolution these are compared instead, when the slides are tiled. `flag` is how the command
-    line names a field of the tiling.
+    Where every slide states its resolution these are compared instead, when the slides are tiled. `flag` is how the
+    command line names a field of the tiling.
     """
     if tiling.allow_mixed_resolution or all(record.mpp is not None for record in manifest.slides.values()):
         return None

@@ -157,8 +157,8 @@ def check_one_picture(pages: list[Page]) -> None:
     others = [page for page in pages[1:] if not page.tags[REDUCED][0] & 1 or page.tags[REDUCED][0] & 4]
     if others or pages[0].tags[REDUCED][0] & 5:
         raise InputError(
-            f"holds {len(pages)} pages that are not all copies of the first in a smaller size; expected one picture, or "
-            "a pyramid of it; save the picture alone."
+            f"holds {len(pages)} pages that are not all copies of the first in a smaller size; expected one picture, "
+            "or a pyramid of it; save the picture alone."
         )
 
 

@@ -175,8 +175,9 @@ def _check_resolution(headers: dict[str, Header], flag: str) -> None:
     known = sorted((header.mpp, name) for name, header in headers.items() if header.mpp is not None)
     if known and known[-1][0] > known[0][0] * (1 + RESOLUTION_TOLERANCE):
         raise InputError(
-            f"the slides differ in resolution: {known[0][1]} has {known[0][0]:.3f} and {known[-1][1]} {known[-1][0]:.3f} "
-            f"micrometres per pixel; rescan or resample them alike, or accept it with {flag}allow_mixed_resolution=True."
+            f"the slides differ in resolution: {known[0][1]} has {known[0][0]:.3f} and {known[-1][1]} "
+            f"{known[-1][0]:.3f} micrometres per pixel; rescan or resample them alike, or accept it with "
+            f"{flag}allow_mixed_resolution=True."
         )
 
 

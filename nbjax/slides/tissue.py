@@ -14,8 +14,9 @@ TISSUE_RULE = "texture-1"
 MINIMUM_TISSUE = 0.25
 
 # Chosen on half of the families of `tests/golden/tissue.csv`. Lengths are pixels, for scans of about 0.5 micrometres a
-# pixel: averaging over 5 removes the noise of cameras and JPEG, and 7 is about half a nucleus. Of real tissue on patches reduced
-# by 2 all is kept, of patches enlarged by 2 at least 96 %, by 4 at least 88 %: smooth tissue is lost at high magnification.
+# pixel: averaging over 5 removes the noise of cameras and JPEG, and 7 is about half a nucleus. Of real tissue on
+# patches reduced by 2 all is kept, of patches enlarged by 2 at least 96 %, by 4 at least 88 %: smooth tissue is lost at
+# high magnification.
 SMOOTHING = 5
 STEP = 7
 NEIGHBOURHOOD = 11

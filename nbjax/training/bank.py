@@ -36,7 +36,8 @@ class Bank(NamedTuple):
         folder: where the `.npy` files lie.
         inputs: by split, `[samples * crops, …]`, memory-mapped; windows of a sample lie together.
         columns: by split, the samples' label, family, slide, x, y and transform, each `[samples]`.
-        conventions: by split, as `nbjax.training.inputs.to_network` gives them, where the bank holds pixels; else empty.
+        conventions: by split, as `nbjax.training.inputs.to_network` gives them, where the bank holds pixels; else
+            empty.
         crops: windows a sample.
     """
 
@@ -74,8 +75,8 @@ def feature_bank(
         parent: the folder of banks.
         dtype: `float32` or `bfloat16`, of the outputs.
 
-    A file that is damaged, or without its seal, is said and made again. Each is filled by one process alone; others that
-    want the same one wait for it.
+    A file that is damaged, or without its seal, is said and made again. Each is filled by one process alone; others
+    that want the same one wait for it.
 
     Raises:
         InputError: too little room on the disk.
@@ -180,7 +181,8 @@ def _describe(folder: Path, key: Mapping[str, Any]) -> None:
     """Writes what a bank is made of; files of a bank that was described otherwise are removed."""
     if (folder / DESCRIPTION).is_file():
         say(
-            f"{folder / DESCRIPTION} is damaged, or of another bank than its folder's name says; the bank is made again."
+            f"{folder / DESCRIPTION} is damaged, or of another bank than its folder's name says; the bank is made "
+            "again."
         )
         for other in folder.glob("*.npy"):
             other.unlink()
@@ -204,8 +206,8 @@ def _bytes(shape: tuple[int, ...], stored: np.dtype[Any]) -> int:
 def check_room(folder: Path, needed: int) -> None:
     """Raises InputError unless the disk has room for so many bytes of banks."""
     advice = (
-        "make room there, choose another --banks, --set=bank_dtype=bfloat16, fewer crops, as in --set=fidelity.crops=1, or "
-        "strategies with a later cut"
+        "make room there, choose another --banks, --set=bank_dtype=bfloat16, fewer crops, as in "
+        "--set=fidelity.crops=1, or strategies with a later cut"
     )
     files.check_room(folder, needed, "the feature banks take", advice)
 
@@ -262,8 +264,8 @@ def _write(
         if not disk_is_full(error):
             raise
         raise InputError(
-            f"{path}: the disk got full ({_bytes(shape, dtype) / 2**30:.2f} GiB were wanted); make room there or choose another "
-            "--banks; the same command goes on from what is finished."
+            f"{path}: the disk got full ({_bytes(shape, dtype) / 2**30:.2f} GiB were wanted); make room there or "
+            "choose another --banks; the same command goes on from what is finished."
         ) from error
 
 

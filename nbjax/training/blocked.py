@@ -6,8 +6,8 @@ are known before. With W and M kept as they are at a block's start, what the lay
     X_t W_t = X_t W - rate (c_t X_t M + sum over s < t of a_(t-s) (X_t X_s^T) D_s)
 
 where D_s is the loss's gradient by what the layer gave in step s, a_n = (1 - mu^n) / (1 - mu), c_n = mu a_n, and mu the
-momentum. X W, X M and X X^T are matrix products of the whole block, and so are the W and M at its end. Weight decay would bring W
-itself into every step; sessions with it take one step after the other.
+momentum. X W, X M and X X^T are matrix products of the whole block, and so are the W and M at its end. Weight decay
+would bring W itself into every step; sessions with it take one step after the other.
 """
 
 from typing import Any, NamedTuple

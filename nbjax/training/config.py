@@ -25,8 +25,8 @@ class CellsConfig:
         phantom: the phantom to make where no slides are given; None where slides must be given.
         dataset: from slides to samples.
         backbones: names that `nbjax.models.load_backbone` knows.
-        weights: of all of them: `imagenet`, a published set by its name (`IMAGENET1K_V1`, `IMAGENET1K_V2`), a checkpoint
-            file, or `random`, and the report says so.
+        weights: of all of them: `imagenet`, a published set by its name (`IMAGENET1K_V1`, `IMAGENET1K_V2`), a
+            checkpoint file, or `random`, and the report says so.
         strategies: each as `nbjax.training.strategy.parse_strategy` reads it: `straightforward`, `extension-4`,
             `unfreezing-2`, `extension-2+unfreezing-1`, `scratch` and so on.
         fidelity: how close sessions stay to the authors' loop; `--set=fidelity=paper` takes a preset by its name.
@@ -40,6 +40,7 @@ class CellsConfig:
         momentum: of SGD, in [0, 1).
         criterion: chooses a session's epoch and the study's cell: `max_train_validation_loss` (paper IV.B.2) or
             `validation_loss` (the authors' program). Test data never choose.
+        memory_gib: that one compiled program may take; None is most of the machine's.
     """
 
     name: str
@@ -57,6 +58,7 @@ class CellsConfig:
     optimiser: str = "sgd"
     momentum: float = 0.9
     criterion: str = "max_train_validation_loss"
+    memory_gib: float | None = None
 
     def __post_init__(self) -> None:
         named = "imagenet, the name of a published set, a checkpoint file, or random (--set=weights=random)"
@@ -85,6 +87,7 @@ class CellsConfig:
         check(self.optimiser in OPTIMISERS, "optimiser", self.optimiser, " or ".join(OPTIMISERS))
         check(0 <= self.momentum < 1, "momentum", self.momentum, "0 or more, below 1")
         check(self.criterion in CRITERIA, "criterion", self.criterion, " or ".join(CRITERIA))
+        check(self.memory_gib is None or self.memory_gib > 0, "memory_gib", self.memory_gib, "above 0, or None")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -94,11 +97,10 @@ class StudyConfig(CellsConfig):
     Attributes:
         accuracy_goal: training accuracy at which a session stops early; None is never.
         bank_dtype: of stored features: `float32` or `bfloat16`.
-        memory_gib: that one compiled program may take; None is most of the machine's.
         checkpoint_seconds: least time between two checkpoints of a program in flight.
-        folds: with every family held out once, the chosen strategy is trained again on so many folds, each with the learning
-            rate, batch size and epochs that the families outside it choose (`accuracy_goal` plays no part); 0 leaves it out.
-            Only where nothing but the head is trained.
+        folds: with every family held out once, the chosen strategy is trained again on so many folds, each with the
+            learning rate, batch size and epochs that the families outside it choose (`accuracy_goal` plays no part); 0
+            leaves it out. Only where nothing but the head is trained.
         test_curve: store the test split's loss and accuracy of every epoch too; they choose nothing (the leakage
             experiments show them).
         positive: of two labels the one whose presence is asked for: sensitivity, precision and the curves are about it.
@@ -107,7 +109,6 @@ class StudyConfig(CellsConfig):
 
     accuracy_goal: float | None = None
     bank_dtype: str = "float32"
-    memory_gib: float | None = None
     checkpoint_seconds: float = 30.0
     folds: int = 5
     test_curve: bool = False
@@ -118,7 +119,6 @@ class StudyConfig(CellsConfig):
         goal = self.accuracy_goal
         check(goal is None or 0 < goal <= 1, "accuracy_goal", goal, "above 0, at most 1, or None")
         check(self.bank_dtype in BANK_DTYPES, "bank_dtype", self.bank_dtype, " or ".join(BANK_DTYPES))
-        check(self.memory_gib is None or self.memory_gib > 0, "memory_gib", self.memory_gib, "above 0, or None")
         check(self.checkpoint_seconds >= 0, "checkpoint_seconds", self.checkpoint_seconds, "0 or more")
         check(self.folds == 0 or self.folds >= 2, "folds", self.folds, "0, or 2 or more")
 
@@ -128,7 +128,8 @@ class PartitionStudyConfig(CellsConfig):
     """One cell of a study under many partitions of the same families, and under leaks.
 
     Attributes:
-        dataset: as in `CellsConfig`; standardised by constants (the default), so that features do not depend on a partition.
+        dataset: as in `CellsConfig`; standardised by constants (the default), so that features do not depend on a
+            partition.
         learning_rates: one, the middle one of a study's.
         partitions: resampled near-optimal ones; iterative filing's own comes on top.
         partition_seed: of the resampling and of the leaks.

@@ -1,8 +1,8 @@
-"""The same head with every family held out once, and with patches held out at random: what a score owes to one small test split,
-and what to forgotten families. The learning rate, the batch size and the epochs of a fold are chosen by the families outside it.
+"""The same head with every family held out once, and with patches held out at random: what a score owes to one small
+test split, and what to forgotten families. The learning rate, the batch size and the epochs of a fold are chosen by the
+families outside it.
 """
 
-import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -16,7 +16,7 @@ from nbjax.partition import SPLITS, joint_folds
 from nbjax.progress import Meter, meter
 from nbjax.training.bank import Bank
 from nbjax.training.program import NOTHING, Hyper, Program, Samples
-from nbjax.training.sessions import TOGETHER, Batching, best_logits, chunks, grid, on_rows, rows_of_splits, run_sessions
+from nbjax.training.sessions import TOGETHER, Batching, best_logits, grid, on_rows, rows_of_splits, run_chunks
 from nbjax.training.tables import prediction_table
 
 PATCH = ("slide", "family", "label", "x", "y")
@@ -59,7 +59,9 @@ class Choice(NamedTuple):
 
 
 def pooled_columns(columns: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
-    """The samples' columns, by split, put together as if there were no splits: training first, then validation, then test."""
+    """The samples' columns, by split, put together as if there were no splits: training first, then validation, then
+    test.
+    """
     return {name: np.concatenate([columns[split][name] for split in SPLITS]) for name in columns["train"]}
 
 
@@ -83,16 +85,19 @@ def pool(bank: Bank) -> Pool:
 
 
 def patch_numbers(columns: Mapping[str, np.ndarray]) -> np.ndarray:
-    """The patch of each sample, int `[samples]`, in 0…patches-1: samples of one patch differ in their transform only."""
+    """The patch of each sample, int `[samples]`, in 0…patches-1: samples of one patch differ in their transform
+    only.
+    """
     codes = np.stack([np.unique(columns[name], return_inverse=True)[1] for name in PATCH])
     return np.unique(codes, axis=1, return_inverse=True)[1].ravel()
 
 
 def family_folds(families: np.ndarray, labels: np.ndarray, folds: int, seed: int = 0) -> np.ndarray:
-    """The fold of each row, int `[rows]`: a family is in one fold, whatever its labels; each label is spread over the folds.
+    """The fold of each row, int `[rows]`: a family is in one fold, whatever its labels; each label is spread over the
+    folds.
 
-    See `nbjax.partition.joint_folds`: with fewer families of a label than folds there are as many folds as that label has
-    families.
+    See `nbjax.partition.joint_folds`: with fewer families of a label than folds there are as many folds as that label
+    has families.
 
     Args:
         families: names `[rows]`.
@@ -159,8 +164,8 @@ def choose_inside(
 ) -> list[Choice]:
     """For each fold what is best where families outside it are held out in turn: nothing of a fold chooses for itself.
 
-    Every candidate, learning rate and number of epochs, 0 among them, is judged by the candidate's criterion, whose losses
-    are means over the samples of all inner folds and over seeds; of equal ones the fewest epochs win.
+    Every candidate, learning rate and number of epochs, 0 among them, is judged by the candidate's criterion, whose
+    losses are means over the samples of all inner folds and over seeds; of equal ones the fewest epochs win.
 
     Args:
         pooled: the samples.
@@ -210,29 +215,24 @@ def choose_inside(
 
 def _inner_losses(samples: Samples, candidate: Candidate, hypers: Hyper, epochs: int, done: Meter) -> np.ndarray:
     """Training and held-out losses `[sessions, epochs + 1, 2]` of sessions on rows of the samples."""
-    found = []
-    for some, count in chunks(hypers, candidate.together, candidate.batching.devices):
-        ran = run_sessions(
-            candidate.program,
-            epochs,
-            some,
-            samples,
-            samples,
-            batching=candidate.batching,
-            done=functools.partial(done, count),
-        )
-        found.append(np.stack([ran.metrics.train_loss, ran.metrics.validation_loss], axis=2)[:count])
+    program, batching, together = candidate
+    found = [
+        np.stack([ran.metrics.train_loss, ran.metrics.validation_loss], axis=2)[:count]
+        for ran, count in run_chunks(program, epochs, hypers, samples, samples, batching, together, done)
+    ]
     return np.concatenate(found).astype(np.float64)
 
 
 def _judged(program: Program, losses: np.ndarray) -> np.ndarray:
-    """The program's criterion `[epochs + 1, rates]` of mean losses `[rates, epochs + 1, 2]`; infinite where one is not finite."""
+    """The program's criterion `[epochs + 1, rates]` of mean losses `[rates, epochs + 1, 2]`; infinite where one is not
+    finite.
+    """
     return criterion_of(losses[:, :, 0], losses[:, :, 1], program.criterion).T
 
 
 def choices_table(choices: Mapping[str, Sequence[Choice]], batch_sizes: Sequence[int]) -> pa.Table:
-    """A row a fold of each way to hold out: of (`fold` or `random_fold`), fold, and learning_rate, batch_size, epochs and loss as in
-    `Choice`; `batch_sizes` are the candidates'.
+    """A row a fold of each way to hold out: of (`fold` or `random_fold`), fold, and learning_rate, batch_size, epochs
+    and loss as in `Choice`; `batch_sizes` are the candidates'.
     """
     rows = [(of, fold, choice) for of, some in choices.items() for fold, choice in enumerate(some)]
     return pa.table(
@@ -266,9 +266,9 @@ def cross_validations(
         folds: wanted.
 
     Returns:
-        By name `fold`, with every family held out once, and `random_fold`, with as many folds of patches at random, whose choices
-        forget families too: tables of `cross_validate`. The second is what a report that forgets families would print. One is
-        left out where no fold learns anything. And the choices, by the same names.
+        By name `fold`, with every family held out once, and `random_fold`, with as many folds of patches at random,
+        whose choices forget families too: tables of `cross_validate`. The second is what a report that forgets families
+        would print. One is left out where no fold learns anything. And the choices, by the same names.
 
     Raises:
         InputError: a label with fewer than three families: outside a fold one must be held out of two.
@@ -299,7 +299,8 @@ def cross_validate(
 ) -> pa.Table:
     """Predictions on every sample by sessions that were trained on the other folds.
 
-    All three splits are put together. A session keeps its epoch of least training loss: nothing of a fold chooses there.
+    All three splits are put together. A session keeps its epoch of least training loss: nothing of a fold chooses
+    there.
 
     Args:
         pooled: the samples.
@@ -331,12 +332,9 @@ def _held_out_logits(
     samples: Samples, candidate: Candidate, hypers: Hyper, epochs: int, rows: np.ndarray, done: Meter
 ) -> np.ndarray:
     """Logits `[sessions, rows, outputs]` of some samples by sessions that were trained on others."""
-    program, batching, found = candidate.program, candidate.batching, []
-    for some, count in chunks(hypers, candidate.together, batching.devices):
-        ran = run_sessions(
-            program, epochs, some, samples, samples, batching=batching, done=functools.partial(done, count)
-        )
-        on_device = jax.tree.map(jnp.asarray, some)
-        logits = best_logits(program, batching, ran.states, on_device, NOTHING, samples)
-        found.append(np.asarray(logits)[:count, rows])
+    program, batching, together = candidate
+    found = []
+    for ran, count in run_chunks(program, epochs, hypers, samples, samples, batching, together, done):
+        own = jax.tree.map(jnp.asarray, ran.hypers)
+        found.append(np.asarray(best_logits(program, batching, ran.states, own, NOTHING, samples))[:count, rows])
     return np.concatenate(found)

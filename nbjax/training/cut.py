@@ -22,10 +22,11 @@ class Cut(NamedTuple):
 
 
 def trainable(network: Network, strategy: Strategy) -> tuple[Keys, ...]:
-    """Paths of the backbone's parameters that a strategy trains, first to last; the replaced last layer is none of them.
+    """Paths of the backbone's parameters that a strategy trains, first to last; the replaced last layer is none of
+    them.
 
-    Counted as the authors did: backwards through the parameters in torch's order, the first k + 1 tensors of two or more
-    dimensions (the new last layer is the first of them) and every vector parameter after the last of these.
+    Counted as the authors did: backwards through the parameters in torch's order, the first k + 1 tensors of two or
+    more dimensions (the new last layer is the first of them) and every vector parameter after the last of these.
 
     Raises:
         InputError: the network has fewer tensors or stages than the strategy names, or fewer features than its head
@@ -41,7 +42,8 @@ def trainable(network: Network, strategy: Strategy) -> tuple[Keys, ...]:
     if strategy.unfrozen > most:
         kind = "stages with parameters" if strategy.stages else "weight tensors"
         raise InputError(
-            f"strategy {strategy.text!r}: {network.name} has {most} {kind} before its last layer; expected at most that."
+            f"strategy {strategy.text!r}: {network.name} has {most} {kind} before its last layer; expected at most "
+            "that."
         )
     if strategy.unfrozen == ALL:
         first = 0

@@ -12,8 +12,9 @@ def level_scores(
     """Loss and accuracy of each session, each float64 `[sessions]`, by level.
 
     `sample`: each transform of a patch counts, as in the paper. `patch`: the mean probability over a patch's samples.
-    `family`: the mean probability over a family's patches of one label. Each sample or patch counts once, a family once for
-    each of its labels; the class of the highest probability is the predicted one. Losses are cross-entropies in nats.
+    `family`: the mean probability over a family's patches of one label. Each sample or patch counts once, a family once
+    for each of its labels; the class of the highest probability is the predicted one. Losses are cross-entropies in
+    nats.
 
     Args:
         logits: `[sessions, samples, outputs]`, one output for two classes.

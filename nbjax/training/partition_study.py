@@ -1,10 +1,12 @@
-"""One bank under many partitions: which patch goes where, the sessions of each, their scores; stored chunk by chunk."""
+"""One bank under many partitions: which patch goes where, the sessions of each, their scores; stored one by one."""
 
 import hashlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
@@ -19,17 +21,20 @@ from nbjax.partition import (
     resample_jointly,
     spread_families,
 )
-from nbjax.progress import meter
+from nbjax.progress import Meter, meter
 from nbjax.samples.plan import split_transforms
 from nbjax.training.bank import Bank
+from nbjax.training.choice import choose
 from nbjax.training.config import PartitionStudyConfig
+from nbjax.training.fit import fit_sessions, shapes_of
 from nbjax.training.level_scores import level_scores
 from nbjax.training.program import NOTHING, Program, Samples
-from nbjax.training.sessions import TOGETHER, Finished, best_logits, grid, on_rows, rows_of_splits, run_sessions
+from nbjax.training.session import Metrics
+from nbjax.training.sessions import best_logits, grid, on_rows, rows_of_splits, run_chunks
 from nbjax.training.store import is_whole, read_table, write_table
 from nbjax.training.strategy import head_of, parse_strategy
 
-# Sessions that run at once: on two cores more are slower, since what a step of all of them collects leaves the cache.
+# Sessions that run at once on a CPU: more are slower, since what a step of all of them collects leaves the cache.
 SESSIONS = 20
 
 
@@ -98,10 +103,11 @@ def patch_counts(cohort: Cohort) -> np.ndarray:
 
 
 def arrange_partitions(cohort: Cohort, config: PartitionStudyConfig) -> list[Arrangement]:
-    """The partition of the dataset's method, number 0, then the resampled ones; all labels jointly where families have several.
+    """The partition of the dataset's method, number 0, then the resampled ones; all labels jointly where families have
+    several.
 
-    Filing takes one label at a time: with a family of two labels number 0 is the exact method's, as where filing leaves a split
-    without a family.
+    Filing takes one label at a time: with a family of two labels number 0 is the exact method's, as where filing leaves
+    a split without a family.
 
     Raises:
         InputError: a label with too few families, or too few near-optimal partitions.
@@ -190,81 +196,110 @@ def run_arrangements(
 ) -> pa.Table:
     """Sessions of every arrangement with every seed; a row each.
 
-    Arrangements are run in chunks of equal shape. Each chunk is stored in `folder` under a hash of all that decides it,
-    and read where it is there already, so that a run that was stopped goes on, to the same table.
+    The rows of each arrangement are stored in `folder` under a hash of all that decides them, and read where they are
+    there already, so that a run that was stopped goes on, to the same table.
 
     Args:
         cohort: the patches.
         arrangements: with the same columns in all of them.
         config: the study's.
         seeds: sessions of each arrangement.
-        folder: of the chunks.
+        folder: of the stored rows.
         key: what decides the features, as JSON values.
 
     Returns:
         The arrangements' columns, seed, epoch (the one kept), train_loss (there), diverged (a loss was not finite), and
         of validation and test `<split>_<level>_<loss or accuracy>` for the levels of `nbjax.training.level_scores`.
+
+    Raises:
+        InputError: one session does not fit the memory.
     """
     program = program_of(cohort, config)
+    decides = json.dumps([key, __version__, repr(program), config.epochs, config.learning_rates, seeds], sort_keys=True)
+    paths = [folder / f"{_digest(decides, one)}.parquet" for one in arrangements]
+    missing = [number for number, path in enumerate(paths) if not is_whole(path)]
+    each = seeds * config.epochs
+    with meter(len(paths) * each, "sessions", "session-epoch") as done:
+        done((len(paths) - len(missing)) * each, earlier=True)
+        for number, table in _run(cohort, program, arrangements, missing, config, seeds, done):
+            write_table(table, paths[number])
+    return pa.concat_tables([read_table(path) for path in paths])
+
+
+def _digest(decides: str, arrangement: Arrangement) -> str:
+    digest = hashlib.sha256(decides.encode())
+    digest.update(json.dumps(arrangement.about).encode() + arrangement.split.astype(np.int8).tobytes())
+    return digest.hexdigest()[:24]
+
+
+def _run(
+    cohort: Cohort,
+    program: Program,
+    arrangements: list[Arrangement],
+    wanted: list[int],
+    config: PartitionStudyConfig,
+    seeds: int,
+    done: Meter,
+) -> Iterator[tuple[int, pa.Table]]:
+    """Numbers of the wanted arrangements and their rows, some at a time and in chunks of one shape."""
+    if not wanted:
+        return
     rows = [sample_rows(cohort, one.split, config) for one in arrangements]
     train, validation = (rows_of_splits([one[split] for one in rows]) for split in (0, 1))
-    each = max(1, SESSIONS // seeds)
-    each = -(-len(rows) // -(-len(rows) // each))
     of_seeds = grid(config.learning_rates, range(seeds))
-    decides = [key, __version__, repr(program), config.epochs, config.learning_rates, seeds]
-    tables = []
-    with meter(len(rows) * seeds, "sessions", "session") as done:
-        for start in range(0, len(rows), each):
-            # The last chunk is filled up with the last arrangement.
-            some = np.minimum(np.arange(start, start + each), len(rows) - 1)
-            digest = hashlib.sha256(json.dumps(decides, sort_keys=True).encode())
-            for one in arrangements[start : start + each]:
-                digest.update(json.dumps(one.about).encode() + one.split.astype(np.int8).tobytes())
-            path = folder / f"{digest.hexdigest()[:24]}.parquet"
-            if not is_whole(path):
-                hypers = on_rows(of_seeds, train, validation, some)
-                finished = run_sessions(program, config.epochs, hypers, cohort.bank, cohort.bank)
-                logits = best_logits(program, TOGETHER, finished.states, finished.hypers, NOTHING, cohort.bank)
-                here = slice(start, start + each)
-                write_table(_table(cohort, arrangements[here], rows[here], finished, np.asarray(logits)), path)
-            tables.append(read_table(path))
-            done(len(arrangements[start : start + each]) * seeds)
-    return pa.concat_tables(tables)
+    most = SESSIONS if jax.default_backend() == "cpu" else len(wanted) * seeds
+    program, batching = choose(program, min(len(jax.devices()), most), whole=False)
+    bank = cohort.bank
+    shapes = shapes_of(on_rows(of_seeds, train, validation, np.asarray(wanted[:1])), most)
+    fit = fit_sessions(config, program, batching, shapes, NOTHING, bank, bank)
+    at_once = max(1, fit.together // seeds)
+    at_once = -(-len(wanted) // -(-len(wanted) // at_once))
+    for first in range(0, len(wanted), at_once):
+        some = wanted[first : first + at_once]
+        # The last ones are filled up with the last arrangement.
+        numbers = np.asarray(some + some[-1:] * (at_once - len(some)))
+        hypers = on_rows(of_seeds, train, validation, numbers)
+        found = []
+        for ran, count in run_chunks(program, config.epochs, hypers, bank, bank, batching, fit.together):
+            logits = best_logits(program, batching, ran.states, ran.hypers, NOTHING, bank)
+            of_session = (ran.metrics, np.asarray(ran.states.best_epoch), np.asarray(logits))
+            found.append(jax.tree.map(lambda values, count=count: values[:count], of_session))
+        metrics, epochs, logits = jax.tree.map(lambda *values: np.concatenate(values), *found)
+        for place, number in enumerate(some):
+            mine = slice(place * seeds, (place + 1) * seeds)
+            own = jax.tree.map(lambda values, mine=mine: values[mine], metrics)
+            yield number, _table(cohort, arrangements[number], rows[number], own, epochs[mine], logits[mine])
+        done(len(some) * seeds * config.epochs)
 
 
 def _table(
     cohort: Cohort,
-    arrangements: list[Arrangement],
-    rows: list[list[np.ndarray]],
-    finished: Finished,
+    arrangement: Arrangement,
+    rows: list[np.ndarray],
+    metrics: Metrics,
+    epochs: np.ndarray,
     logits: np.ndarray,
 ) -> pa.Table:
-    """Scores of sessions `[arrangements * seeds]`, as `on_rows` puts them; further ones fill a chunk up."""
+    """Scores of an arrangement's sessions, by seed, at the epochs that they kept."""
     patch = np.empty(cohort.rows.size, np.int64)
     patch[cohort.rows] = np.arange(len(cohort.rows))[:, None]
-    labels = np.asarray(cohort.bank.labels)
-    seeds = np.unique(finished.hypers.seed)
-    metrics, epochs = finished.metrics, np.asarray(finished.states.best_epoch)
+    labels, seeds = np.asarray(cohort.bank.labels), len(epochs)
     finite = np.logical_and.reduce([np.isfinite(values).all(axis=1) for values in metrics])
-    tables = []
-    for number, (arrangement, split_rows) in enumerate(zip(arrangements, rows, strict=True)):
-        mine = np.arange(number * len(seeds), (number + 1) * len(seeds))
-        columns: dict[str, Any] = {name: [value] * len(seeds) for name, value in arrangement.about.items()}
-        columns |= {
-            "seed": seeds.astype(np.int32),
-            "epoch": epochs[mine],
-            "train_loss": metrics.train_loss[mine, epochs[mine]],
-            "diverged": ~finite[mine],
-        }
-        for split in (1, 2):
-            here = split_rows[split]
-            of_patch = patch[here]
-            scores = level_scores(logits[mine][:, here], labels[here], of_patch, cohort.family[of_patch])
-            for level, (losses, accuracies) in scores.items():
-                columns[f"{SPLITS[split]}_{level}_loss"] = losses
-                columns[f"{SPLITS[split]}_{level}_accuracy"] = accuracies
-        tables.append(pa.table(columns))
-    return pa.concat_tables(tables)
+    columns: dict[str, Any] = {name: [value] * seeds for name, value in arrangement.about.items()}
+    columns |= {
+        "seed": np.arange(seeds, dtype=np.int32),
+        "epoch": epochs,
+        "train_loss": metrics.train_loss[np.arange(seeds), epochs],
+        "diverged": ~finite,
+    }
+    for split in (1, 2):
+        here = rows[split]
+        of_patch = patch[here]
+        scores = level_scores(logits[:, here], labels[here], of_patch, cohort.family[of_patch])
+        for level, (losses, accuracies) in scores.items():
+            columns[f"{SPLITS[split]}_{level}_loss"] = losses
+            columns[f"{SPLITS[split]}_{level}_accuracy"] = accuracies
+    return pa.table(columns)
 
 
 def assignment_table(cohort: Cohort, arrangements: list[Arrangement]) -> pa.Table:

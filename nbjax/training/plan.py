@@ -1,13 +1,12 @@
 """From a study's config to programs: what each runs, on which bank, how many sessions at once, in how much memory.
 
-A program is known by what decides its sessions' results. How they were put together on the machine at hand (the block, the
-batching, the chunks that fit its memory) is described beside it: a study that goes on keeps what it began with.
+A program is known by what decides its sessions' results. How they were put together on the machine at hand (the block,
+the batching, the chunks that fit its memory) is described beside it: a study that goes on keeps what it began with.
 """
 
 import hashlib
 import json
 import math
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -24,35 +23,15 @@ from nbjax.training.bank import row_of
 from nbjax.training.choice import KINDS, choose
 from nbjax.training.config import StudyConfig
 from nbjax.training.cut import find_cut, trainable
+from nbjax.training.fit import Fit, fit_sessions, memory_limit
 from nbjax.training.inputs import View, view_of
 from nbjax.training.program import NOTHING, Frozen, Hyper, Program, Samples
-from nbjax.training.sessions import Batching, advance, chunks, filled_up, grid, start
+from nbjax.training.sessions import Batching, chunks, filled_up, grid
 from nbjax.training.store import DESCRIPTION, IN_FLIGHT, is_finished
 from nbjax.training.strategy import Strategy, head_of, parse_strategy
 
-# Of the machine's memory, for one program.
-SHARE = 0.6
-# XLA's convolutions on a CPU take memory of their own, which the compiler's plan leaves out: measured to what was planned
-# for programs that train them, by batching (`benchmarks/memory.md`).
-SCRATCH = {"map": 1.2, "vmap": 1.6}
 # What a program's description says besides that which decides its results.
 SAID = ("block", "batching", "devices", "together", "cut", "reason", "memory_bytes")
-
-
-class Fit(NamedTuple):
-    """How sessions of one program run on a machine.
-
-    Attributes:
-        block: steps the first layer of a head takes at once.
-        batching: how they run beside each other.
-        together: sessions at once, the repeated ones that fill a chunk up included.
-        memory: bytes that they take at their peak on each device, the bank included.
-    """
-
-    block: int
-    batching: Batching
-    together: int
-    memory: int
 
 
 class Task(NamedTuple):
@@ -123,13 +102,14 @@ def plan_backbone(
             finished or can run here.
 
     Raises:
-        InputError: a strategy that the backbone cannot have, an empty split, one session that does not fit, or a damaged
-            description of a finished program.
+        InputError: a strategy that the backbone cannot have, an empty split, one session that does not fit, or a
+            damaged description of a finished program.
     """
     for split, samples in dataset.samples.items():
         if len(samples) == 0:
             raise InputError(
-                f"split {split} of {dataset.folder} is empty; try other proportions, as in --set=dataset.proportions=0.6,0.2,0.2."
+                f"split {split} of {dataset.folder} is empty; try other proportions, as in "
+                "--set=dataset.proportions=0.6,0.2,0.2."
             )
     tasks = []
     for word in config.strategies:
@@ -174,7 +154,7 @@ def _tasks(
     hypers = grid(config.learning_rates, range(config.seeds))
     place = {pair: number for number, pair in enumerate(_pairs(hypers))}
     tasks = []
-    for name, some, fit in _known(programs, common, _limit(config)):
+    for name, some, fit in _known(programs, common, memory_limit(config)):
         pairs = _pairs(some)
         if place.keys() >= set(pairs):
             tasks.append(task(filled_up(some, fit.together), len(pairs), fit, name))
@@ -266,7 +246,8 @@ def _program(
 
 
 def _known(programs: Path, common: dict[str, Any], limit: int) -> list[tuple[str, Hyper, Fit]]:
-    """Programs of a study whose sessions are of one kind: finished ones, then those in flight or planned that can run here.
+    """Programs of a study whose sessions are of one kind: finished ones, then those in flight or planned that can run
+    here.
 
     Args:
         programs: their folder.
@@ -312,26 +293,11 @@ def _described(said: dict[str, Any]) -> tuple[dict[str, Any], Hyper, Fit]:
     return decides, hypers, Fit(block, Batching(kind, here), together, memory * devices // here)
 
 
-def memory_of(
-    program: Program, batching: Batching, count: int, frozen: Frozen, train: Samples, validation: Samples
-) -> int:
-    """Bytes on one device while an epoch of `count` sessions runs; shapes are enough."""
-    hypers = Hyper(jax.ShapeDtypeStruct((count,), jnp.float32), jax.ShapeDtypeStruct((count,), jnp.uint32))
-    states, _ = jax.eval_shape(lambda *data: start(program, batching, *data), hypers, frozen, train, validation)
-    compiled = advance.lower(program, batching, states, hypers, frozen, train, validation).compile()
-    found: Any = compiled.memory_analysis()
-    arguments = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
-    planned = int(arguments + found.temp_size_in_bytes)
-    own = jax.default_backend() == "cpu" and not program.head_only
-    return int(planned * SCRATCH[batching.kind]) if own else planned
-
-
 def _fit(
     config: StudyConfig, dataset: Dataset, program: Program, hypers: Hyper, frozen: Frozen, row: tuple[int, ...]
 ) -> Fit:
-    """The fastest way to run sessions, as many at once as the memory takes."""
-    sessions = len(hypers.seed)
-    program, batching = choose(program, sessions, frozen, row, min(len(jax.devices()), sessions))
+    """How the sessions run here, as many at once as the memory takes."""
+    program, batching = choose(program, min(len(jax.devices()), len(hypers.seed)))
     dtype: Any = jnp.dtype(config.bank_dtype)
     if program.view is not None:
         dtype = np.float32 if dataset.is_standardised else np.uint8
@@ -342,51 +308,7 @@ def _fit(
         convention = None if program.view is None else jax.ShapeDtypeStruct((2, 3), jnp.float32)
         return Samples(inputs, jax.ShapeDtypeStruct((len(dataset.samples[split]),), jnp.int32), convention)
 
-    train, validation = shapes("train"), shapes("validation")
-    # It lies on the device while they train, though no epoch needs it.
-    test = _size(shapes("test"))
-    limit = _limit(config)
-    size = sessions
-    while True:
-        spread = size + -size % batching.devices
-        memory = memory_of(program, batching, spread, frozen, train, validation) + test
-        if memory <= limit:
-            return Fit(program.block, batching, size, memory)
-        if size == batching.devices:
-            raise InputError(_too_large(config, program, memory, limit))
-        shared = _size((frozen, train, validation)) + test
-        fits = int(size * max(0.0, (limit - shared) / (memory - shared)))
-        size = max(batching.devices, min(size - 1, fits))
-
-
-def _size(tree: Any) -> int:
-    """Bytes of arrays or of their shapes."""
-    return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
-
-
-def _too_large(config: StudyConfig, program: Program, memory: int, limit: int) -> str:
-    # A head's memory is its samples; only of convolutions does the batch take much.
-    transforms = config.dataset.transforms
-    ways = [f"--set=batch_sizes={program.batch_size // 2}"] * (program.batch_size > 1 and not program.head_only)
-    ways += [f"--set=dataset.transforms={transforms // 2}"] * (program.head_only and transforms > 0)
-    ways += ["--set=fidelity.crops=1"] * (program.view is None and program.crops > 1)
-    return (
-        f"one session of {program.network.name if program.network else 'a head'} with batch size {program.batch_size} takes "
-        f"{memory / 2**30:.2g} GiB and the limit is {limit / 2**30:.2g} GiB; try {', '.join(ways) or 'a smaller backbone'}, or "
-        f"where the machine has more --set=memory_gib={math.ceil(memory / 2**30 * 1000) / 1000}."
+    # The test split lies on the device while they train, though no epoch needs it.
+    return fit_sessions(
+        config, program, batching, hypers, frozen, shapes("train"), shapes("validation"), beside=shapes("test")
     )
-
-
-def _limit(config: StudyConfig) -> int:
-    return default_limit() if config.memory_gib is None else int(config.memory_gib * 2**30)
-
-
-def default_limit() -> int:
-    """Bytes of memory a program may take, of one device or of this machine (or of the container it is)."""
-    found = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
-    if found and "bytes_limit" in found:
-        return int(0.9 * found["bytes_limit"])
-    limit = Path("/sys/fs/cgroup/memory.max")
-    allowed = limit.read_text(encoding="utf-8").strip() if limit.is_file() else "max"
-    machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    return int(SHARE * (machine if allowed == "max" else min(machine, int(allowed))))

@@ -39,8 +39,8 @@ class Program(NamedTuple):
         weight_decay: of the head's kernels, as in `Fidelity`.
         criterion: `max_train_validation_loss` or `validation_loss`; the epoch of its minimum is the one kept.
         goal: training accuracy at which a session stops; None for never.
-        block: steps the first layer of a head takes at once where there is no weight decay, see `nbjax.training.blocked`; 1 is one
-            after the other.
+        block: steps the first layer of a head takes at once where there is no weight decay, see
+            `nbjax.training.blocked`; 1 is one after the other.
     """
 
     features: int
@@ -87,7 +87,8 @@ class Hyper(NamedTuple):
     Attributes:
         learning_rate: float32.
         seed: uint32; every random number of the session derives from it and the epoch.
-        train: the rows of the training samples that the session sees; None for all. Rows are for heads on features alone.
+        train: the rows of the training samples that the session sees; None for all. Rows are for heads on features
+            alone.
         validation: likewise of the validation samples.
     """
 
@@ -139,7 +140,9 @@ def optimiser(program: Program, learning_rate: jax.Array) -> optax.GradientTrans
 
 
 def penalty(program: Program, params: Params) -> jax.Array:
-    """What weight decay adds to a batch's mean loss: half of it times the squares of the head's kernels; biases are free."""
+    """What weight decay adds to a batch's mean loss: half of it times the squares of the head's kernels; biases are
+    free.
+    """
     kernels = [layer["kernel"] for layer in params["head"]]
     if program.weight_decay == 0:
         return jnp.zeros((), kernels[0].dtype)
@@ -174,7 +177,9 @@ def _draw(key: jax.Array, suffix: Tree) -> Any:
 
 
 def fetch(program: Program, samples: Samples, rows: jax.Array, key: jax.Array) -> jax.Array:
-    """The inputs `[N, …]` of the stage after the cut, for samples `rows` `[N]`; `key` draws windows, if any are drawn."""
+    """The inputs `[N, …]` of the stage after the cut, for samples `rows` `[N]`; `key` draws windows, if any are
+    drawn.
+    """
     draws = jnp.zeros_like(rows) if program.crops == 1 else jax.random.randint(key, rows.shape, 0, program.crops)
     if program.view is None:
         return samples.inputs[rows * program.crops + draws]

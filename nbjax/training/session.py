@@ -125,7 +125,9 @@ def evaluate(
 def _means(
     program: Program, logits: jax.Array, labels: jax.Array, count: jax.Array | int
 ) -> tuple[jax.Array, jax.Array]:
-    """Loss and accuracy `[2]` of the first `count` samples, at least one: means over samples, and means over batches."""
+    """Loss and accuracy `[2]` of the first `count` samples, at least one: means over samples, and means over
+    batches.
+    """
     size = program.batch_size
     values = jnp.stack([sample_losses(logits, labels), sample_hits(logits, labels)])
     batches = jnp.pad(values, ((0, 0), (0, -len(labels) % size))).reshape(2, -1, size)
@@ -255,7 +257,9 @@ def _train_rows(
     order: jax.Array,
     key: jax.Array,
 ) -> tuple[tuple[Params, Any, Any], tuple[jax.Array, jax.Array]]:
-    """As `_train_all`, where the first `hyper.train.count` of the order count: a step with none of them changes nothing."""
+    """As `_train_all`, where the first `hyper.train.count` of the order count: a step with none of them changes
+    nothing.
+    """
     assert hyper.train is not None
     size, count = program.batch_size, hyper.train.count
     steps = -(-len(order) // size)
@@ -283,7 +287,9 @@ def train_step(
     key: jax.Array,
     count: jax.Array | None = None,
 ) -> tuple[tuple[Params, Any, Any], jax.Array]:
-    """One update on the samples `rows`, or the first `count` of them; returns their mean loss and hits before it, `[2]`."""
+    """One update on the samples `rows`, or the first `count` of them; returns their mean loss and hits before it,
+    `[2]`.
+    """
     params, batch_stats, opt_state = carry
     window_key, dropout_key = jax.random.split(key)
     x, labels = fetch(program, train, rows, window_key), train.labels[rows]

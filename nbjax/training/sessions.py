@@ -214,3 +214,23 @@ def run_sessions(
     stacked = jax.tree.map(lambda *values: np.stack(values, axis=1), *found)
     padded = jax.tree.map(lambda values: np.pad(values, ((0, 0), (0, missing)), constant_values=np.nan), stacked)
     return Finished(hypers, padded, states)
+
+
+def run_chunks(
+    program: Program,
+    count: int,
+    hypers: Hyper,
+    train: Samples,
+    validation: Samples,
+    batching: Batching = TOGETHER,
+    together: int = 32,
+    done: Callable[[int], None] = lambda count: None,
+) -> Iterator[tuple[Finished, int]]:
+    """Runs sessions of heads as `run_sessions` does, at most `together` at once.
+
+    Yields:
+        The sessions of each chunk, and how many of them count; `done` is told so many after every epoch.
+    """
+    for some, number in chunks(hypers, together, batching.devices):
+        told = functools.partial(done, number)
+        yield run_sessions(program, count, some, train, validation, batching=batching, done=told), number

@@ -46,7 +46,9 @@ def locked(folder: Path) -> Iterator[None]:
 
 
 def _look_through(folder: Path) -> None:
-    """Drops a finished program's checkpoint; a damaged program loses what says that it is finished and how it is planned."""
+    """Drops a finished program's checkpoint; a damaged program loses what says that it is finished and how it is
+    planned.
+    """
     finished = is_finished(folder)
     needed = (DESCRIPTION, HISTORY, LOGITS, BEST) if finished else (DESCRIPTION,)
     found = {name: damage(folder / name) for name in needed if finished or (folder / name).exists()}
@@ -148,8 +150,8 @@ def checkpoint(folder: Path, epoch: int, states: Any, metrics: Any) -> None:
 def restore(folder: Path, states: Any, metrics: Any) -> tuple[int, Any, Any] | None:
     """Epoch, states and metrics of a program's last checkpoint; None where there is none.
 
-    A damaged checkpoint is said and removed, so that the program goes on from an earlier one or starts anew. What a killed
-    process left half-written is removed.
+    A damaged checkpoint is said and removed, so that the program goes on from an earlier one or starts anew. What a
+    killed process left half-written is removed.
 
     Args:
         folder: the program's.

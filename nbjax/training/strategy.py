@@ -96,12 +96,13 @@ class Fidelity:
             each time; `random`: a fresh window each time, as the authors' loop did, in evaluation too.
         crops: windows a sample for `bank`.
         dropout: of the backbone, in frozen layers too: `off`, or `on` while training, as the authors' loop had it.
-        head_input: `standardised`: each feature less its mean over the training split, over its deviation there, so that one
-            learning rate suits every backbone; `features`: as the backbone gives them, as the authors' loop did. A
-            network that is trained from scratch keeps them as they are.
-        weight_decay: of a linear head's kernel where nothing else is trained, 0 or more: half of it times the kernel's squares
-            is added to the loss, so that a long session ends at the logistic regression of scikit-learn whose C is 1 /
-            (weight_decay * samples). `benchmarks/defaults.md` has what the default rests on. The authors' loop had none.
+        head_input: `standardised`: each feature less its mean over the training split, over its deviation there, so
+            that one learning rate suits every backbone; `features`: as the backbone gives them, as the authors' loop
+            did. A network that is trained from scratch keeps them as they are.
+        weight_decay: of a linear head's kernel where nothing else is trained, 0 or more: half of it times the kernel's
+            squares is added to the loss, so that a long session ends at the logistic regression of scikit-learn whose C
+            is 1 / (weight_decay * samples). `benchmarks/defaults.md` has what the default rests on. The authors' loop
+            had none.
     """
 
     batch_norm: str = "frozen"

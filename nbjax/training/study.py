@@ -253,13 +253,13 @@ def all_histories(study: Study, tasks: dict[str, list[Task]]) -> pa.Table:
 def conclude(study: Study, tasks: dict[str, list[Task]]) -> dict[str, Any]:
     """Chooses a cell by training and validation data, looks at the test split once, cross-validates.
 
-    Writes `sessions.parquet`, `test_predictions.parquet`, `validation_predictions.parquet` (for temperature scaling) and,
-    where only a head was trained, `fold_choices.parquet`, `fold_predictions.parquet` and, with patches held out at random,
-    `random_fold_predictions.parquet`.
+    Writes `sessions.parquet`, `test_predictions.parquet`, `validation_predictions.parquet` (for temperature scaling)
+    and, where only a head was trained, `fold_choices.parquet`, `fold_predictions.parquet` and, with patches held out at
+    random, `random_fold_predictions.parquet`.
 
     Returns:
-        The chosen cell's values: learning_rate, batch_size and so on, and `epochs`, the median of its kept epochs; 0 where
-        half of its sessions or more kept the untrained head.
+        The chosen cell's values: learning_rate, batch_size and so on, and `epochs`, the median of its kept epochs; 0
+        where half of its sessions or more kept the untrained head.
     """
     config = study.config
     history = all_histories(study, tasks)
@@ -289,8 +289,8 @@ def conclude(study: Study, tasks: dict[str, list[Task]]) -> dict[str, Any]:
 def _hold_out(study: Study, tasks: list[Task], chosen: Mapping[str, Any], bank: Bank) -> None:
     """Writes what sessions say of families and of patches that they did not see, unless it lies there already.
 
-    The learning rate, the batch size and the epochs of a fold are chosen by families outside it. Where no fold learns anything
-    there is nothing to hold out.
+    The learning rate, the batch size and the epochs of a fold are chosen by families outside it. Where no fold learns
+    anything there is nothing to hold out.
 
     Args:
         study: this one.

@@ -1,7 +1,7 @@
 """Zip archives of tensors, read from their directory and checked before a byte of an entry is taken.
 
-Written from PKWARE's APPNOTE 6.3 (sections 4.3.7, 4.3.12, 4.3.16). Left out on purpose, as neither torch nor NumPy needs
-it for files under 4 GiB: zip64, encryption, several disks, compression other than deflate.
+Written from PKWARE's APPNOTE 6.3 (sections 4.3.7, 4.3.12, 4.3.16). Left out on purpose, as neither torch nor NumPy
+needs it for files under 4 GiB: zip64, encryption, several disks, compression other than deflate.
 """
 
 import struct

@@ -36,9 +36,9 @@ def read_checkpoint(path: str | Path) -> dict[str, np.ndarray]:
     """Named arrays of a checkpoint file; no code in it is executed, and no memory spent on what is not there.
 
     The layout is recognised by the content: torch's zip, legacy and tar layouts, safetensors, npz. Of a torch file the
-    state_dict is read, at the top or under a key (`open_checkpoint` says which); what lies beside it is left alone. Where
-    every name begins with `module.`, as `DataParallel` leaves them, that prefix is taken off once; where only some do, all
-    names stay.
+    state_dict is read, at the top or under a key (`open_checkpoint` says which); what lies beside it is left alone.
+    Where every name begins with `module.`, as `DataParallel` leaves them, that prefix is taken off once; where only
+    some do, all names stay.
 
     A file under the name of a published one, which ends in eight digits of its sha256 (`resnet18-f37072fd.pth`), is
     checked against them.

@@ -20,7 +20,8 @@ def home() -> Path:
         return Path.home() / ".cache" / "nbjax"
     except RuntimeError:
         raise InputError(
-            f"this user has no home folder to keep weights and compiled programs in; name a folder with {VARIABLE}=FOLDER."
+            "this user has no home folder to keep weights and compiled programs in; name a folder with "
+            f"{VARIABLE}=FOLDER."
         ) from None
 
 

@@ -19,8 +19,8 @@ def match_keys(
 ) -> dict[str, np.ndarray]:
     """The arrays that a network expects, none missing, none left over, each of its shape and of floating point.
 
-    torch's `num_batches_tracked`, a counter in every batch norm that evaluation does not use and files before torch 0.4.1
-    lack, is ignored on both sides.
+    torch's `num_batches_tracked`, a counter in every batch norm that evaluation does not use and files before torch
+    0.4.1 lack, is ignored on both sides.
 
     Args:
         expected: shape by name.
@@ -73,7 +73,8 @@ def prefixes_of(name: str, found: Iterable[str]) -> set[str]:
 def without_prefix(
     expected: Iterable[str], found: Mapping[str, np.ndarray], source: str
 ) -> tuple[dict[str, np.ndarray], str]:
-    """The arrays without a prefix that all expected names have in common, and the prefix; names without it are left out.
+    """The arrays without a prefix that all expected names have in common, and the prefix; names without it are left
+    out.
 
     Where the expected names stand without one, or no prefix leads to all of them, all stays as it is.
 
@@ -87,8 +88,8 @@ def without_prefix(
         return dict(found), ""
     if len(whole) > 1:
         raise InputError(
-            f"{source}: its names begin in several ways that fit ({', '.join(map(repr, whole[:4]))}): save the tensors of "
-            f"one of them alone"
+            f"{source}: its names begin in several ways that fit ({', '.join(map(repr, whole[:4]))}): save the tensors "
+            f"of one of them alone"
         )
     return {name.removeprefix(whole[0]): found[name] for name in found if name.startswith(whole[0])}, whole[0]
 

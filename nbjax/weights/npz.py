@@ -1,8 +1,8 @@
 """NumPy's .npz: a zip archive with one .npy array an entry.
 
-Written from NumPy's documentation, `numpy.lib.format`: 6 bytes of magic, 2 of version, the header's length (2 bytes, from
-version 2 on 4), the header, a Python dict literal in text, then the elements. The header is matched, not evaluated, and
-arrays of Python objects, which would be pickles, are refused.
+Written from NumPy's documentation, `numpy.lib.format`: 6 bytes of magic, 2 of version, the header's length (2 bytes,
+from version 2 on 4), the header, a Python dict literal in text, then the elements. The header is matched, not
+evaluated, and arrays of Python objects, which would be pickles, are refused.
 """
 
 import re
@@ -34,8 +34,8 @@ def read_npz(raw: Raw, entries: dict[str, Entry]) -> dict[str, np.ndarray]:
         entries: its directory.
 
     Raises:
-        InputError: an entry is not an array of numbers, or they decompress to over 16 times the file (and 64 MiB), which
-            no trained weights do.
+        InputError: an entry is not an array of numbers, or they decompress to over 16 times the file (and 64 MiB),
+            which no trained weights do.
     """
     expanded = sum(entry.size for entry in entries.values() if entry.compressed)
     limit = max(_FREE_EXPANSION, _LARGEST_EXPANSION * raw.size)
@@ -79,8 +79,8 @@ def _parse_header(text: bytes, name: str) -> tuple[str, str, bool, tuple[int, ..
     descr, shape = _DESCR.fullmatch(items["descr"]), _SHAPE.fullmatch(items["shape"])
     if descr is None:
         raise InputError(
-            f"its array {brief(name)} is of type {brief(items['descr'].strip(chr(39)))}: expected numbers or truth values "
-            f"(arrays of Python objects are never read)"
+            f"its array {brief(name)} is of type {brief(items['descr'].strip(chr(39)))}: expected numbers or truth "
+            f"values (arrays of Python objects are never read)"
         )
     if shape is None or items["fortran_order"] not in ("True", "False"):
         raise InputError(f"its array {brief(name)} has the shape {brief(items['shape'])}, not a tuple of lengths")

@@ -1,10 +1,10 @@
 """A restricted interpreter for the pickles in torch's files: containers, numbers, text, and inert marks for tensors.
 
-A pickle is a program. This runs the part of it that builds values, and nothing else: no module is imported, no attribute
-looked up, nothing foreign called. The few global names that tensor files use stand for entries of a table here; what any
-other name would make is an `Inert` mark that keeps its name, as training scripts leave all sorts of objects beside the
-tensors. Opcodes: Python's `pickletools` documents each. Work and memory are bounded by `MAXIMUM_STEPS`, as a byte of a
-pickle can ask for a container of 64 bytes.
+A pickle is a program. This runs the part of it that builds values, and nothing else: no module is imported, no
+attribute looked up, nothing foreign called. The few global names that tensor files use stand for entries of a table
+here; what any other name would make is an `Inert` mark that keeps its name, as training scripts leave all sorts of
+objects beside the tensors. Opcodes: Python's `pickletools` documents each. Work and memory are bounded by
+`MAXIMUM_STEPS`, as a byte of a pickle can ask for a container of 64 bytes.
 """
 
 import struct
@@ -33,8 +33,8 @@ def load(data: bytes, position: int, persistent: Callable[[object], object]) -> 
         persistent: resolves a persistent id, torch's way to refer to what lies outside the pickle.
 
     Returns:
-        The value, and the position after the pickle. Containers are `dict`, `list` and `tuple`; whatever else an object is
-        made of is an `Inert`.
+        The value, and the position after the pickle. Containers are `dict`, `list` and `tuple`; whatever else an object
+        is made of is an `Inert`.
 
     Raises:
         IncompleteError: `data` ends before the pickle.
@@ -234,7 +234,8 @@ class _Machine:
     def build(self) -> None:
         state, target = self.pop(), self.top()
         if isinstance(target, Parameter):
-            # torch's oldest files: made empty, then given (tensor, …); later ones: made with it, then given other things.
+            # torch's oldest files: made empty, then given (tensor, …); later ones: made with it, then given other
+            # things.
             if target.data is None and type(state) is tuple and state and isinstance(state[0], TensorRef):
                 target.data = state[0]
         elif not isinstance(target, Inert) and type(target) is not dict:

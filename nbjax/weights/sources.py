@@ -69,8 +69,8 @@ _RECIPE = "torchvision's later training recipe, better than the paper's"
 _SCRATCH = "trained by torchvision from scratch with a simplified recipe"
 _PORTED = "ported from the authors' own weights"
 
-# The names under which torchvision publishes its files; a file is checked against the digits in its name, so that a name
-# that is wrong here cannot pass for weights.
+# The names under which torchvision publishes its files; a file is checked against the digits in its name, so that a
+# name that is wrong here cannot pass for weights.
 _FILES = (
     ("vgg11", "IMAGENET1K_V1", "vgg11-8a719046.pth", _SCRATCH),
     ("vgg13", "IMAGENET1K_V1", "vgg13-19584684.pth", _SCRATCH),
@@ -122,8 +122,8 @@ def digits_in_name(name: str) -> str | None:
 def promised_digits(name: str) -> str | None:
     """The first eight digits of the sha256 of the published file of this name, None where none is published.
 
-    A browser's or a downloader's additions are no other name (`resnet18-f37072fd (1).pth`). In any other file's name digits
-    mean nothing: they may be a job's number or a date.
+    A browser's or a downloader's additions are no other name (`resnet18-f37072fd (1).pth`). In any other file's name
+    digits mean nothing: they may be a job's number or a date.
     """
     known = next((known for known in _PUBLISHED if re.match(rf"{re.escape(known)}(?![0-9A-Za-z])", name)), None)
     return None if known is None else digits_in_name(known)
@@ -224,8 +224,8 @@ def _download(source: Source, path: Path, part: Path) -> Path:
             part.unlink(missing_ok=True)
             raise
         raise InputError(
-            f"{source.address} could not be downloaded ({error}): try again to go on from where it stopped, or get this "
-            f"file on another machine and put it at {path} ({VARIABLE} sets the folder), named {source.file_name}"
+            f"{source.address} could not be downloaded ({error}): try again to go on from where it stopped, or get "
+            f"this file on another machine and put it at {path} ({VARIABLE} sets the folder), named {source.file_name}"
         ) from None
     try:
         _check(

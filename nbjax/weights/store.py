@@ -70,8 +70,8 @@ def save_tree(name: str, tree: Tree, source: str | Path, note: str = "") -> Path
             (temporary / "provenance.json").write_text(text, encoding="utf-8")
     except OSError as error:
         raise InputError(
-            f"{folder}: the weights cannot be stored there ({error.strerror or error}); free {size / 2**20:,.0f} MiB there, or name "
-            f"a folder that can be written, as in {VARIABLE}=/path/to/folder before the command"
+            f"{folder}: the weights cannot be stored there ({error.strerror or error}); free {size / 2**20:,.0f} MiB "
+            f"there, or name a folder that can be written, as in {VARIABLE}=/path/to/folder before the command"
         ) from None
     return folder
 

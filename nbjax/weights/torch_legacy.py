@@ -1,8 +1,8 @@
 """torch's layout of versions 0.1.10 to 1.5: five pickles, then the storages, one after the other.
 
 Facts of the layout: torch's documentation and the files it writes. The pickles are a magic number, a protocol version,
-facts on the machine, the value, and the keys of the storages in their order; a storage is its number of elements (int64)
-and its elements, both little-endian.
+facts on the machine, the value, and the keys of the storages in their order; a storage is its number of elements
+(int64) and its elements, both little-endian.
 """
 
 from dataclasses import dataclass

@@ -9,7 +9,7 @@ from nbjax.weights.symbols import Inert, Parameter, type_name
 from nbjax.weights.tensors import StorageRef, TensorRef, brief, window
 
 WRAPPINGS = (("state_dict", "model_state_dict"), ("model", "net", "network", "params"))
-"""Keys under which training scripts keep the network's tensors, beside an optimiser's and others; the first come first."""
+"""Keys under which training scripts keep the network's tensors, beside an optimiser's; the first come first."""
 
 _DEEPEST = 3
 
@@ -17,8 +17,8 @@ _DEEPEST = 3
 def state_dict(value: object) -> tuple[dict[str, TensorRef], str]:
     """The named tensors of a loaded pickle, and the key that they lie under: empty at the top, dots between several.
 
-    They lie at the top, or, where there are other things, under a key: one of `WRAPPINGS` before any other, and else the
-    only one that holds named tensors. What is beside them is left alone.
+    They lie at the top, or, where there are other things, under a key: one of `WRAPPINGS` before any other, and else
+    the only one that holds named tensors. What is beside them is left alone.
 
     Raises:
         InputError: there are none, or several keys hold some.
@@ -26,8 +26,8 @@ def state_dict(value: object) -> tuple[dict[str, TensorRef], str]:
     entries = _entries(value)
     if entries is None:
         raise InputError(
-            f"it holds a value of type {type_name(value)}, not a state_dict of named tensors (nothing in it was executed): "
-            f"save the model's state_dict() in place of it"
+            f"it holds a value of type {type_name(value)}, not a state_dict of named tensors (nothing in it was "
+            f"executed): save the model's state_dict() in place of it"
         )
     found = _candidates(entries, "", 1, set())
     if not found or all(isinstance(_tensor(entry), TensorRef) for entry in entries.values()):

@@ -79,7 +79,8 @@ def read_members(raw: Raw) -> dict[str, tuple[int, int]]:
         begin = position + _BLOCK
         if begin + size > raw.size:
             raise IncompleteError(
-                f"it ends after {raw.size:,} bytes, but its tar member {brief(name)} should reach to byte {begin + size:,}"
+                f"it ends after {raw.size:,} bytes, but its tar member {brief(name)} should reach to byte "
+                f"{begin + size:,}"
             )
         if not extended:
             members[name] = begin, size

@@ -122,7 +122,9 @@ def test_the_interval_covers_as_often_as_it_says_and_the_naive_one_does_not():
 
 
 def patients(rng, count, deviation=0.18, truth=0.78):
-    """Hits, patient and label of the samples of `count` patients: every third has both labels, with one strength for both."""
+    """Hits, patient and label of the samples of `count` patients: every third has both labels, with one strength for
+    both.
+    """
     strength = truth * (1 - truth) / deviation**2 - 1
     accuracy = rng.beta(truth * strength, (1 - truth) * strength, count)
     # Of each patient's labels, the samples.

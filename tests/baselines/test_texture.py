@@ -27,7 +27,8 @@ def test_patterns_of_an_even_patch_of_a_ramp_and_of_noise():
 
 def test_edges_have_five_bright_neighbours_on_one_side_and_all_elsewhere():
     found = texture.binary_patterns(stripes(16))[:10]
-    # A bright pixel at a vertical edge: its own column and the bright side, five of eight; a dark one there, and all others: eight.
+    # A bright pixel at a vertical edge: its own column and the bright side, five of eight; a dark one there, and all
+    # others: eight.
     assert set(np.flatnonzero(found)) == {5, 8}
     assert found[5] == pytest.approx(3 / 62)
 

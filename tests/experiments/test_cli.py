@@ -22,8 +22,9 @@ def test_a_terminal_without_a_letter_shows_a_question_mark():
 
 def test_a_script_whose_output_and_errors_nobody_reads_runs(tmp_path):
     program = (
-        "import os, sys; os.close(1); os.close(2); sys.stdout = sys.stderr = None; from nbjax.progress import bar, say; "
-        f"from experiments.cli import run; run(lambda: [print('x'), say('y'), open({str(tmp_path / 'done')!r}, 'w').write(str(list(bar(range(3), 'a', 'b')))), sys.exit(0)])"
+        "import os, sys; os.close(1); os.close(2); sys.stdout = sys.stderr = None; from nbjax.progress import bar, "
+        f"say; from experiments.cli import run; run(lambda: [print('x'), say('y'), open({str(tmp_path / 'done')!r}, "
+        "'w').write(str(list(bar(range(3), 'a', 'b')))), sys.exit(0)])"
     )
     assert run(program).returncode == 0
     assert (tmp_path / "done").read_text(encoding="utf-8") == "[0, 1, 2]"
@@ -48,7 +49,10 @@ def test_without_a_home_scripts_run_and_what_needs_one_says_so():
 
 
 # A shell that runs jobs in the background has SIGINT ignored in them.
-STOP = "import os, signal, threading, time; signal.signal(signal.SIGINT, signal.default_int_handler); stop = lambda: os.kill(os.getpid(), signal.SIGINT); "
+STOP = (
+    "import os, signal, threading, time; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "stop = lambda: os.kill(os.getpid(), signal.SIGINT); "
+)
 
 
 def test_a_stop_while_a_script_still_imports_is_a_sentence():
@@ -62,8 +66,8 @@ def test_a_stop_ends_at_once_whatever_other_threads_do(tmp_path):
     # Python's own end would wait for the thread, as it waits for a compiler's, or crash in it.
     program = (
         f"{STOP}from experiments.cli import run\n"
-        "def main():\n    threading.Thread(target=time.sleep, args=(600,)).start(); print('begun'); stop(); time.sleep(60)\n"
-        "run(main)"
+        "def main():\n    threading.Thread(target=time.sleep, args=(600,)).start(); print('begun'); stop(); "
+        "time.sleep(60)\nrun(main)"
     )
     done = run(program, NBJAX_HOME=str(tmp_path))
     assert (done.returncode, done.stdout.decode()) == (1, "begun\n")

@@ -1,4 +1,6 @@
-"""One case an architecture: torchvision's outputs on weights that NumPy rebuilds, and our network with these weights."""
+"""One case an architecture: torchvision's outputs on weights that NumPy rebuilds, and our network with these
+weights.
+"""
 
 import json
 import zlib

@@ -20,7 +20,8 @@ TOLERANCE = 1e-4
 # that no float32 implementation can be nearer; ours in float32 differs from float64 by as much.
 TRAINING_TOLERANCE = {"inception_v3": 5e-4}
 # Logits of bfloat16 activations, relative to the float32 logits (norms). B0 with these weights doubles its activations'
-# scale from stage to stage and amplifies any rounding (ten times the others' in float32, too): only its stages are held.
+# scale from stage to stage and amplifies any rounding (ten times the others' in float32, too): only its stages are
+# held.
 ROUGH = 2e-2
 AMPLIFIES = ("efficientnet_b0",)
 

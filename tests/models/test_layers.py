@@ -64,7 +64,9 @@ def test_values_and_gradients_are_xlas(edge, channels, kernel, stride, padding, 
 @pytest.mark.parametrize(("platform", "products"), [("cpu", True), ("cuda", False), ("tpu", False)])
 @pytest.mark.parametrize("depthwise", [False, True])
 def test_only_a_cpu_gets_slices_and_products(platform: str, products: bool, depthwise: bool) -> None:
-    """What XLA is given for a strided 1×1 convolution (its compiler for GPUs dies of slice and product) and a depthwise one."""
+    """What XLA is given for a strided 1×1 convolution (its compiler for GPUs dies of slice and product) and a depthwise
+    one.
+    """
     arrays = example(8, 4, (3, 3) if depthwise else (1, 1), depthwise=depthwise)
     padding = ((1, 1), (1, 1)) if depthwise else ((0, 0), (0, 0))
 

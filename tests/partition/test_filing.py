@@ -87,7 +87,8 @@ def test_filing_is_never_worse_than_the_authors_grid_on_the_shared_cases(shared)
 def test_six_equal_families_go_four_one_one():
     found = partition_families([100] * 6)
     assert np.bincount(found.assignment).tolist() == [4, 1, 1]
-    # Epsilon 0 puts all six in train, 1/6 - 0.15 is the least that lets validation and test have one (the authors: 0.017).
+    # Epsilon 0 puts all six in train, 1/6 - 0.15 is the least that lets validation and test have one (the authors:
+    # 0.017).
     assert found.optima[0].epsilon[0] == pytest.approx(1 / 6 - 0.15)
     assert all(region.epsilon[0] >= 1 / 6 - 0.15 - 1e-12 for region in found.optima)
 

@@ -215,11 +215,12 @@ def write_study(
         change: edits the record in place.
         classes: names of the labels.
         history: a table in place of the one drawn.
-        test: a table in place of the one drawn; None leaves it out. Those drawn are as an older version wrote them, without
-            slides and places.
+        test: a table in place of the one drawn; None leaves it out. Those drawn are as an older version wrote them,
+            without slides and places.
         folds: likewise.
         validation: a table; None as in an older version.
-        choices: of each held-out fold its learning rate, epochs and loss; None leaves them out, as it does without folds.
+        choices: of each held-out fold its learning rate, epochs and loss; None leaves them out, as it does without
+            folds.
     """
     rng = np.random.default_rng(0)
     record = study_record(classes)

@@ -135,7 +135,8 @@ def test_a_full_disk_leaves_what_was_there(make_study, tmp_path, monkeypatch):
 def test_two_processes_do_not_mix_their_figures(make_study, tmp_path):
     made = paper.make(pooled(make_study, HISTORIES["alike"], ("D", "PD")))
     with locks.locked(tmp_path / "out", "this folder of figures"):
-        run = "from pathlib import Path; from nbjax.report import paper; paper.write(paper.Made({}, {}, {}, {}), Path(%r))"
+        imports = "from pathlib import Path; from nbjax.report import paper"
+        run = f"{imports}; paper.write(paper.Made({{}}, {{}}, {{}}, {{}}), Path(%r))"
         done = subprocess.run(
             [sys.executable, "-c", run % str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True, check=False
         )

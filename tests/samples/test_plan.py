@@ -14,8 +14,8 @@ from nbjax.samples.plan import SPLITS, count_samples, plan_samples, replaced_met
 from nbjax.samples.standardise import Standardisation
 from nbjax.slides.manifest import SCHEMA, Manifest, SlideRecord
 
-# Of each family of a cohort that filing splits as the paper's Table 2 has it; the sums are the paper's, the sizes made up
-# so that no other partition is as good.
+# Of each family of a cohort that filing splits as the paper's Table 2 has it; the sums are the paper's, the sizes made
+# up so that no other partition is as good.
 PAPER_SIZES = {
     "PD": [92] * 6 + [91] * 2 + [16] * 14 + [15] * 2,
     "D": [189, 187, 70, 70, 38, 6, 4, 3, 3, 3, 2, 2, 2, 1, 1, 1],
@@ -75,7 +75,9 @@ def cohorts(draw):
 
 
 def plan_or_none(sizes, config, **changes):
-    """The plan; None where the method leaves a split of a class empty or cannot fold so few, which is refused by name."""
+    """The plan; None where the method leaves a split of a class empty or cannot fold so few, which is refused by
+    name.
+    """
     try:
         return plan_samples(manifest_of(sizes, **changes), config)
     except InputError as error:

@@ -1,12 +1,12 @@
 """Runs nbjax's scripts in forked children of one process that has imported everything, and injects faults into them.
 
 Started as a process of its own; takes requests as lines of JSON on standard input and answers each with one line. A
-request: `module`, `arguments`, and any of `environment`, `under` (the folder whose file events count), `kill_at` (SIGKILL
-before the so-manyth of them), `kill_after` (SIGKILL after so many seconds), `largest_file` (bytes, a limit), `count` alone
-(how many file events). The answer: `status` (negative: the signal), `out`, `err`, `seconds`, `events`.
+request: `module`, `arguments`, and any of `environment`, `under` (the folder whose file events count), `kill_at`
+(SIGKILL before the so-manyth of them), `kill_after` (SIGKILL after so many seconds), `largest_file` (bytes, a limit),
+`count` alone (how many file events). The answer: `status` (negative: the signal), `out`, `err`, `seconds`, `events`.
 
-File events are those that Python's audit hooks see: what is opened for writing, made, renamed, removed. What C++ libraries
-write in between is hit by the kills after seconds.
+File events are those that Python's audit hooks see: what is opened for writing, made, renamed, removed. What C++
+libraries write in between is hit by the kills after seconds.
 """
 
 import contextlib

@@ -1,4 +1,6 @@
-"""Every writing command is killed at chosen file events and moments, and run again: nothing lost, nothing half, nothing left."""
+"""Every writing command is killed at chosen file events and moments, and run again: nothing lost, nothing half, nothing
+left.
+"""
 
 import random
 import shutil

@@ -39,7 +39,9 @@ def backbone():
 
 
 def by_hand(dataset, backbone, split, corners, size, stop):
-    """Outputs of the samples' windows, standardised as the dataset says; torchvision's convention is the identity then."""
+    """Outputs of the samples' windows, standardised as the dataset says; torchvision's convention is the identity
+    then.
+    """
     mean, std = (np.asarray(values) for values in dataset.standardisation(split))
     pixels = np.concatenate(list(image_batches(dataset, split, 16)))[: len(corners)]
     cut = np.stack([one[y : y + size, x : x + size] for one, (y, x) in zip(pixels, corners, strict=True)])

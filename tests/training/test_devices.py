@@ -11,12 +11,13 @@ SCRIPT = """
 import sys
 import jax, jax.numpy as jnp, numpy as np
 from nbjax.training.program import NOTHING, Program, Samples
-from nbjax.training.sessions import Batching, chunks, grid, run_sessions
+from nbjax.training.sessions import Batching, grid, run_chunks
 
 assert len(jax.devices()) == 8
 rng = np.random.default_rng(0)
 def split(count):
-    return Samples(jnp.asarray(rng.standard_normal((count, 16)), jnp.float32), jnp.asarray(rng.integers(0, 2, count), jnp.int32))
+    inputs, labels = rng.standard_normal((count, 16)), rng.integers(0, 2, count)
+    return Samples(jnp.asarray(inputs, jnp.float32), jnp.asarray(labels, jnp.int32))
 train, validation = split(37), split(12)
 hypers = grid([0.01, 0.1], range(20))
 found = {}
@@ -24,8 +25,8 @@ for k, block in ((0, 1), (2, 4)):
     program = Program(features=16, nonlinearities=k, batch_size=8, block=block)
     for kind, devices, size in (("vmap", 1, 40), ("vmap", 2, 7), ("map", 8, 16)):
         parts = [
-            run_sessions(program, 3, some, train, validation, batching=Batching(kind, devices)).metrics.validation_loss[:count]
-            for some, count in chunks(hypers, size, devices)
+            ran.metrics.validation_loss[:count]
+            for ran, count in run_chunks(program, 3, hypers, train, validation, Batching(kind, devices), size)
         ]
         found[f"{k} {block} {kind} {devices} {size}"] = np.concatenate(parts)
 np.savez(sys.argv[1], **found)

@@ -146,7 +146,9 @@ def masks_of(key, rows, nonlinearities, dropout):
 
 
 def problem(strategy, fidelity):
-    """Program, frozen part and splits of a session on stored pixels, so that batch norm and dropout are in the session."""
+    """Program, frozen part and splits of a session on stored pixels, so that batch norm and dropout are in the
+    session.
+    """
     rng = np.random.default_rng(0)
     params, batch_stats = initialise(NETWORK, 0)
     for stage in ("one", "two"):

@@ -1,4 +1,6 @@
-"""Sessions on rows of shared samples: as if they had those rows alone, whatever fills them up and whatever runs beside."""
+"""Sessions on rows of shared samples: as if they had those rows alone, whatever fills them up and whatever runs
+beside.
+"""
 
 import jax
 import jax.numpy as jnp

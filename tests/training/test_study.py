@@ -144,7 +144,8 @@ def test_more_seeds_and_a_strategy_more_keep_no_wrong_session(finished, slides, 
     [
         (
             {"memory_gib": 1e-5},
-            r"one session of a head with batch size 16 takes .* the limit is 1e-05 GiB; try --set=dataset\.transforms=3, .* --set=memory_gib=0.00[1-9]",
+            r"one session of a head with batch size 16 takes .* the limit is 1e-05 GiB; try "
+            r"--set=dataset\.transforms=3, .* --set=memory_gib=0.00[1-9]",
         ),
         ({"strategies": ("extension-10",)}, "10 non-linearities does not fit 128 features"),
         ({"strategies": ("unfreezing-40",)}, "small_cnn has 5 weight tensors before its last layer"),
@@ -182,7 +183,9 @@ def losses_and_accuracies(out):
 
 
 def same_to_rounding(one, other):
-    """Other batchings add the same numbers in another order: float32 keeps 1e-7 of each, and 5 epochs may multiply it."""
+    """Other batchings add the same numbers in another order: float32 keeps 1e-7 of each, and 5 epochs may multiply
+    it.
+    """
     one, other = (losses_and_accuracies(out).to_numpy() for out in (one, other))
     assert one.max() < 10
     np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-6)

@@ -170,7 +170,9 @@ def tar_bytes(members: dict[str, bytes], form: int = tarfile.PAX_FORMAT) -> byte
 
 
 def tar_members(value, tensors: dict[str, Tensor], views: dict[str, tuple[str, int, int]]) -> dict[str, bytes]:
-    """Members of a file in torch's oldest layout; `views` are parts of storages: (key of the whole, first, elements)."""
+    """Members of a file in torch's oldest layout; `views` are parts of storages: (key of the whole, first,
+    elements).
+    """
     wholes = {t.storage.key: t.storage for t in tensors.values() if t.storage.key not in views}
     storages = [dumps(len(wholes))]
     for key, storage in wholes.items():

@@ -170,8 +170,8 @@ def test_weights_that_are_stored_anew_meanwhile_are_read_whole(source: Path) -> 
     save_tree("net", tree(), source)
     # Files enough that reading takes a while.
     again = (
-        "import sys; from pathlib import Path; from tests.weights.test_store import tree; from nbjax.weights.store import save_tree\n"
-        "for _ in range(25): save_tree('net', tree(), Path(sys.argv[1]))"
+        "import sys; from pathlib import Path; from tests.weights.test_store import tree; from nbjax.weights.store "
+        "import save_tree\nfor _ in range(25): save_tree('net', tree(), Path(sys.argv[1]))"
     )
     other = subprocess.Popen([sys.executable, "-c", again, str(source)], cwd=Path(__file__).parents[2])
     reads = 0
