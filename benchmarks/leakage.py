@@ -14,8 +14,8 @@ import pyarrow.compute as pc
 from absl import app, flags
 
 from nbjax.analysis.leakage import Mean, compare, measure, read_curves, summarise
+from nbjax.report.figures.leakage import STYLES
 from nbjax.report.leakage import NOTE, ROWS, TESTED, p_text
-from nbjax.report.leakage_figures import STYLES
 from nbjax.training.store import read_table
 
 STUDIES = flags.DEFINE_list("studies", ["results/leakage", "results/leakage_frozen"], "folders of leakage experiments")

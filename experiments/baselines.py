@@ -25,7 +25,7 @@ BANKS = flags.DEFINE_string("banks", None, "folder of feature banks; else banks 
 def main() -> None:
     """Runs the baselines on the study that the flags name."""
     from nbjax.report.baselines import write_baselines
-    from nbjax.report.page import write_report
+    from nbjax.report.study_page import write_report
 
     if STUDY.value is None:
         raise InputError("give the study's folder: --study=results/mine.")

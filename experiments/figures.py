@@ -25,7 +25,7 @@ def main() -> None:
     if not STUDIES.value:
         raise InputError("--studies is missing; give the folders of one or more studies, with commas between them.")
     check_folder(OUT.value)
-    from nbjax.report.paper import make, write
+    from nbjax.report.paper.results import make, write
     from nbjax.report.studies import pool, read_study
 
     pooled = pool([read_study(folder) for folder in STUDIES.value])

@@ -47,8 +47,8 @@ def leakage(config: StudyConfig, slides: str | None, out: Path, banks: Path, lea
     `out`.
     """
     from nbjax.analysis.leakage import compare, measure, read_curves, summarise
+    from nbjax.report.figures.leakage import loss_curves, loss_numbers
     from nbjax.report.leakage import leakage_section
-    from nbjax.report.leakage_figures import loss_curves, loss_numbers
     from nbjax.training.folder import StudyFolder
     from nbjax.training.store import read_table, write_table
 

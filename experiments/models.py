@@ -13,7 +13,7 @@ from absl import flags
 
 from experiments.cli import run
 from nbjax.errors import InputError
-from nbjax.report import published
+from nbjax.report.paper import published
 from nbjax.spreadsheet import write_csv
 
 # A line of the table by column; None where the paper gives no accuracy.

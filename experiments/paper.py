@@ -44,7 +44,7 @@ def main() -> None:
         raise InputError(
             f"--jobs={','.join(wanted)}: there is no job {unknown[0]!r}; expected some of {', '.join(runs)}."
         )
-    from nbjax.report.paper_page import write_paper
+    from nbjax.report.paper.page import write_paper
 
     failed = {}
     for job in wanted:

@@ -24,8 +24,8 @@ def main() -> None:
     """Writes the report and prints its path."""
     if not STUDY.value:
         raise InputError("--study is missing; give the folder of a study.")
-    from nbjax.report.page import write_report
-    from nbjax.report.paper_page import is_paper, write_paper
+    from nbjax.report.paper.page import is_paper, write_paper
+    from nbjax.report.study_page import write_report
 
     folder = Path(STUDY.value)
     if is_paper(folder) and OUT.value is not None:

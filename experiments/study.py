@@ -195,7 +195,7 @@ def _learn(
     earlier: dict[str, float],
 ) -> Path:
     from nbjax.models import load_headless
-    from nbjax.report.page import write_report
+    from nbjax.report.study_page import write_report
     from nbjax.training.record import write_record
     from nbjax.training.study import Study, conclude, plan_study, run_study
 

@@ -13,9 +13,9 @@ from nbjax.analysis.scores import Score
 from nbjax.analysis.uncertainty import Interval
 from nbjax.baselines.run import Baseline, run_baselines
 from nbjax.files import replacing
-from nbjax.report.figures import BLACK, BLUE, ORANGE, new_figure, plain
+from nbjax.report.figures.style import BLACK, BLUE, ORANGE, new_figure, plain
 from nbjax.report.held_out import chance
-from nbjax.report.paper_tables import other_methods
+from nbjax.report.paper.tables import other_methods
 from nbjax.report.reading import read_predictions, read_record
 from nbjax.report.score_tables import LEVELS, family_counts
 from nbjax.report.sections import BASELINES_SECTION, Picture, Section, of_study, store_section

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from nbjax.analysis.curves import Curves, curves_table, precision_recall_curves, roc_curves
 from nbjax.analysis.selection import CELL
 from nbjax.errors import InputError
-from nbjax.report import figures, model_figures
 from nbjax.report.calibrating import Calibration
+from nbjax.report.figures.predictions import confusion_matrix, ranking_curves, reliability_diagram
+from nbjax.report.figures.study import family_accuracies, family_splits, learning_curves, sample_sheet
 from nbjax.report.findings import Tested
 from nbjax.report.held_out import chance
 from nbjax.report.reading import METRICS
@@ -58,7 +59,7 @@ def draw(
         opened = open_dataset(dataset)
         rows = {split: columns(opened, split) for split in opened.splits}
         # Its labels are numbered as they were stored, whichever of them is positive.
-        drawn["samples"] = Drawn(figures.sample_sheet(_sheet(opened, rows, opened.card["classes"])), None)
+        drawn["samples"] = Drawn(sample_sheet(_sheet(opened, rows, opened.card["classes"])), None)
         drawn["families"] = _families(rows, opened.card["classes"])
     if study["chosen"] is not None:
         drawn |= _curves(history, study["chosen"])
@@ -94,7 +95,7 @@ def _families(rows: Mapping[str, Mapping[str, np.ndarray]], classes: Sequence[st
             sizes[label][split] = counts.tolist()
             for family, count in zip(names.tolist(), counts.tolist(), strict=True):
                 numbers.append({"label": label, "split": split, "family": family, "patches": count})
-    return Drawn(figures.family_splits(sizes), pa.Table.from_pylist(numbers))
+    return Drawn(family_splits(sizes), pa.Table.from_pylist(numbers))
 
 
 def _curves(history: pa.Table, chosen: Mapping[str, Any]) -> dict[str, Drawn]:
@@ -118,7 +119,7 @@ def _curves(history: pa.Table, chosen: Mapping[str, Any]) -> dict[str, Drawn]:
     for name, values in curves.items():
         numbers[f"{name}_mean"] = values.mean(axis=0)
         numbers[f"{name}_std"] = values.std(axis=0, ddof=1) if count > 1 else np.full(epochs, np.nan)
-    return {"curves": Drawn(figures.learning_curves(curves, count), pa.table(numbers), count, sessions - count)}
+    return {"curves": Drawn(learning_curves(curves, count), pa.table(numbers), count, sessions - count)}
 
 
 def _model(test: Tested, classes: Sequence[str], calibration: Calibration | None) -> dict[str, Drawn]:
@@ -135,7 +136,7 @@ def _model(test: Tested, classes: Sequence[str], calibration: Calibration | None
         for row in range(len(classes))
         for column in range(len(classes))
     ]
-    figure = model_figures.confusion_matrix(matrix, classes, units, count)
+    figure = confusion_matrix(matrix, classes, units, count)
     return {
         **_ranking(test, classes),
         "confusion": Drawn(figure, pa.Table.from_pylist(numbers), count),
@@ -161,7 +162,7 @@ def _ranking(test: Tested, classes: Sequence[str]) -> dict[str, Drawn]:
             score = test.score(metric)
             if score.low is not None:
                 said[classes[1]] = f"95 % by family {span(score.low, score.high, three)}"
-    figure = model_figures.ranking_curves(roc, recall, LEVELS[test.units.level], intervals)
+    figure = ranking_curves(roc, recall, LEVELS[test.units.level], intervals)
     return {"ranking": Drawn(figure, pa.concat_tables(numbers), test.sessions)}
 
 
@@ -184,7 +185,7 @@ def _reliability(calibration: Calibration, sessions: int) -> Drawn:
             strict=True,
         )
     ]
-    figure = model_figures.reliability_diagram(curves, texts, LEVELS[calibration.level], sessions)
+    figure = reliability_diagram(curves, texts, LEVELS[calibration.level], sessions)
     return Drawn(figure, pa.Table.from_pylist(numbers), sessions)
 
 
@@ -197,5 +198,5 @@ def _accuracies(result: Tested, classes: Sequence[str]) -> Drawn:
         rows.append((classes[label], family, int(here.sum()), float(hits[here].mean())))
     names = ("label", "family", LEVELS[units.level], "accuracy")
     numbers = pa.Table.from_pylist([dict(zip(names, row, strict=True)) | {"sessions": result.sessions} for row in rows])
-    figure = figures.family_accuracies(rows, chance(units), LEVELS[units.level], result.sessions)
+    figure = family_accuracies(rows, chance(units), LEVELS[units.level], result.sessions)
     return Drawn(figure, numbers, result.sessions)

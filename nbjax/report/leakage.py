@@ -5,7 +5,7 @@ from pathlib import Path
 
 from nbjax.analysis.leakage import Mean
 from nbjax.analysis.uncertainty import LEVEL
-from nbjax.report.leakage_figures import STYLES
+from nbjax.report.figures.leakage import STYLES
 from nbjax.report.sections import Picture, Section
 from nbjax.report.table import Entry, Head, Table, word
 

@@ -19,7 +19,7 @@ from nbjax.partition import (
     partition_classes,
     stratified_group_folds,
 )
-from nbjax.report.partition_figures import discrepancy_heat_map, method_comparison
+from nbjax.report.figures.partition import discrepancy_heat_map, method_comparison
 from nbjax.report.sections import SECTION, Picture, Section, store_section
 from nbjax.report.table import NONE, Entry, Head, Table, word
 from nbjax.samples.config import DatasetConfig

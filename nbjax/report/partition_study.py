@@ -12,8 +12,8 @@ from nbjax.analysis.leak_curve import Point, leak_points, point_of, score_matrix
 from nbjax.analysis.variance import Component, Components, variance_components
 from nbjax.english import listing
 from nbjax.files import replacing
-from nbjax.report import published
-from nbjax.report.partition_study_figures import leak_figure, score_distribution, variance_figure
+from nbjax.report.figures.partition_study import leak_figure, score_distribution, variance_figure
+from nbjax.report.paper import published
 from nbjax.report.sections import Picture, Section
 from nbjax.report.table import percent
 from nbjax.spreadsheet import write_csv

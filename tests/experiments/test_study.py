@@ -15,7 +15,7 @@ from experiments.study import study
 from nbjax.config import PartitionStudyConfig, StudyConfig, load_config
 from nbjax.errors import InputError
 from nbjax.files import sealing
-from nbjax.report.page import write_report
+from nbjax.report.study_page import write_report
 from nbjax.slides.manifest import read_manifest
 
 ROOT = Path(__file__).parents[2]

@@ -10,7 +10,7 @@ import pyarrow.parquet
 import pytest
 import scipy.special
 
-from nbjax.report.page import write_report
+from nbjax.report.study_page import write_report
 from nbjax.training import store
 from nbjax.training.crossvalidation import Choice, choices_table
 

@@ -8,7 +8,7 @@ import pyarrow.parquet
 import pytest
 
 from nbjax.errors import InputError
-from nbjax.report.page import write_report
+from nbjax.report.study_page import write_report
 from tests.report.conftest import history_table, page_of, placed_predictions
 
 

@@ -39,8 +39,8 @@ MODULES = (
     "nbjax.models",
     "nbjax.training.study",
     "nbjax.training.partition_study",
-    "nbjax.report.page",
-    "nbjax.report.paper",
+    "nbjax.report.study_page",
+    "nbjax.report.paper.results",
     "nbjax.samples.reading",
     "datasets.neuroblastoma.neuroblastoma_dataset_builder",
 )

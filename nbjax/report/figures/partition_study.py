@@ -8,7 +8,7 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from nbjax.analysis.leak_curve import Point
 from nbjax.analysis.variance import Components
-from nbjax.report.figures import BLACK, BLUE, GREEN, ORANGE, PURPLE, new_figure, plain
+from nbjax.report.figures.style import BLACK, BLUE, GREEN, ORANGE, PURPLE, new_figure, plain
 
 PARTS = (
     ("partition", "which families are where", ORANGE),

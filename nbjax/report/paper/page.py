@@ -3,18 +3,19 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from nbjax.analysis.selection import CELL
 from nbjax.english import counted
 from nbjax.errors import InputError
 from nbjax.files import replacing
-from nbjax.report import published, words
+from nbjax.report import words
 from nbjax.report.answer import answer, cautions
 from nbjax.report.findings import Findings, find
 from nbjax.report.html import as_text, render
 from nbjax.report.limits import limits
-from nbjax.report.paper import make, write
+from nbjax.report.paper import published
+from nbjax.report.paper.results import FIGURES, OVERVIEW, Made, make, write
 from nbjax.report.reading import read_record
 from nbjax.report.sections import BASELINES_SECTION, SECTION, Picture, Section, read_section
 from nbjax.report.studies import StudyRows, pool, read_study
@@ -44,36 +45,8 @@ EXPERIMENTS = {
 STUDIES = ("straightforward", "extension", "unfreezing", "distribution", "best")
 # Its thousand seeds would make the best of any search look better: it takes no part in what compares best values.
 APART = "distribution"
-CAPTIONS = {
-    "dataset_samples": "Patches of each label and split, of as many families as fit.",
-    "dataset_families": "Patches of each family, by label and split.",
-    "figure_11": "Figure 11: frozen backbones with a new last layer.",
-    "figure_13": "Figure 13: loss against the number of non-linearities.",
-    "figure_15": "Figure 15: loss against the number of unfrozen layers.",
-    "figure_16": "Figure 16: loss of the best session of the paper's choice, and of its cell.",
-    "figure_17": "Figure 17: accuracy of the best session of the paper's choice, and of its cell.",
-    "figure_18": "Figure 18: losses before training.",
-    "figure_19": "Figure 19: accuracies before training.",
-    "figure_20": "Figure 20: loss and accuracy of every epoch of every session, counted on a logarithmic scale.",
-}
-
-
-class Part(NamedTuple):
-    """A section that studies fill: names of its figures and its table."""
-
-    figures: tuple[str, ...]
-    table: str | None = None
-
-
-# By the study that each tells of; the dataset is that of all.
-PARTS = {
-    "dataset": Part(("dataset_samples", "dataset_families"), "table_2"),
-    "straightforward": Part(("figure_11",), "table_3"),
-    "extension": Part(("figure_13",)),
-    "unfreezing": Part(("figure_15",)),
-    "best": Part(("figure_16", "figure_17"), "table_4"),
-    APART: Part(("figure_18", "figure_19", "figure_20")),
-}
+# Tables in the parts of studies; the dataset is that of all.
+TABLE_OF = {"dataset": "table_2", "straightforward": "table_3", "best": "table_4"}
 
 
 def write_paper(out: str | Path) -> Path:
@@ -137,37 +110,45 @@ def _of_studies(out: Path, studies: Mapping[str, StudyRows], found: Mapping[str,
     everything = pool(list(studies.values()))
     compared = [study for name, study in studies.items() if name != APART]
     own = {
-        name: pool([studies[study]]) if study in studies and study != APART else everything
-        for study, part in PARTS.items()
-        for name in part.figures
+        name: pool([studies[figure.study]]) if figure.study in studies and figure.study != APART else everything
+        for name, figure in FIGURES.items()
     }
     made = make(pool(compared) if compared else everything, own)
     write(made, out / "figures")
-    sections = {}
-    for study, part in PARTS.items():
-        if study not in ("dataset", APART, *studies):
-            continue
-        more = f"{study}/report.html"
-        sections[study] = Section(
-            title="",
-            lines=_lines_of_part(study, studies, found),
-            pictures=[
-                _picture(out, name, made.figures[name].sessions) for name in part.figures if name in made.figures
-            ],
-            tables=[made.tables[part.table]] if part.table in made.tables else [],
-            notes=[
-                f"{CAPTIONS[name].split(':')[0]}: {made.missing[name]}."
-                for name in part.figures
-                if name in made.missing
-            ],
-            more=more if (out / more).is_file() else None,
-        )
+    sections = {study: _of_study(out, study, made, studies, found) for study in ("dataset", APART, *studies)}
     return {name: section for name, section in sections.items() if section.lines or section.pictures}
 
 
-def _picture(out: Path, name: str, sessions: int) -> Picture:
+def _of_study(
+    out: Path, study: str, made: Made, studies: Mapping[str, StudyRows], found: Mapping[str, Findings]
+) -> Section:
+    captions = (
+        OVERVIEW
+        if study == "dataset"
+        else {name: figure.caption for name, figure in FIGURES.items() if figure.study == study}
+    )
+    table, more = TABLE_OF.get(study), f"{study}/report.html"
+    return Section(
+        title="",
+        lines=_lines_of_part(study, studies, found),
+        pictures=[
+            _picture(out, name, caption, made.figures[name].sessions)
+            for name, caption in captions.items()
+            if name in made.figures
+        ],
+        tables=[made.tables[table]] if table in made.tables else [],
+        notes=[
+            f"{caption.split(':')[0]}: {made.missing[name]}."
+            for name, caption in captions.items()
+            if name in made.missing
+        ],
+        more=more if (out / more).is_file() else None,
+    )
+
+
+def _picture(out: Path, name: str, caption: str, sessions: int) -> Picture:
     number = f" {sessions:,} sessions." if sessions else ""
-    return Picture(out / "figures" / f"{name}.png", CAPTIONS[name] + number)
+    return Picture(out / "figures" / f"{name}.png", caption + number)
 
 
 def _lines_of_part(name: str, studies: Mapping[str, StudyRows], found: Mapping[str, Findings]) -> list[str]:

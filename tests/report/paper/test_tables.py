@@ -7,7 +7,7 @@ import re
 import pytest
 
 from nbjax.models import NETWORKS
-from nbjax.report import paper_numbers, paper_tables, published
+from nbjax.report.paper import numbers, published, tables
 from nbjax.report.table import csv_text, escape, latex, markdown, numbers_of, spreads_of, table_of, words_of
 
 
@@ -55,14 +55,14 @@ def test_latex_escapes():
 
 
 def test_table_1_is_the_papers():
-    rows = paper_tables.other_methods().values
+    rows = tables.other_methods().values
     assert [row["accuracy"] for row in rows] == [0.88, 0.76, 0.84, 0.90, 0.8843]
 
 
 def test_table_2_has_the_papers_counts_beside_ours():
     counts = {"families": 3, "patches": 10, "balanced": 20, "samples": 80, "transforms": 7}
     dataset = {"counts": {"train": {"PD": counts, "other": counts}}, "phantom": True}
-    table = paper_tables.samples_by_split(dataset)
+    table = tables.samples_by_split(dataset)
     assert [row["patches"] for row in table.values] == [10, 10]
     assert [row["paper_samples"] for row in table.values] == [2936, None]
     assert "phantom" in markdown(table)
@@ -70,7 +70,7 @@ def test_table_2_has_the_papers_counts_beside_ours():
 
 def test_table_3_agrees_with_the_papers_rounded_counts():
     names = ["resnet18", "vgg11", "inception_v3", "efficientnet_lite0"]
-    rows = {row["backbone"]: row for row in paper_tables.backbones(names).values}
+    rows = {row["backbone"]: row for row in tables.backbones(names).values}
     assert set(published.TABLE3) <= set(NETWORKS)
     for name in names[:3]:
         row = rows[name]
@@ -80,12 +80,12 @@ def test_table_3_agrees_with_the_papers_rounded_counts():
 
 
 def test_table_4_has_a_spread_and_counts(paper_history):
-    numbers = paper_numbers.by_strategy(paper_history, "validation_loss")
-    table = paper_tables.best_by_strategy(numbers, "validation_loss")
+    strategies = numbers.by_strategy(paper_history, "validation_loss")
+    table = tables.best_by_strategy(strategies, "validation_loss")
     cells = markdown_cells(markdown(table))
     rows = [dict(zip(cells[0], line, strict=True)) for line in cells[2:]]
     assert len(rows) == 3
-    for row, exact in zip(rows, numbers.to_pylist(), strict=True):
+    for row, exact in zip(rows, strategies.to_pylist(), strict=True):
         assert row["Best loss"] == f"{exact['best_loss']:.3f}"
         assert row["Best cell's loss"] == f"{exact['mean_loss']:.3f} ± {exact['std_loss']:.3f}"
         assert (row["Its sessions"], row["Of all"]) == ("3", str(exact["sessions"]))

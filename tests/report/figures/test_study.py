@@ -3,7 +3,7 @@ import io
 import numpy as np
 import PIL.Image
 
-from nbjax.report import figures
+from nbjax.report.figures import study
 
 
 def pixels(figure):
@@ -16,7 +16,7 @@ def test_learning_curves_are_means_and_standard_deviations():
     rng = np.random.default_rng(0)
     names = [f"{split}_{metric}" for split in ("train", "validation") for metric in ("loss", "accuracy")]
     curves = {name: rng.random((5, 7)) for name in names}
-    figure = figures.learning_curves(curves, 5)
+    figure = study.learning_curves(curves, 5)
     for axis, metric in zip(figure.axes, ("loss", "accuracy"), strict=True):
         train, validation = axis.lines
         assert (train.get_linestyle(), validation.get_linestyle()) == (":", "-")
@@ -32,14 +32,14 @@ def test_learning_curves_are_means_and_standard_deviations():
 
 def test_family_accuracies_stand_where_they_belong():
     rows = [("PD", "p1", 24, 0.25), ("D", "p2", 8, 1.0), ("PD", "p$3$", 16, 0.75)]
-    (axis,) = figures.family_accuracies(rows, 0.6).axes
+    (axis,) = study.family_accuracies(rows, 0.6).axes
     marks = {tuple(place) for collection in axis.collections for place in collection.get_offsets()}
     assert marks == {(1.0, 0), (0.25, 1), (0.75, 2)}
     assert [tick.get_text() for tick in axis.get_yticklabels()] == ["p2", "p1", r"p\$3\$"]
 
 
 def test_family_splits_add_up():
-    (axis,) = figures.family_splits({"D": {"train": [3, 5], "test": [2]}, "PD": {"train": [4], "test": [1, 1]}}).axes
+    (axis,) = study.family_splits({"D": {"train": [3, 5], "test": [2]}, "PD": {"train": [4], "test": [1, 1]}}).axes
     assert sorted(patch.get_width() for patch in axis.patches) == [1, 1, 2, 3, 4, 5]
     assert "2 families, 8 patches" in {text.get_text() for text in axis.texts}
 
@@ -47,7 +47,7 @@ def test_family_splits_add_up():
 def test_sample_sheet_shows_the_patches_themselves():
     rng = np.random.default_rng(0)
     rows = {"a$b$": rng.integers(0, 255, (3, 250, 250, 3), np.uint8), "D": np.zeros((1, 250, 250, 3), np.uint8)}
-    figure = figures.sample_sheet(rows)
+    figure = study.sample_sheet(rows)
     shown = [axis.images[0].get_array() for axis in figure.axes if axis.images]
     assert len(shown) == 4
     np.testing.assert_array_equal(shown[2], rows["a$b$"][2])
@@ -55,4 +55,4 @@ def test_sample_sheet_shows_the_patches_themselves():
 
 
 def test_names_with_dollar_signs_can_be_drawn():
-    assert pixels(figures.family_accuracies([("$x_$", "a/$_", 3, 0.5)], 0.5)).std() > 1
+    assert pixels(study.family_accuracies([("$x_$", "a/$_", 3, 0.5)], 0.5)).std() > 1

@@ -13,7 +13,7 @@ from nbjax.analysis.leakage import Mean
 from nbjax.errors import InputError
 from nbjax.files import sealing
 from nbjax.report.leakage import ROWS, leakage_section
-from nbjax.report.paper_page import write_paper
+from nbjax.report.paper.page import write_paper
 from nbjax.report.sections import SECTION, Picture, Section, read_section, store_section
 from nbjax.report.table import Entry, Head, Table
 from tests.report.conftest import random_history

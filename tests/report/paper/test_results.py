@@ -11,14 +11,14 @@ import pyarrow.csv
 import pytest
 
 from nbjax import locks
-from nbjax.report import paper
+from nbjax.report.paper import results
 from nbjax.report.studies import pool, read_study
 from tests.report.conftest import random_history
 
 ROOT = Path(__file__).parents[2]
 PLAIN = ("resnet18", "straightforward", 0, 0, 0.1, 8)
 DEEP = ("resnet18", "extension", 1, 0, 0.1, 8)
-EVERYTHING = {*paper.FIGURES, *paper.TABLES, *paper.OVERVIEW}
+EVERYTHING = {*results.FIGURES, *results.TABLES, *results.OVERVIEW}
 LOSSES = ("train_loss", "validation_loss")
 
 
@@ -51,8 +51,8 @@ def pooled(make_study, history, classes):
 @pytest.mark.parametrize("classes", [("D", "PD"), ("D", "PD", "UD")], ids=len)
 @pytest.mark.parametrize("name", HISTORIES)
 def test_whatever_a_study_has(name, classes, make_study, tmp_path):
-    made = paper.make(pooled(make_study, HISTORIES[name], classes))
-    written = {path.stem for path in paper.write(made, tmp_path / "out")}
+    made = results.make(pooled(make_study, HISTORIES[name], classes))
+    written = {path.stem for path in results.write(made, tmp_path / "out")}
     assert not made.failed
     assert written.isdisjoint(made.missing)
     assert {*written, *made.missing} == EVERYTHING
@@ -64,13 +64,13 @@ def test_whatever_a_study_has(name, classes, make_study, tmp_path):
 
 def test_figure_20_reaches_as_far_from_chance_for_three_classes(make_study, tmp_path):
     history = with_losses(random_history([PLAIN]), np.log(3))
-    made = paper.make(pooled(make_study, history, ("D", "PD", "UD")))
+    made = results.make(pooled(make_study, history, ("D", "PD", "UD")))
     (axis, _) = made.figures["figure_20"].figure.axes
     assert axis.get_xlim() == pytest.approx((0, 0.8 * np.log(3) / np.log(2)))
     assert axis.get_ylim() == pytest.approx((80 / 3, 100))
     assert [one.get_text() for one in axis.texts] == ["ln 3: always answering 1/3 "]
     assert [one.get_xdata()[0] for one in axis.lines] == pytest.approx([np.log(3)])
-    paper.write(made, tmp_path / "out")
+    results.write(made, tmp_path / "out")
     counts = pyarrow.csv.read_csv(tmp_path / "out/figure_20.csv")
     assert sum(counts["epochs"].to_pylist()) == len(history)
 
@@ -78,18 +78,19 @@ def test_figure_20_reaches_as_far_from_chance_for_three_classes(make_study, tmp_
 FAILING = """
 import sys
 from experiments import cli, figures
-from nbjax.report import paper
+from nbjax.report.paper import results
 
 def fails(pooled):
     raise ValueError("Invalid vmin or vmax")
 
-def fails_to_be_drawn(pooled, drawn=paper.FIGURES["figure_18"]):
+def fails_to_be_drawn(pooled, drawn=results.FIGURES["figure_18"].draw):
     found = drawn(pooled)
     found.figure.axes[0].set_title("$\\\\frac{$")
     return found
 
-paper.FIGURES |= {"figure_11": fails, "figure_19": fails_to_be_drawn}
-paper.TABLES |= {"table_3": fails}
+for name, draw in (("figure_11", fails), ("figure_19", fails_to_be_drawn)):
+    results.FIGURES[name] = results.FIGURES[name]._replace(draw=draw)
+results.TABLES |= {"table_3": fails}
 cli.run(figures.main)
 """
 
@@ -119,29 +120,29 @@ def test_one_that_fails_is_named_and_the_others_are_made(make_study, tmp_path):
 
 
 def test_a_full_disk_leaves_what_was_there(make_study, tmp_path, monkeypatch):
-    made = paper.make(pooled(make_study, random_history([PLAIN]), ("D", "PD")))
-    paper.write(made, tmp_path / "out")
+    made = results.make(pooled(make_study, random_history([PLAIN]), ("D", "PD")))
+    results.write(made, tmp_path / "out")
     before = {path: path.read_bytes() for path in (tmp_path / "out").iterdir()}
 
     def full(drawn, stem):
         raise OSError(28, "No space left on device", str(stem))
 
-    monkeypatch.setattr(paper, "save", full)
+    monkeypatch.setattr(results, "save", full)
     with pytest.raises(OSError, match="No space left"):
-        paper.write(made, tmp_path / "out")
+        results.write(made, tmp_path / "out")
     assert {path: path.read_bytes() for path in (tmp_path / "out").iterdir()} == before
 
 
 def test_two_processes_do_not_mix_their_figures(make_study, tmp_path):
-    made = paper.make(pooled(make_study, HISTORIES["alike"], ("D", "PD")))
+    made = results.make(pooled(make_study, HISTORIES["alike"], ("D", "PD")))
     with locks.locked(tmp_path / "out", "this folder of figures"):
         imports = "from pathlib import Path; from nbjax.report import paper"
-        run = f"{imports}; paper.write(paper.Made({{}}, {{}}, {{}}, {{}}), Path(%r))"
+        run = f"{imports}; results.write(results.Made({{}}, {{}}, {{}}, {{}}), Path(%r))"
         done = subprocess.run(
             [sys.executable, "-c", run % str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True, check=False
         )
     assert "InputError" in done.stderr
     assert "another process" in done.stderr
-    written = paper.write(made, tmp_path / "out")
+    written = results.write(made, tmp_path / "out")
     assert written
     assert all(path.stat().st_size for path in written)

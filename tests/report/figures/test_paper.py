@@ -5,7 +5,16 @@ import pyarrow as pa
 import pytest
 
 from nbjax.analysis.distribution import loss_accuracy_pairs
-from nbjax.report import paper_figures, paper_numbers, published
+from nbjax.report.figures.paper import (
+    backbone_scores,
+    best_curve,
+    depth_losses,
+    histogram_edges,
+    loss_accuracy_density,
+    start_histogram,
+)
+from nbjax.report.figures.style import GREY
+from nbjax.report.paper import numbers, published
 
 
 def line(axis, label):
@@ -20,8 +29,8 @@ def bars(axis):
 
 
 def test_backbones_and_the_papers_beside(paper_history):
-    table = paper_numbers.by_backbone(paper_history, "validation_loss")
-    figure = paper_figures.backbone_scores(table)
+    table = numbers.by_backbone(paper_history, "validation_loss")
+    figure = backbone_scores(table)
     columns = table.to_pydict()
     for axis, metric in zip(figure.axes, ("loss", "accuracy"), strict=True):
         np.testing.assert_allclose(line(axis, "best session").get_xdata(), columns[f"best_{metric}"])
@@ -37,8 +46,8 @@ def test_backbones_and_the_papers_beside(paper_history):
 
 @pytest.mark.parametrize("strategy", ["extension", "unfreezing"])
 def test_depths_with_the_band_before_training(paper_history, strategy):
-    table = paper_numbers.by_depth(paper_history, "validation_loss", strategy)
-    figure = paper_figures.depth_losses(table, strategy, (0.7, 0.04, 27))
+    table = numbers.by_depth(paper_history, "validation_loss", strategy)
+    figure = depth_losses(table, strategy, (0.7, 0.04, 27))
     backbones = list(dict.fromkeys(table["backbone"].to_pylist()))
     for axis, backbone in zip(figure.axes, backbones, strict=False):
         columns = table.filter(pa.array([name == backbone for name in table["backbone"].to_pylist()])).to_pydict()
@@ -51,7 +60,7 @@ def test_depths_with_the_band_before_training(paper_history, strategy):
         assert (band.get_y(), band.get_y() + band.get_height()) == pytest.approx((0.66, 0.74))
         grey = [one for one in axis.lines if one.get_label() == "the paper's best"]
         if backbone in published.DEPTH_LOSS[strategy]:
-            assert (grey[0].get_linestyle(), grey[0].get_color()) == ("--", paper_figures.GREY)
+            assert (grey[0].get_linestyle(), grey[0].get_color()) == ("--", GREY)
             wanted = published.DEPTH_LOSS[strategy][backbone][: len(columns["k"])]
             np.testing.assert_array_equal(grey[0].get_ydata(), wanted)
         else:
@@ -60,10 +69,8 @@ def test_depths_with_the_band_before_training(paper_history, strategy):
 
 @pytest.mark.parametrize("metric", ["loss", "accuracy"])
 def test_the_best_session_and_its_cell(paper_history, metric):
-    curves = paper_numbers.best_curves(paper_history, "validation_loss")
-    (axis,) = paper_figures.best_curve(
-        curves.table, metric, curves.sessions, [(0.278, "the paper"), (0.31, "its mean")]
-    ).axes
+    curves = numbers.best_curves(paper_history, "validation_loss")
+    (axis,) = best_curve(curves.table, metric, curves.sessions, [(0.278, "the paper"), (0.31, "its mean")]).axes
     for split, word in (("train", "training"), ("validation", "validation")):
         values = curves.table[f"{split}_{metric}_best"].to_numpy()
         np.testing.assert_array_equal(line(axis, f"{word}: best session").get_ydata(), values)
@@ -78,12 +85,12 @@ def test_the_best_session_and_its_cell(paper_history, metric):
 
 def test_a_cell_of_one_session_has_no_band(make_history):
     history = make_history([("resnet18", "straightforward", 0, 0, 0.1, 8)], seeds=1)
-    curves = paper_numbers.best_curves(history, "validation_loss")
-    (axis,) = paper_figures.best_curve(curves.table, "loss", 1).axes
+    curves = numbers.best_curves(history, "validation_loss")
+    (axis,) = best_curve(curves.table, "loss", 1).axes
     values = curves.table["train_loss_best"].to_numpy()
     heights = axis.collections[0].get_paths()[0].vertices[:, 1]
     assert (heights.min(), heights.max()) == (values.min(), values.max())
-    figure = paper_figures.backbone_scores(paper_numbers.by_backbone(history, "validation_loss"))
+    figure = backbone_scores(numbers.by_backbone(history, "validation_loss"))
     assert not np.isfinite(bars(figure.axes[0])).any()
 
 
@@ -97,10 +104,10 @@ def test_the_papers_own_cell_has_its_best_and_its_mean():
 
 @pytest.mark.parametrize("metric", ["loss", "accuracy"])
 def test_histograms_count_every_start(paper_history, metric):
-    table = paper_numbers.starts(paper_history)
-    figure = paper_figures.start_histogram(table, metric, {"train": 0.25, "validation": 0.0005})
+    table = numbers.starts(paper_history)
+    figure = start_histogram(table, metric, {"train": 0.25, "validation": 0.0005})
     (axis,) = figure.axes
-    edges = paper_figures.histogram_edges(table, metric)
+    edges = histogram_edges(table, metric)
     assert len(edges) == 51
     train, validation = (patch for patch in axis.patches if patch.get_label().startswith(("training", "validation")))
     for patch, split in ((train, "train"), (validation, "validation")):
@@ -119,7 +126,7 @@ def test_histograms_count_every_start(paper_history, metric):
 
 def test_hexagons_hold_every_epoch_within_the_axes(paper_history):
     pairs = loss_accuracy_pairs(paper_history, "validation")
-    figure, hexagons = paper_figures.loss_accuracy_density(pairs)
+    figure, hexagons = loss_accuracy_density(pairs)
     loss, accuracy = (paper_history[f"validation_{name}"].to_numpy() for name in ("loss", "accuracy"))
     inside = (loss <= 0.8) & (accuracy >= 0.4)
     assert 0 < inside.sum() < len(loss)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from nbjax.analysis import precision_recall_curves, reliability, roc_curves, units_at
-from nbjax.report import model_figures
+from nbjax.report.figures import predictions
 from tests.report.conftest import placed_predictions
 
 
@@ -13,7 +13,7 @@ def units():
 
 def test_ranking_curves_are_the_sessions_and_their_mean(units):
     roc, recall = roc_curves(units), precision_recall_curves(units)
-    figure = model_figures.ranking_curves({"PD": roc}, {"PD": recall}, "patches")
+    figure = predictions.ranking_curves({"PD": roc}, {"PD": recall}, "patches")
     for axis, curves, start in zip(figure.axes, (roc, recall), (1, 0), strict=True):
         *sessions, mean, guessing = axis.lines
         assert len(sessions) == len(curves.up) == 4
@@ -28,7 +28,7 @@ def test_ranking_curves_are_the_sessions_and_their_mean(units):
 
 def test_confusion_matrix_says_shares_and_numbers():
     matrix = np.array([[7.5, 2.5], [0.0, 0.0]])
-    (axis,) = model_figures.confusion_matrix(matrix, ("a$", "b"), "patches", 4).axes
+    (axis,) = predictions.confusion_matrix(matrix, ("a$", "b"), "patches", 4).axes
     assert [text.get_text() for text in axis.texts] == ["75.0 %\n7.5", "25.0 %\n2.5", "–", "–"]
     assert [tick.get_text() for tick in axis.get_yticklabels()] == [r"a\$", "b"]
     assert axis.get_title() == "Patches, mean of 4 sessions"
@@ -38,7 +38,7 @@ def test_reliability_diagram_has_every_bin_where_it_is():
     # A bin of 15 between two that hold something is empty.
     confidence = np.array([0.52, 0.52, 0.9, 0.9, 0.9, 0.99])
     curve = reliability(confidence, np.array([1, 0, 1, 1, 0, 1]))
-    figure = model_figures.reliability_diagram({"as trained": curve}, {"as trained": "so much"}, "patches", 3)
+    figure = predictions.reliability_diagram({"as trained": curve}, {"as trained": "so much"}, "patches", 3)
     points, diagonal = figure.axes[0].lines
     np.testing.assert_allclose(points.get_xydata(), [[0.52, 0.5], [0.9, 2 / 3], [0.99, 1]])
     np.testing.assert_allclose(diagonal.get_xdata(), diagonal.get_ydata())

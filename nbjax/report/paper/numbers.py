@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from nbjax.analysis.selection import CELL, Cell, Session, select_epochs, summarise_cells
-from nbjax.report import published
+from nbjax.report.paper import published
 from nbjax.report.reading import METRICS
 
 STRATEGIES = ("straightforward", "extension", "unfreezing")

@@ -1,41 +1,13 @@
-"""Figures: data in, Matplotlib figure out; readable in print and without colour vision (Okabe and Ito's palette)."""
+"""Figures of a study and its dataset: data in, Matplotlib figure out."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
-import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from nbjax.english import counted
-
-BLUE, ORANGE, GREEN, PURPLE, BLACK = "#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000"
-COLOURS = (BLUE, ORANGE, GREEN, PURPLE)
-GREY = "#757575"
-STYLE: dict[Any, Any] = {
-    "font.size": 10,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.grid": True,
-    "grid.color": "#dddddd",
-    "axes.axisbelow": True,
-    "legend.frameon": False,
-}
-
-
-def new_figure(width: float, height: float, columns: int = 1, rows: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of that many inches and its axes, row by row, in the house style."""
-    with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(width, height), layout="constrained", dpi=150)
-        axes = figure.subplots(rows, columns, squeeze=False)
-    return figure, list(axes.flat)
-
-
-def plain(name: str) -> str:
-    """A name as Matplotlib prints it letter by letter, not as a formula."""
-    return name.replace("$", r"\$")
+from nbjax.report.figures.style import BLACK, BLUE, COLOURS, ORANGE, new_figure, plain
 
 
 def learning_curves(curves: Mapping[str, np.ndarray], sessions: int) -> Figure:

@@ -10,9 +10,18 @@ from nbjax import locks
 from nbjax.analysis.distribution import dip_test, loss_accuracy_pairs
 from nbjax.errors import InputError
 from nbjax.files import sync, sync_folder
-from nbjax.report import paper_figures, paper_numbers, paper_tables, published
 from nbjax.report.drawing import Drawn, draw
+from nbjax.report.figures.paper import (
+    axes_range,
+    backbone_scores,
+    best_curve,
+    depth_losses,
+    loss_accuracy_density,
+    start_histogram,
+    within,
+)
 from nbjax.report.html import save
+from nbjax.report.paper import numbers, published, tables
 from nbjax.report.studies import Pooled
 from nbjax.report.table import Table, csv_text, latex, markdown
 
@@ -48,7 +57,7 @@ def make(pooled: Pooled, own: Mapping[str, Pooled] | None = None) -> Made:
         _add(made, (name,), functools.partial(_table, name, pooled))
     for name in FIGURES:
         _add(made, (name,), functools.partial(_figure, name, (own or {}).get(name, pooled)))
-    _add(made, OVERVIEW, lambda: _overview(pooled))
+    _add(made, tuple(OVERVIEW), lambda: _overview(pooled))
     return made
 
 
@@ -57,7 +66,7 @@ def _table(name: str, pooled: Pooled) -> dict[str, Table | str]:
 
 
 def _figure(name: str, pooled: Pooled) -> dict[str, Drawn | str]:
-    return {name: FIGURES[name](pooled)}
+    return {name: FIGURES[name].draw(pooled)}
 
 
 def _add(made: Made, names: tuple[str, ...], make: Callable[[], Mapping[str, Drawn | Table | str]]) -> None:
@@ -93,40 +102,40 @@ def _overview(pooled: Pooled) -> dict[str, Drawn | str]:
 
 
 def _by_strategy(pooled: Pooled) -> Table | str:
-    strategies = paper_numbers.by_strategy(pooled.history, pooled.criterion)
+    strategies = numbers.by_strategy(pooled.history, pooled.criterion)
     if not len(strategies):
         return "no cell of the strategies straightforward, extension or unfreezing has finite losses"
-    return paper_tables.best_by_strategy(strategies, pooled.criterion)
+    return tables.best_by_strategy(strategies, pooled.criterion)
 
 
 def _backbones(pooled: Pooled) -> Drawn | str:
-    table = paper_numbers.by_backbone(pooled.history, pooled.criterion)
+    table = numbers.by_backbone(pooled.history, pooled.criterion)
     if not len(table):
         return "no study has the strategy straightforward with finite losses"
-    return Drawn(paper_figures.backbone_scores(table), table, sum(table["sessions"].to_pylist()))
+    return Drawn(backbone_scores(table), table, sum(table["sessions"].to_pylist()))
 
 
 def _depth(pooled: Pooled, strategy: str) -> Drawn | str:
-    table = paper_numbers.by_depth(pooled.history, pooled.criterion, strategy)
+    table = numbers.by_depth(pooled.history, pooled.criterion, strategy)
     if not len(table):
         return f"no study has the strategy {strategy}-K with finite losses"
-    before = paper_numbers.losses_before_training(pooled.history)
-    return Drawn(paper_figures.depth_losses(table, strategy, before), table, sum(table["sessions"].to_pylist()))
+    before = numbers.losses_before_training(pooled.history)
+    return Drawn(depth_losses(table, strategy, before), table, sum(table["sessions"].to_pylist()))
 
 
 def _best_session(pooled: Pooled, metric: str) -> Drawn | str:
-    curves = paper_numbers.best_curves(pooled.history, pooled.criterion)
+    curves = numbers.best_curves(pooled.history, pooled.criterion)
     if curves is None:
         return "the best session has no whole curve"
     backbone, _, nonlinearities, unfrozen, *_ = curves.best.cell
-    figure = paper_figures.best_curve(
+    figure = best_curve(
         curves.table, metric, curves.sessions, published.best_lines(metric, backbone, nonlinearities, unfrozen)
     )
     return Drawn(figure, curves.table, curves.sessions, curves.left_out)
 
 
 def _starts(pooled: Pooled, metric: str) -> Drawn | str:
-    table = paper_numbers.starts(pooled.history)
+    table = numbers.starts(pooled.history)
     if not len(table):
         return "no session has finite losses before training"
     splits = {split: table[f"{split}_{metric}"].to_numpy() for split in ("train", "validation")}
@@ -136,7 +145,7 @@ def _starts(pooled: Pooled, metric: str) -> Drawn | str:
     # An accuracy is a share of so many samples.
     steps = {split: 1 / samples[split] if metric == "accuracy" else None for split in splits}
     one_peak = {split: dip_test(values, step=steps[split])[1] if tested else None for split, values in splits.items()}
-    return Drawn(paper_figures.start_histogram(table, metric, one_peak), table, len(table))
+    return Drawn(start_histogram(table, metric, one_peak), table, len(table))
 
 
 def _density(pooled: Pooled) -> Drawn | str:
@@ -144,31 +153,69 @@ def _density(pooled: Pooled) -> Drawn | str:
     if not len(pairs.loss):
         return "no session has a finite loss"
     classes = len(pooled.studies[0].record["dataset"]["classes"])
-    if not paper_figures.within(pairs, classes).any():
-        (_, loss), (accuracy, _) = paper_figures.axes_range(classes)
+    if not within(pairs, classes).any():
+        (_, loss), (accuracy, _) = axes_range(classes)
         return f"no epoch has a loss up to {loss:.2f} and an accuracy from {accuracy:.0f} % on, where its axes end"
-    return Drawn(*paper_figures.loss_accuracy_density(pairs, classes), pairs.sessions)
+    return Drawn(*loss_accuracy_density(pairs, classes), pairs.sessions)
 
 
-FIGURES: Mapping[str, Callable[[Pooled], Drawn | str]] = {
-    "figure_11": _backbones,
-    "figure_13": lambda some: _depth(some, "extension"),
-    "figure_15": lambda some: _depth(some, "unfreezing"),
-    "figure_16": lambda some: _best_session(some, "loss"),
-    "figure_17": lambda some: _best_session(some, "accuracy"),
-    "figure_18": lambda some: _starts(some, "loss"),
-    "figure_19": lambda some: _starts(some, "accuracy"),
-    "figure_20": _density,
+class Figure(NamedTuple):
+    """A figure of the paper.
+
+    Attributes:
+        study: whose part of the page shows it.
+        caption: under it there.
+        draw: from studies, or why not.
+    """
+
+    study: str
+    caption: str
+    draw: Callable[[Pooled], Drawn | str]
+
+
+FIGURES = {
+    "figure_11": Figure("straightforward", "Figure 11: frozen backbones with a new last layer.", _backbones),
+    "figure_13": Figure(
+        "extension",
+        "Figure 13: loss against the number of non-linearities.",
+        lambda pooled: _depth(pooled, "extension"),
+    ),
+    "figure_15": Figure(
+        "unfreezing",
+        "Figure 15: loss against the number of unfrozen layers.",
+        lambda pooled: _depth(pooled, "unfreezing"),
+    ),
+    "figure_16": Figure(
+        "best",
+        "Figure 16: loss of the best session of the paper's choice, and of its cell.",
+        lambda pooled: _best_session(pooled, "loss"),
+    ),
+    "figure_17": Figure(
+        "best",
+        "Figure 17: accuracy of the best session of the paper's choice, and of its cell.",
+        lambda pooled: _best_session(pooled, "accuracy"),
+    ),
+    "figure_18": Figure("distribution", "Figure 18: losses before training.", lambda pooled: _starts(pooled, "loss")),
+    "figure_19": Figure(
+        "distribution", "Figure 19: accuracies before training.", lambda pooled: _starts(pooled, "accuracy")
+    ),
+    "figure_20": Figure(
+        "distribution",
+        "Figure 20: loss and accuracy of every epoch of every session, counted on a logarithmic scale.",
+        _density,
+    ),
 }
-
-
 TABLES: Mapping[str, Callable[[Pooled], Table | str]] = {
-    "table_1": lambda _: paper_tables.other_methods(),
-    "table_2": lambda some: paper_tables.samples_by_split(some.studies[0].record["dataset"]),
-    "table_3": lambda _: paper_tables.backbones(),
+    "table_1": lambda _: tables.other_methods(),
+    "table_2": lambda pooled: tables.samples_by_split(pooled.studies[0].record["dataset"]),
+    "table_3": lambda _: tables.backbones(),
     "table_4": _by_strategy,
 }
-OVERVIEW = ("dataset_samples", "dataset_families")
+# What a page says under each.
+OVERVIEW = {
+    "dataset_samples": "Patches of each label and split, of as many families as fit.",
+    "dataset_families": "Patches of each family, by label and split.",
+}
 ENDINGS = (".png", ".csv", ".md", ".tex")
 
 

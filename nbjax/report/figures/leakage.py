@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from nbjax.analysis.leakage import Curves
-from nbjax.report.figures import BLACK, new_figure
+from nbjax.report.figures.style import BLACK, new_figure
 
 # The paper's green, orange and red as Okabe and Ito have them; blue for a fourth.
 STYLES = {

@@ -8,7 +8,7 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from nbjax.partition import DiscrepancyMap, Partition
-from nbjax.report.figures import BLACK, BLUE, GREEN, ORANGE, new_figure, plain
+from nbjax.report.figures.style import BLACK, BLUE, GREEN, ORANGE, new_figure, plain
 
 
 def discrepancy_heat_map(regions: DiscrepancyMap, best: Partition, title: str) -> Figure:

@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from nbjax.report import paper_numbers, published
+from nbjax.report.paper import numbers, published
 
 CELL = ("backbone", "strategy", "nonlinearities", "unfrozen", "learning_rate", "batch_size")
 
@@ -51,7 +51,7 @@ def expected(cells, wanted):
 @pytest.mark.parametrize("criterion", ["max_train_validation_loss", "validation_loss"])
 def test_backbones(paper_history, criterion):
     cells = by_hand(paper_history, criterion)
-    rows = paper_numbers.by_backbone(paper_history, criterion).to_pylist()
+    rows = numbers.by_backbone(paper_history, criterion).to_pylist()
     assert [row["backbone"] for row in rows] == ["efficientnet_lite0", "resnet18", "vgg19"]
     for row in rows:
         wanted = expected(cells, lambda cell, row=row: cell[:2] == (row["backbone"], "straightforward"))
@@ -63,7 +63,7 @@ def test_backbones(paper_history, criterion):
 @pytest.mark.parametrize(("strategy", "count", "deepest"), [("extension", 2, 2), ("unfreezing", 3, 1)])
 def test_depths(paper_history, strategy, count, deepest):
     cells = by_hand(paper_history, "validation_loss")
-    rows = paper_numbers.by_depth(paper_history, "validation_loss", strategy).to_pylist()
+    rows = numbers.by_depth(paper_history, "validation_loss", strategy).to_pylist()
     backbones = ["efficientnet_lite0", "resnet18", "vgg19"] if strategy == "extension" else ["resnet18", "vgg19"]
     assert [(row["backbone"], row["k"]) for row in rows] == [(b, k) for b in backbones for k in range(deepest + 1)]
     for row in rows:
@@ -76,7 +76,7 @@ def test_depths(paper_history, strategy, count, deepest):
 
 def test_strategies(paper_history):
     cells = by_hand(paper_history, "validation_loss")
-    rows = paper_numbers.by_strategy(paper_history, "validation_loss").to_pylist()
+    rows = numbers.by_strategy(paper_history, "validation_loss").to_pylist()
     assert [row["strategy"] for row in rows] == ["straightforward", "extension", "unfreezing"]
     for row in rows:
         of_strategy = expected(cells, lambda cell, row=row: cell[1] == row["strategy"])
@@ -91,7 +91,7 @@ def test_strategies(paper_history):
 
 
 def test_best_curves(paper_history):
-    curves = paper_numbers.best_curves(paper_history, "validation_loss")
+    curves = numbers.best_curves(paper_history, "validation_loss")
     rows = paper_history.to_pylist()
     best = min(rows, key=lambda row: row["validation_loss"])
     assert (curves.best.cell, curves.best.seed) == (tuple(best[name] for name in CELL), best["seed"])
@@ -112,31 +112,31 @@ def test_curves_leave_out_sessions_that_diverged_or_stopped(make_history):
     for row in rows[4:8]:
         row["diverged"] = True
     del rows[15]
-    curves = paper_numbers.best_curves(pa.Table.from_pylist(rows), "validation_loss")
+    curves = numbers.best_curves(pa.Table.from_pylist(rows), "validation_loss")
     assert (curves.best.seed, curves.sessions, curves.left_out) == (0, 2, 2)
 
 
 def test_a_start_counts_once(paper_history):
-    table = paper_numbers.starts(paper_history)
+    table = numbers.starts(paper_history)
     # Heads of 0, 1 and 2 non-linearities on three backbones, three seeds; unfreezing starts as k = 0 does.
     assert len(table) == 3 * 3 * 3
     assert len({tuple(row.values()) for row in table.select(["train_loss"]).to_pylist()}) == 27
-    mean, std, starts = paper_numbers.losses_before_training(paper_history)
+    mean, std, starts = numbers.losses_before_training(paper_history)
     losses = [row[name] for row in table.to_pylist() for name in ("train_loss", "validation_loss")]
     assert (mean, std, starts) == pytest.approx((statistics.fmean(losses), statistics.stdev(losses), 27))
 
 
 def test_the_order_of_rows_changes_nothing(paper_history):
     shuffled = paper_history.take(np.random.default_rng(0).permutation(len(paper_history)))
-    for numbers in (
-        lambda history: paper_numbers.by_backbone(history, "validation_loss"),
-        lambda history: paper_numbers.by_depth(history, "validation_loss", "extension"),
-        lambda history: paper_numbers.by_strategy(history, "validation_loss"),
-        lambda history: paper_numbers.best_curves(history, "validation_loss").table,
+    for table_of in (
+        lambda history: numbers.by_backbone(history, "validation_loss"),
+        lambda history: numbers.by_depth(history, "validation_loss", "extension"),
+        lambda history: numbers.by_strategy(history, "validation_loss"),
+        lambda history: numbers.best_curves(history, "validation_loss").table,
     ):
-        assert numbers(shuffled).equals(numbers(paper_history))
+        assert table_of(shuffled).equals(table_of(paper_history))
     keys = [("backbone", "ascending"), ("nonlinearities", "ascending"), ("seed", "ascending")]
-    assert paper_numbers.starts(shuffled).sort_by(keys).equals(paper_numbers.starts(paper_history).sort_by(keys))
+    assert numbers.starts(shuffled).sort_by(keys).equals(numbers.starts(paper_history).sort_by(keys))
 
 
 def test_a_cell_that_diverged_is_not_the_best_and_hides_nothing(make_history):
@@ -145,10 +145,10 @@ def test_a_cell_that_diverged_is_not_the_best_and_hides_nothing(make_history):
     for row in rows:
         if row["learning_rate"] == 1.0 and row["seed"] == 0:
             row.update(train_loss=float("nan"), validation_loss=float("inf"), diverged=True)
-    (row,) = paper_numbers.by_backbone(pa.Table.from_pylist(rows), "validation_loss").to_pylist()
+    (row,) = numbers.by_backbone(pa.Table.from_pylist(rows), "validation_loss").to_pylist()
     assert (row["learning_rate"], row["sessions"], row["cells"]) == (0.1, 6, 2)
     for row in rows:
         row.update(validation_loss=float("inf"), diverged=True)
-    assert len(paper_numbers.by_backbone(pa.Table.from_pylist(rows), "validation_loss")) == 0
-    assert paper_numbers.best_curves(pa.Table.from_pylist(rows), "validation_loss") is None
-    assert len(paper_numbers.starts(pa.Table.from_pylist(rows))) == 0
+    assert len(numbers.by_backbone(pa.Table.from_pylist(rows), "validation_loss")) == 0
+    assert numbers.best_curves(pa.Table.from_pylist(rows), "validation_loss") is None
+    assert len(numbers.starts(pa.Table.from_pylist(rows))) == 0

@@ -51,7 +51,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
         write_csv(table, out / "tables" / f"{name}.csv")
     images = {name: save(one, out / "figures" / name) for name, one in drawn.items()}
     sections = {**_dataset(found), **_results(found), **_test(found), **_wrong(numbers), "baselines": _baselines(found)}
-    page = render("page.html", {**sections, "drawn": drawn, "images": images, "image": as_text})
+    page = render("study_page.html", {**sections, "drawn": drawn, "images": images, "image": as_text})
     with replacing(out / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
     return out / "report.html"

@@ -16,7 +16,7 @@ from nbjax.analysis import family_interval
 from nbjax.errors import InputError
 from nbjax.files import sealing
 from nbjax.report.html import tied
-from nbjax.report.page import write_report
+from nbjax.report.study_page import write_report
 from nbjax.report.tables import names_of_cells
 from tests.report.conftest import page_of, per_cent, scores_of
 

@@ -2,7 +2,7 @@ import numpy as np
 
 from nbjax.analysis.leak_curve import point_of
 from nbjax.analysis.variance import variance_components
-from nbjax.report.partition_study_figures import leak_figure, score_distribution, variance_figure
+from nbjax.report.figures.partition_study import leak_figure, score_distribution, variance_figure
 
 RNG = np.random.default_rng(0)
 SCORES = 0.7 + 0.1 * RNG.normal(size=(30, 1)) + 0.01 * RNG.normal(size=(30, 5))

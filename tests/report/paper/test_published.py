@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from nbjax.report import published
+from nbjax.report.paper import published
 
 
 @pytest.fixture(scope="module")

@@ -1,4 +1,4 @@
-"""The paper's Figures 11, 13 and 15 to 20: tables of `nbjax.report.paper_numbers` in, Matplotlib figures out.
+"""The paper's Figures 11, 13 and 15 to 20: tables of `nbjax.report.paper.numbers` in, Matplotlib figures out.
 
 Ours is in colour, the paper's beside it in grey. Every best value comes with the mean and the standard deviation of a
 cell's sessions, and their number.
@@ -14,9 +14,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from nbjax.analysis.distribution import Pairs
-from nbjax.report import published
-from nbjax.report.figures import BLACK, BLUE, GREY, ORANGE, new_figure, plain
-from nbjax.report.paper_numbers import family_of_backbones
+from nbjax.report.figures.style import BLACK, BLUE, GREY, ORANGE, new_figure, plain
+from nbjax.report.paper import published
+from nbjax.report.paper.numbers import family_of_backbones
 
 # Okabe and Ito's reddish purple.
 PURPLE = "#CC79A7"

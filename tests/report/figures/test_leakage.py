@@ -3,8 +3,8 @@ import io
 import numpy as np
 
 from nbjax.analysis.leakage import Curves, Mean, compare, measure, summarise
+from nbjax.report.figures.leakage import STYLES, loss_curves, loss_numbers
 from nbjax.report.leakage import ROWS, answer, comparison_table, experiment_table
-from nbjax.report.leakage_figures import STYLES, loss_curves, loss_numbers
 
 RNG = np.random.default_rng(0)
 CURVES = {leak: Curves(*RNG.gamma(5, 0.1, (3, 4, 9))) for leak in ("none", "exchange", "random_samples")}

@@ -9,7 +9,7 @@ from matplotlib.ticker import PercentFormatter
 
 from nbjax.analysis.calibration import Reliability
 from nbjax.analysis.curves import Curves
-from nbjax.report.figures import BLACK, BLUE, COLOURS, GREY, ORANGE, new_figure, plain
+from nbjax.report.figures.style import BLACK, BLUE, COLOURS, GREY, ORANGE, new_figure, plain
 
 DASHES = ("-", "--", "-.", ":")
 

@@ -9,7 +9,8 @@ import pyarrow as pa
 from nbjax.english import counted
 from nbjax.models import NETWORKS, build_network
 from nbjax.models.count import count_operations, count_parameters
-from nbjax.report import published, words
+from nbjax.report import words
+from nbjax.report.paper import published
 from nbjax.report.table import Table, numbers_of, spreads_of, table_of, words_of
 
 
@@ -126,7 +127,7 @@ def best_by_strategy(table: pa.Table, criterion: str) -> Table:
     """Table 4: the best session of each strategy on training and validation data, and its setting's best cell.
 
     Args:
-        table: from `nbjax.report.paper_numbers.by_strategy`.
+        table: from `nbjax.report.paper.numbers.by_strategy`.
         criterion: that selected epochs.
     """
     rows = table.to_pylist()
