@@ -1,13 +1,13 @@
 """What sessions of a cell reached: mean, median, interquartile mean and best, each with an interval over sessions."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from scipy import stats
 
-from nbjax.analysis.selection import ACCURACY_CRITERION, CELL, CRITERIA, Session, sessions_by_cell
+from nbjax.analysis.selection import ACCURACY_CRITERION, CRITERIA, CellKey, Session, sessions_by_cell
 from nbjax.analysis.uncertainty import LEVEL
 
 RESAMPLES = 2000
@@ -26,7 +26,7 @@ class CellScores(NamedTuple):
     """What a cell's sessions reached in one quantity.
 
     Attributes:
-        values: by name of `CELL`.
+        key: which it is.
         criterion: what chose each session's epoch.
         quantity: `loss` (the criterion, in nats), or `accuracy`: of validation at the epoch that a loss chose, and the
             criterion itself where an accuracy chose.
@@ -42,7 +42,7 @@ class CellScores(NamedTuple):
             cannot go beyond it: `winner.expected_best` compares cells of unlike numbers.
     """
 
-    values: dict[str, Any]
+    key: CellKey
     criterion: str
     quantity: str
     sessions: int
@@ -82,7 +82,7 @@ def describe_cells(
 
 
 def _describe(
-    cell: tuple[Any, ...], criterion: str, quantity: str, sessions: Sequence[Session], seed: int, resamples: int
+    key: CellKey, criterion: str, quantity: str, sessions: Sequence[Session], seed: int, resamples: int
 ) -> CellScores:
     if quantity == "loss" or criterion == ACCURACY_CRITERION:
         scores = np.asarray([session.score for session in sessions])
@@ -94,7 +94,7 @@ def _describe(
     numbers = _statistics(scores, quantity)
     estimates = [Estimate(float(value), *end) for value, end in zip(numbers, ends, strict=True)]
     return CellScores(
-        values=dict(zip(CELL, cell, strict=True)),
+        key=key,
         criterion=criterion,
         quantity=quantity,
         sessions=len(scores),
@@ -142,7 +142,7 @@ def cells_table(cells: Sequence[CellScores]) -> pa.Table:
     """A row a record, in plain columns: `mean`, `mean_low`, `mean_high`, `std` and so on."""
     rows = []
     for cell in cells:
-        row = {**cell.values, "criterion": cell.criterion, "quantity": cell.quantity, "sessions": cell.sessions}
+        row = {**cell.key._asdict(), "criterion": cell.criterion, "quantity": cell.quantity, "sessions": cell.sessions}
         row |= {"diverged": cell.diverged, "std": cell.std}
         for name in STATISTICS:
             estimate = getattr(cell, name)

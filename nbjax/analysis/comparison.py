@@ -1,14 +1,14 @@
 """Is one cell better than another? The probability that a session of the one beats a session of the other."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from scipy import stats
 
 from nbjax.analysis.cells import RESAMPLES
-from nbjax.analysis.selection import ACCURACY_CRITERION, CELL, sessions_by_cell
+from nbjax.analysis.selection import ACCURACY_CRITERION, CellKey, sessions_by_cell
 from nbjax.analysis.uncertainty import LEVEL
 from nbjax.errors import InputError
 
@@ -123,9 +123,9 @@ def _ends(wins: np.ndarray, drawn: np.ndarray, level: float) -> tuple[float | No
 
 
 def compare_cells(
-    history: pa.Table, criterion: str, reference: Mapping[str, Any], *, paired: bool = False, seed: int = 0
-) -> list[tuple[dict[str, Any], Improvement]]:
-    """Each other cell against one: its values, and how probably the reference beats it.
+    history: pa.Table, criterion: str, reference: CellKey, *, paired: bool = False, seed: int = 0
+) -> list[tuple[CellKey, Improvement]]:
+    """Each other cell against one: its key, and how probably the reference beats it.
 
     The p-values are of single comparisons: over many cells some are small by chance alone. Where the reference was
     chosen by these very sessions, they favour it: probabilities are then too high and p-values too small.
@@ -133,7 +133,7 @@ def compare_cells(
     Args:
         history: a row a session and epoch, as a study writes it.
         criterion: of `selection.criterion_values`.
-        reference: values of `CELL`, as of the chosen cell; other keys are not looked at.
+        reference: as the chosen cell.
         paired: seed by seed.
         seed: of the bootstraps.
 
@@ -144,22 +144,21 @@ def compare_cells(
         cell: {session.seed: session.score for session in sessions}
         for cell, sessions in sessions_by_cell(history, criterion).items()
     }
-    key = tuple(reference[name] for name in CELL)
-    if key not in cells:
-        raise InputError(f"the study has no cell {dict(zip(CELL, key, strict=True))}.")
+    if reference not in cells:
+        raise InputError(f"the study has no cell {reference._asdict()}.")
     lower = criterion != ACCURACY_CRITERION
     found = []
     for cell, scores in cells.items():
-        if cell == key:
+        if cell == reference:
             continue
         if paired:
-            one = paired_improvement(cells[key], scores, lower_is_better=lower, seed=seed)
+            one = paired_improvement(cells[reference], scores, lower_is_better=lower, seed=seed)
         else:
             one = probability_of_improvement(
-                np.asarray(list(cells[key].values())),
+                np.asarray(list(cells[reference].values())),
                 np.asarray(list(scores.values())),
                 lower_is_better=lower,
                 seed=seed,
             )
-        found.append((dict(zip(CELL, cell, strict=True)), one))
+        found.append((cell, one))
     return found

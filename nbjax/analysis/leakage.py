@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 from scipy import stats
 
-from nbjax.analysis.selection import CELL
+from nbjax.analysis.selection import keys_of_rows
 from nbjax.analysis.uncertainty import LEVEL
 from nbjax.errors import InputError
 from nbjax.partition.inputs import SPLITS
@@ -86,11 +86,9 @@ def read_curves(history: pa.Table) -> Curves:
     """
     if "test_loss" not in history.column_names:
         raise InputError("sessions.parquet has no test_loss; run the study with test_curve=True.")
-    cells = history.group_by(list(CELL)).aggregate([])
-    if len(cells) != 1:
-        raise InputError(
-            f"the study has {len(cells)} cells; a leakage experiment compares one: give one value a field."
-        )
+    cells = len(set(keys_of_rows(history)))
+    if cells != 1:
+        raise InputError(f"the study has {cells} cells; a leakage experiment compares one: give one value a field.")
     table = history.sort_by([("seed", "ascending"), ("epoch", "ascending")])
     sessions, epochs = (len(table[name].unique()) for name in ("seed", "epoch"))
     if len(table) != sessions * epochs:

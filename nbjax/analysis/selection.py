@@ -1,6 +1,7 @@
 """Choosing: an epoch of each session, then a cell of the grid; by training and validation data alone (paper IV.B)."""
 
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,16 +9,44 @@ import pyarrow as pa
 
 from nbjax.errors import InputError
 
-CELL = ("backbone", "strategy", "nonlinearities", "unfrozen", "learning_rate", "batch_size")
+
+class CellKey(NamedTuple):
+    """What tells a cell of the grid from the others, as a history's columns have it."""
+
+    backbone: str
+    strategy: str
+    nonlinearities: int
+    unfrozen: int
+    learning_rate: float
+    batch_size: int
+
+
+CELL = CellKey._fields
 CRITERIA = ("max_train_validation_loss", "validation_loss")
 ACCURACY_CRITERION = "min_train_validation_accuracy"
+
+
+def key_of(values: Mapping[str, Any]) -> CellKey:
+    """The key of a cell among its values by name; others are not looked at."""
+    return CellKey(*(values[name] for name in CELL))
+
+
+def keys_of_rows(history: pa.Table) -> list[CellKey]:
+    """The cell of each row."""
+    return list(itertools.starmap(CellKey, zip(*(history[name].to_pylist() for name in CELL), strict=True)))
+
+
+def rows_of_cell(history: pa.Table, key: CellKey) -> pa.Table:
+    """One cell's rows, by seed and epoch."""
+    kept = history.filter(pa.array([one == key for one in keys_of_rows(history)], pa.bool_()))
+    return kept.sort_by([("seed", "ascending"), ("epoch", "ascending")])
 
 
 class Session(NamedTuple):
     """One session's selected epoch.
 
     Attributes:
-        cell: values of `CELL`.
+        cell: whose session it is.
         seed: of the session.
         epoch: the selected one; None where the session diverged from the first.
         loss: the criterion there, in nats, the validation loss where an accuracy chose; infinite where the session has
@@ -29,7 +58,7 @@ class Session(NamedTuple):
             where the session has no finite epoch.
     """
 
-    cell: tuple[Any, ...]
+    cell: CellKey
     seed: int
     epoch: int | None
     loss: float
@@ -43,7 +72,7 @@ class Cell(NamedTuple):
     """A cell's sessions, summed up over the losses they were selected by.
 
     Attributes:
-        values: by name of `CELL`.
+        key: which it is.
         sessions: how many.
         diverged: how many of them diverged.
         mean: of the selected losses; infinite where a session has no finite epoch.
@@ -55,7 +84,7 @@ class Cell(NamedTuple):
         validation_loss_mean: mean validation loss there.
     """
 
-    values: dict[str, Any]
+    key: CellKey
     sessions: int
     diverged: int
     mean: float
@@ -103,24 +132,23 @@ def criterion_of(train: np.ndarray, validation: np.ndarray, criterion: str) -> n
 
 def select_epochs(history: pa.Table, criterion: str) -> list[Session]:
     """Each session's epoch with the least criterion, the earliest of equals; sorted by cell and seed."""
-    columns = [history[name].to_pylist() for name in (*CELL, "seed")]
     values, of_accuracy = criterion_values(history, criterion), criterion == ACCURACY_CRITERION
     accuracy, loss = history["validation_accuracy"].to_numpy(), history["validation_loss"].to_numpy()
     epochs, diverged = history["epoch"].to_numpy(), history["diverged"].to_numpy(zero_copy_only=False)
-    rows_of: dict[tuple[Any, ...], list[int]] = {}
-    for row, key in enumerate(zip(*columns, strict=True)):
-        rows_of.setdefault(key, []).append(row)
+    rows_of: dict[tuple[CellKey, int], list[int]] = {}
+    for row, of_row in enumerate(zip(keys_of_rows(history), history["seed"].to_pylist(), strict=True)):
+        rows_of.setdefault(of_row, []).append(row)
     sessions = []
-    for key in sorted(rows_of):
-        rows = sorted(rows_of[key], key=lambda row: epochs[row])
+    for cell, seed in sorted(rows_of):
+        rows = sorted(rows_of[cell, seed], key=lambda row: epochs[row])
         best = min(rows, key=lambda row: values[row])
         whole, value = bool(np.isfinite(values[best])), float(values[best])
         loss_there = float(loss[best]) if whole else float("inf")
         score = (-value if whole else 0.0) if of_accuracy else value
         sessions.append(
             Session(
-                cell=key[:-1],
-                seed=key[-1],
+                cell=cell,
+                seed=seed,
                 epoch=int(epochs[best]) if whole else None,
                 loss=loss_there if of_accuracy else value,
                 validation_loss=loss_there,
@@ -132,23 +160,23 @@ def select_epochs(history: pa.Table, criterion: str) -> list[Session]:
     return sessions
 
 
-def sessions_by_cell(history: pa.Table, criterion: str) -> dict[tuple[Any, ...], list[Session]]:
+def sessions_by_cell(history: pa.Table, criterion: str) -> dict[CellKey, list[Session]]:
     """Each cell's sessions at their selected epochs, sorted by cell and seed."""
-    by_cell: dict[tuple[Any, ...], list[Session]] = {}
+    by_cell: dict[CellKey, list[Session]] = {}
     for session in select_epochs(history, criterion):
         by_cell.setdefault(session.cell, []).append(session)
     return by_cell
 
 
 def summarise_cells(history: pa.Table, criterion: str) -> list[Cell]:
-    """One record a cell, in the order of `CELL`'s values.
+    """One record a cell, in the order of their keys.
 
     Raises:
         InputError: the criterion is not a loss.
     """
     if criterion not in CRITERIA:
         raise InputError(f"criterion: found {criterion!r}; expected one of {', '.join(CRITERIA)}.")
-    return [_summarise(values, sessions) for values, sessions in sessions_by_cell(history, criterion).items()]
+    return [_summarise(key, sessions) for key, sessions in sessions_by_cell(history, criterion).items()]
 
 
 def median_epoch(sessions: Sequence[Session]) -> int:
@@ -156,12 +184,12 @@ def median_epoch(sessions: Sequence[Session]) -> int:
     return int(np.median([session.epoch or 0 for session in sessions]))
 
 
-def _summarise(values: tuple[Any, ...], sessions: Sequence[Session]) -> Cell:
+def _summarise(key: CellKey, sessions: Sequence[Session]) -> Cell:
     losses = np.asarray([session.loss for session in sessions])
     accuracies = np.asarray([session.validation_accuracy for session in sessions])
     several = len(sessions) > 1 and bool(np.isfinite(losses).all())
     return Cell(
-        values=dict(zip(CELL, values, strict=True)),
+        key=key,
         sessions=len(sessions),
         diverged=sum(session.diverged for session in sessions),
         mean=float(losses.mean()),

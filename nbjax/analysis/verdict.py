@@ -1,12 +1,12 @@
 """Did the chosen cell learn anything? A verdict of its own, from training and validation data alone."""
 
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from nbjax.analysis.selection import CELL, select_epochs
+from nbjax.analysis.selection import CellKey, keys_of_rows, rows_of_cell, select_epochs
 
 # A loss that falls by less than this share of its start is not said to fall.
 LEAST_FALL = 0.02
@@ -50,24 +50,18 @@ class Verdict(NamedTuple):
         return self.median < 1
 
 
-def judge(
-    history: pa.Table, chosen: Mapping[str, Any], criterion: str, validation: Mapping[str, Mapping[str, int]]
-) -> Verdict:
+def judge(history: pa.Table, cell: CellKey, criterion: str, validation: Mapping[str, Mapping[str, int]]) -> Verdict:
     """Judges the chosen cell by its sessions' histories.
 
     Args:
         history: a row a session and epoch, of every cell.
-        chosen: the cell's values, by name of `CELL`.
+        cell: the chosen one.
         criterion: that selected epochs.
         validation: of each label, the validation split's `patches` and `samples`.
     """
-    cell = tuple(chosen[name] for name in CELL)
     sessions = [session for session in select_epochs(history, criterion) if session.cell == cell]
     kept = [session.epoch for session in sessions]
-    of_cell = np.ones(len(history), bool)
-    for name, value in zip(CELL, cell, strict=True):
-        of_cell &= np.asarray(history[name].to_pylist(), dtype=object) == value
-    table = history.filter(pa.array(of_cell))
+    table = rows_of_cell(history, cell)
     epochs = int(table["epoch"].to_numpy().max(initial=0))
     accuracy = float(np.mean([session.validation_accuracy for session in sessions]))
     samples = [row["samples"] for row in validation.values()]
@@ -88,15 +82,16 @@ def judge(
     )
 
 
-def _edge(history: pa.Table, cell: tuple[Any, ...]) -> str:
+def _edge(history: pa.Table, cell: CellKey) -> str:
     """At which end of the learning rates tried with its other values a cell lies."""
-    place = CELL.index("learning_rate")
-    cells = set(zip(*(history[name].to_pylist() for name in CELL), strict=True))
-    beside = [one for one in cells if (*one[:place], *one[place + 1 :]) == (*cell[:place], *cell[place + 1 :])]
-    rates = sorted(one[place] for one in beside)
-    if len(rates) < 2 or cell[place] not in (rates[0], rates[-1]):
+    rates = sorted(
+        other.learning_rate
+        for other in set(keys_of_rows(history))
+        if other == cell._replace(learning_rate=other.learning_rate)
+    )
+    if len(rates) < 2 or cell.learning_rate not in (rates[0], rates[-1]):
         return ""
-    return "least" if cell[place] == rates[0] else "greatest"
+    return "least" if cell.learning_rate == rates[0] else "greatest"
 
 
 def _fell(table: pa.Table, column: str) -> bool:

@@ -2,12 +2,12 @@
 
 import itertools
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from nbjax.analysis.selection import CELL, CRITERIA, sessions_by_cell
+from nbjax.analysis.selection import CRITERIA, CellKey, sessions_by_cell
 from nbjax.errors import InputError
 
 HALVINGS = 1000
@@ -126,8 +126,8 @@ def _splits(seeds: int, held_out: int, splits: int, seed: int) -> np.ndarray:
     return rng.permuted(np.tile(np.arange(seeds), (splits, 1)), axis=1)[:, :held_out]
 
 
-def losses_by_cell(history: pa.Table, criterion: str) -> tuple[list[dict[str, Any]], np.ndarray]:
-    """Values of each cell, and its sessions' selected losses `[cells, seeds]`, of the seeds that all cells have.
+def losses_by_cell(history: pa.Table, criterion: str) -> tuple[list[CellKey], np.ndarray]:
+    """The cells, and each one's sessions' selected losses `[cells, seeds]`, of the seeds that all cells have.
 
     Cells with a session that has no finite epoch are left out: they would never be chosen.
 
@@ -144,5 +144,4 @@ def losses_by_cell(history: pa.Table, criterion: str) -> tuple[list[dict[str, An
     shared = sorted(set.intersection(*(set(one) for one in cells.values()))) if cells else []
     if not shared:
         raise InputError("the study's cells share no seed with finite losses; expected the same seeds in each.")
-    values = [dict(zip(CELL, cell, strict=True)) for cell in cells]
-    return values, np.asarray([[one[key] for key in shared] for one in cells.values()])
+    return list(cells), np.asarray([[one[key] for key in shared] for one in cells.values()])

@@ -9,7 +9,7 @@ import pyarrow as pa
 from matplotlib.figure import Figure
 
 from nbjax.analysis.curves import Curves, curves_table, precision_recall_curves, roc_curves
-from nbjax.analysis.selection import CELL
+from nbjax.analysis.selection import key_of, rows_of_cell
 from nbjax.errors import InputError
 from nbjax.report.calibrating import Calibration
 from nbjax.report.figures.predictions import confusion_matrix, ranking_curves, reliability_diagram
@@ -100,10 +100,7 @@ def _families(rows: Mapping[str, Mapping[str, np.ndarray]], classes: Sequence[st
 
 def _curves(history: pa.Table, chosen: Mapping[str, Any]) -> dict[str, Drawn]:
     """The chosen cell's sessions that did not diverge; no figure where all did."""
-    keep = np.ones(len(history), bool)
-    for key in CELL:
-        keep &= np.asarray(history[key].to_pylist(), dtype=object) == chosen[key]
-    table = history.filter(pa.array(keep)).sort_by([("seed", "ascending"), ("epoch", "ascending")])
+    table = rows_of_cell(history, key_of(chosen))
     epochs, sessions = (len(np.unique(table[name].to_numpy())) for name in ("epoch", "seed"))
     if not len(table) or len(table) != epochs * sessions:
         raise InputError(

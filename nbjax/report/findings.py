@@ -12,7 +12,7 @@ import pyarrow.parquet
 from nbjax.analysis.cells import CellScores, describe_cells
 from nbjax.analysis.comparison import Improvement, compare_cells
 from nbjax.analysis.scores import Tested, score_predictions
-from nbjax.analysis.selection import CELL
+from nbjax.analysis.selection import CellKey, key_of, keys_of_rows
 from nbjax.analysis.verdict import Verdict, judge
 from nbjax.analysis.winner import NestedChoice, expected_best, losses_by_cell, nested_choice
 from nbjax.errors import InputError
@@ -74,7 +74,7 @@ class Findings(NamedTuple):
     losses: list[CellScores]
     accuracies: list[CellScores]
     chosen: int | None
-    beats: dict[tuple[Any, ...], Improvement]
+    beats: dict[CellKey, Improvement]
     winner: Winner | None
     verdict: Verdict | None
     test: Tested | None
@@ -110,7 +110,7 @@ def find(folder: str | Path) -> Findings:
     place = None if chosen is None else _place(files, losses, chosen)
     verdict = None
     if chosen is not None:
-        verdict = judge(history, chosen, criterion, study["dataset"]["counts"]["validation"])
+        verdict = judge(history, key_of(chosen), criterion, study["dataset"]["counts"]["validation"])
     # What an unfinished study's folder holds of predictions is another's: of the one that was there before. And where
     # nothing was learned, predictions of the test split are those of a random start; held-out folds choose for
     # themselves.
@@ -129,7 +129,7 @@ def find(folder: str | Path) -> Findings:
         losses=losses,
         accuracies=accuracies,
         chosen=place,
-        beats={} if chosen is None else _beats(history, criterion, chosen),
+        beats={} if chosen is None else dict(compare_cells(history, criterion, key_of(chosen))),
         winner=None if chosen is None else _winner(history, criterion, chosen),
         verdict=verdict,
         test=read["test"],
@@ -165,22 +165,17 @@ def _predictions(path: Path, classes: int, swapped: bool) -> pa.Table | None:
 
 def _place(files: StudyFolder, cells: Sequence[CellScores], chosen: Mapping[str, Any]) -> int:
     for place, cell in enumerate(cells):
-        if all(cell.values[name] == chosen[name] for name in CELL):
+        if cell.key == key_of(chosen):
             return place
     raise InputError(f"{files.sessions}: has no session of the chosen cell; run the study again.")
 
 
-def _beats(history: pa.Table, criterion: str, chosen: Mapping[str, Any]) -> dict[tuple[Any, ...], Improvement]:
-    return {tuple(cell[name] for name in CELL): one for cell, one in compare_cells(history, criterion, chosen)}
-
-
 def _winner(history: pa.Table, criterion: str, chosen: Mapping[str, Any]) -> Winner:
     cells, losses = losses_by_cell(history, criterion)
-    keys = [tuple(cell[name] for name in CELL) for cell in cells]
-    key = tuple(chosen[name] for name in CELL)
-    place = keys.index(key) if key in keys else None
+    key = key_of(chosen)
+    place = cells.index(key) if key in cells else None
     expected = np.zeros(0) if place is None else expected_best(losses[place])
-    if len(set(zip(*(history[name].to_pylist() for name in CELL), strict=True))) < 2:
+    if len(set(keys_of_rows(history))) < 2:
         return Winner(None, "there was one cell, so that nothing was picked among cells", place, expected)
     if len(losses) < 2:
         return Winner(None, "one cell alone has a finite loss in every session", place, expected)

@@ -84,12 +84,7 @@ def _partition(found: Findings) -> list[str]:
         f"There is one partition, with one test split of {distinct(test)} families: it gives {percent(one)}, and "
         f"holding out every family once {percent(other)}. Other test families would give another number."
     )
-    if (
-        len(
-            {(cell.values["backbone"], cell.values["strategy"], cell.values["nonlinearities"]) for cell in found.losses}
-        )
-        > 1
-    ):
+    if len({(cell.key.backbone, cell.key.strategy, cell.key.nonlinearities) for cell in found.losses}) > 1:
         said[-1] += " Backbone and strategy were chosen with all families in view, those held out too."
     return said
 

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from nbjax.analysis.selection import CELL
+from nbjax.analysis.selection import CellKey, keys_of_rows
 from nbjax.errors import InputError
 from nbjax.report.reading import HISTORY_COLUMNS, read_history, read_record
 from nbjax.training.folder import StudyFolder
@@ -113,7 +113,7 @@ def pool(studies: Sequence[StudyRows]) -> Pooled:
                     f"{study.folder}: {backbone['name']} has other weights than in {folder}; studies that differ in "
                     "them have figures of their own."
                 )
-    tables, seen, doubled = [], dict[tuple[Any, ...], tuple[int, set[int]]](), 0
+    tables, seen, doubled = [], dict[CellKey, tuple[int, set[int]]](), 0
     for study in studies:
         kept, left_out = _unseen(study.history, int(study.record["config"]["epochs"]), seen)
         tables.append(kept)
@@ -128,7 +128,7 @@ def _value(record: Mapping[str, Any], field: str) -> Any:
     return found
 
 
-def _unseen(history: pa.Table, epochs: int, seen: dict[tuple[Any, ...], tuple[int, set[int]]]) -> tuple[pa.Table, int]:
+def _unseen(history: pa.Table, epochs: int, seen: dict[CellKey, tuple[int, set[int]]]) -> tuple[pa.Table, int]:
     """The rows of sessions that are new, and how many sessions were left out.
 
     Args:
@@ -136,9 +136,9 @@ def _unseen(history: pa.Table, epochs: int, seen: dict[tuple[Any, ...], tuple[in
         epochs: of its sessions.
         seen: by cell, the number of epochs and the seeds that there are already; grows.
     """
-    cells = list(zip(*(history[name].to_pylist() for name in CELL), strict=True))
+    cells = keys_of_rows(history)
     seeds = history["seed"].to_pylist()
-    found: dict[tuple[Any, ...], set[int]] = {}
+    found: dict[CellKey, set[int]] = {}
     for cell, seed in zip(cells, seeds, strict=True):
         found.setdefault(cell, set()).add(seed)
     new = {}

@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from nbjax.analysis.cells import Estimate
-from nbjax.analysis.selection import CELL
+from nbjax.analysis.selection import CellKey
 from nbjax.partition.audit import KINDS
 from nbjax.report.findings import Findings, Winner
 from nbjax.report.table import Entry, Head, Table, number, percent, span, spread, three, whole, word
@@ -63,34 +63,33 @@ def audit_table(audit: Mapping[str, Mapping[str, Any]]) -> Table:
     return Table("audit", [Head("looked for", True), Head("found")], rows)
 
 
-def strategy_text(cell: Mapping[str, Any]) -> str:
+def strategy_text(cell: CellKey) -> str:
     """A cell's strategy as configs write it."""
-    name = cell["strategy"]
-    stages = name.endswith("stages")
-    return Strategy(cell["nonlinearities"], cell["unfrozen"], stages, name == "scratch").text
+    stages = cell.strategy.endswith("stages")
+    return Strategy(cell.nonlinearities, cell.unfrozen, stages, cell.strategy == "scratch").text
 
 
-def names_of_cells(values: Sequence[Mapping[str, Any]]) -> tuple[list[Head], list[list[Entry]]]:
+def names_of_cells(cells: Sequence[CellKey]) -> tuple[list[Head], list[list[Entry]]]:
     """What tells cells apart: backbone and strategy where these differ, learning rate and batch size always."""
     columns = {
-        "backbone": [word(one["backbone"]) for one in values],
-        "strategy": [word(strategy_text(one)) for one in values],
+        "backbone": [word(cell.backbone) for cell in cells],
+        "strategy": [word(strategy_text(cell)) for cell in cells],
     }
     differing = [name for name, entries in columns.items() if len(set(entries)) > 1]
     rows = [
         [
             *(columns[name][place] for name in differing),
-            number(one["learning_rate"], "{:g}".format),
-            whole(one["batch_size"]),
+            number(cell.learning_rate, "{:g}".format),
+            whole(cell.batch_size),
         ]
-        for place, one in enumerate(values)
+        for place, cell in enumerate(cells)
     ]
     return [*(Head(name, True) for name in differing), Head("learning rate"), Head("batch size")], rows
 
 
 def cells_table(found: Findings) -> Table:
     """One row a cell of the grid, the chosen one marked; no mean without its spread and interval."""
-    heads, names = names_of_cells([cell.values for cell in found.losses])
+    heads, names = names_of_cells([cell.key for cell in found.losses])
     heads += [Head("sessions"), Head("diverged"), Head("selected loss, mean ± s.d.")]
     heads += [Head("validation accuracy, mean ± s.d.")]
     heads += [Head("the chosen cell is better")] if found.beats else []
@@ -101,7 +100,7 @@ def cells_table(found: Findings) -> Table:
             whole(loss.diverged),
             spread(loss.mean.value, loss.std, three, _ends(loss.mean, three)),
             spread(accuracy.mean.value, accuracy.std, percent, _ends(accuracy.mean, percent)),
-            *([_beaten(found, loss.values)] if found.beats else []),
+            *([_beaten(found, loss.key)] if found.beats else []),
         ]
         for name, loss, accuracy in zip(names, found.losses, found.accuracies, strict=True)
     ]
@@ -112,8 +111,8 @@ def _ends(estimate: Estimate, text: Any) -> str:
     return span(estimate.low, estimate.high, text)
 
 
-def _beaten(found: Findings, values: Mapping[str, Any]) -> Entry:
-    one = found.beats.get(tuple(values[name] for name in CELL))
+def _beaten(found: Findings, cell: CellKey) -> Entry:
+    one = found.beats.get(cell)
     if one is None:
         return Entry("chosen")
     return Entry(percent(one.probability), span(one.low, one.high, percent), one.probability)
@@ -121,7 +120,7 @@ def _beaten(found: Findings, values: Mapping[str, Any]) -> Entry:
 
 def statistics_table(found: Findings) -> Table:
     """Median, interquartile mean and best of each cell's selected losses, each with its interval."""
-    heads, names = names_of_cells([cell.values for cell in found.losses])
+    heads, names = names_of_cells([cell.key for cell in found.losses])
     heads += [Head("sessions"), Head("median"), Head("interquartile mean"), Head("best"), Head("s.d.")]
     rows = [
         [

@@ -127,12 +127,12 @@ def best(found: Findings) -> str:
     """Which cell was chosen, and how it fared by the criterion."""
     assert found.chosen is not None
     cell, accuracy = found.losses[found.chosen], found.accuracies[found.chosen]
-    values = cell.values
+    key = cell.key
     spread = "" if cell.std is None else f" ± {three(cell.std)}"
     kept = "" if found.verdict is None else f" The median of its kept epochs is {found.verdict.median:g}."
     return (
-        f"{values['backbone']}, {strategy_text(values)}, learning rate {values['learning_rate']:g}, batch size "
-        f"{values['batch_size']}: selected loss {three(cell.mean.value)}{spread} and validation accuracy "
+        f"{key.backbone}, {strategy_text(key)}, learning rate {key.learning_rate:g}, batch size "
+        f"{key.batch_size}: selected loss {three(cell.mean.value)}{spread} and validation accuracy "
         f"{percent(accuracy.mean.value)} over {counted(cell.sessions, 'session')}.{kept}"
     )
 

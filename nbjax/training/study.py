@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import pyarrow as pa
 
-from nbjax.analysis.selection import choose_cell, median_epoch, select_epochs, summarise_cells
+from nbjax.analysis.selection import choose_cell, key_of, median_epoch, select_epochs, summarise_cells
 from nbjax.files import remove_sealed
 from nbjax.models import Backbone, load_headless
 from nbjax.progress import Meter, meter
@@ -264,7 +264,7 @@ def conclude(study: Study, tasks: dict[str, list[Task]]) -> dict[str, Any]:
     config = study.config
     history = all_histories(study, tasks)
     store.write_table(history, study.files.sessions)
-    chosen = choose_cell(summarise_cells(history, config.criterion)).values
+    chosen = choose_cell(summarise_cells(history, config.criterion)).key._asdict()
     of_cell = [
         task
         for task in tasks[chosen["backbone"]]
@@ -281,7 +281,7 @@ def conclude(study: Study, tasks: dict[str, list[Task]]) -> dict[str, Any]:
         )
 
     sessions = select_epochs(history, config.criterion)
-    epochs = median_epoch([session for session in sessions if session.cell == tuple(chosen.values())])
+    epochs = median_epoch([session for session in sessions if session.cell == key_of(chosen)])
     _hold_out(study, tasks[chosen["backbone"]], chosen, bank)
     return {**chosen, "epochs": epochs}
 

@@ -10,7 +10,7 @@ PAPER, AUTHORS, ACCURACY = "max_train_validation_loss", "validation_loss", "min_
 
 def test_statistics_are_numpys_and_scipys(make_history):
     table = make_history({0.1: (0.5, 9), 0.2: (0.6, 9)})
-    found = {(one.values["learning_rate"], one.criterion, one.quantity): one for one in describe_cells(table)}
+    found = {(one.key.learning_rate, one.criterion, one.quantity): one for one in describe_cells(table)}
     assert len(found) == 2 * 5
     for criterion in (PAPER, AUTHORS):
         sessions = [one for one in select_epochs(table, criterion) if one.cell[4] == 0.1]

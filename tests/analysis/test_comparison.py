@@ -9,6 +9,7 @@ from nbjax.analysis.comparison import (
     paired_improvement,
     probability_of_improvement,
 )
+from nbjax.analysis.selection import keys_of_rows
 from nbjax.errors import InputError
 
 SCORES = st.lists(st.integers(0, 6), min_size=2, max_size=8).map(lambda values: np.asarray(values, float))
@@ -62,17 +63,16 @@ def test_pairs_take_out_what_a_seed_does_to_both():
 
 def test_cells_against_the_chosen_one(make_history):
     table = make_history({0.1: (0.3, 6), 0.2: (0.6, 6), 0.4: (0.6, 5)})
-    reference = {**{name: table[name][0].as_py() for name in ("backbone", "strategy", "nonlinearities", "unfrozen")}}
-    reference |= {"learning_rate": 0.1, "batch_size": 8, "epochs": 3}
+    reference = keys_of_rows(table)[0]._replace(learning_rate=0.1, batch_size=8)
     for paired in (False, True):
         found = compare_cells(table, "max_train_validation_loss", reference, paired=paired)
-        assert [cell["learning_rate"] for cell, _ in found] == [0.2, 0.4]
+        assert [cell.learning_rate for cell, _ in found] == [0.2, 0.4]
         assert all(one.probability == 1 for _, one in found)
     turned = compare_cells(table, "min_train_validation_accuracy", reference)
     assert all(one.probability == 1 for _, one in turned)
     assert found[1][1].sessions == (5, 5)
     with pytest.raises(InputError, match="no cell"):
-        compare_cells(table, "validation_loss", {**reference, "batch_size": 9})
+        compare_cells(table, "validation_loss", reference._replace(batch_size=9))
 
 
 def test_sessions_that_do_not_overlap_have_no_interval():

@@ -54,7 +54,7 @@ def test_cells_are_summed_up_over_seeds():
     assert (first.mean, first.std) == (pytest.approx(losses.mean()), pytest.approx(losses.std(ddof=1)))
     assert (first.median, first.best) == (0.4, 0.2)
     assert second.std is None
-    assert choose_cell([first, second]).values["learning_rate"] == 0.2
+    assert choose_cell([first, second]).key.learning_rate == 0.2
 
 
 def test_order_of_rows_changes_nothing():

@@ -4,10 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from nbjax.analysis.selection import CELL
+from nbjax.analysis.selection import CellKey
 from nbjax.analysis.verdict import judge
 
-CHOSEN = dict(zip(CELL, ("resnet18", "straightforward", 0, 0, 0.01, 8), strict=True))
+CHOSEN = CellKey("resnet18", "straightforward", 0, 0, 0.01, 8)
 VALIDATION = {"D": {"patches": 20, "samples": 80}, "PD": {"patches": 40, "samples": 80}}
 
 
@@ -15,7 +15,7 @@ def history(curves, accuracy=0.9, rates=(0.01,), train=None):
     """Validation losses `[sessions, epochs + 1]` of each learning rate; training losses are lower unless given."""
     rows = [
         {
-            **CHOSEN,
+            **CHOSEN._asdict(),
             "learning_rate": rate,
             "seed": seed,
             "epoch": epoch,

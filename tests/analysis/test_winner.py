@@ -66,7 +66,7 @@ def test_losses_of_a_study(make_history):
     table = make_history({0.1: (0.5, 4), 0.2: (0.6, 3)})
     cells, losses = losses_by_cell(table, "validation_loss")
     assert losses.shape == (2, 3)
-    assert [cell["learning_rate"] for cell in cells] == [0.1, 0.2]
+    assert [cell.learning_rate for cell in cells] == [0.1, 0.2]
     with pytest.raises(InputError, match="criterion: found 'min_train_validation_accuracy'"):
         losses_by_cell(table, "min_train_validation_accuracy")
     with pytest.raises(InputError, match="share no seed"):

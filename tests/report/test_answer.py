@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from nbjax.analysis.selection import key_of
 from nbjax.analysis.verdict import judge
 from nbjax.errors import InputError
 from nbjax.files import sealing
@@ -41,7 +42,7 @@ def history_of(curves, rate=0.01):
 def test_a_goal_that_stops_sessions_calls_for_no_more_epochs(found):
     falling = [[0.9, 0.8, 0.7, 0.6, 0.5, 0.4]] * 4
     counts = found.study["dataset"]["counts"]["validation"]
-    verdict = judge(history_of(falling), found.study["chosen"], "max_train_validation_loss", counts)
+    verdict = judge(history_of(falling), key_of(found.study["chosen"]), "max_train_validation_loss", counts)
     assert "--set=epochs=" in " ".join(verdict_words(found, verdict)[1])
     goal = found._replace(study={**found.study, "config": {"accuracy_goal": 0.9}})
     assert "--set=epochs=" not in " ".join(verdict_words(goal, verdict)[1])
@@ -63,7 +64,7 @@ def found(tmp_path_factory):
 @given(st.lists(st.lists(st.floats(0.01, 5), min_size=6, max_size=6), min_size=1, max_size=5))
 def test_no_answer_says_trained_where_a_session_kept_epoch_0(found, curves):
     counts = found.study["dataset"]["counts"]["validation"]
-    verdict = judge(history_of(curves), found.study["chosen"], "max_train_validation_loss", counts)
+    verdict = judge(history_of(curves), key_of(found.study["chosen"]), "max_train_validation_loss", counts)
     said = " ".join(answer(found._replace(verdict=verdict)))
     kept_none = any(min(curve) == curve[0] for curve in curves)
     assert ("was trained" in said) == (not kept_none)
@@ -249,7 +250,7 @@ def test_whether_it_learned_is_asked_of_held_out_families_too(found, change, wor
     falling = [[0.9, 0.8, 0.5, 0.6, 0.7, 0.8]] * 4
     verdict = judge(
         history_of(falling),
-        found.study["chosen"],
+        key_of(found.study["chosen"]),
         "max_train_validation_loss",
         found.study["dataset"]["counts"]["validation"],
     )

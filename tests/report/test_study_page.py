@@ -13,6 +13,7 @@ import pytest
 import sklearn.metrics
 
 from nbjax.analysis import family_interval
+from nbjax.analysis.selection import CellKey
 from nbjax.errors import InputError
 from nbjax.files import sealing
 from nbjax.report.html import tied
@@ -373,12 +374,11 @@ def test_leaks_and_findings_are_said(make_study):
 
 
 def test_a_grid_over_strategies_and_backbones_names_them_in_every_row():
-    common = {"learning_rate": 1e-3, "batch_size": 8}
     values = [
-        {"backbone": "resnet18", "strategy": "straightforward", "nonlinearities": 0, "unfrozen": 0, **common},
-        {"backbone": "vgg16", "strategy": "extension and unfreezing", "nonlinearities": 2, "unfrozen": 3, **common},
-        {"backbone": "vgg16", "strategy": "unfreezing stages", "nonlinearities": 0, "unfrozen": 2, **common},
-        {"backbone": "small_cnn", "strategy": "scratch", "nonlinearities": 0, "unfrozen": -1, **common},
+        CellKey("resnet18", "straightforward", 0, 0, 1e-3, 8),
+        CellKey("vgg16", "extension and unfreezing", 2, 3, 1e-3, 8),
+        CellKey("vgg16", "unfreezing stages", 0, 2, 1e-3, 8),
+        CellKey("small_cnn", "scratch", 0, -1, 1e-3, 8),
     ]
     heads, rows = names_of_cells(values)
     assert [head.text for head in heads] == ["backbone", "strategy", "learning rate", "batch size"]

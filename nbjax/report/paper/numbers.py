@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pyarrow as pa
 
-from nbjax.analysis.selection import CELL, Cell, Session, select_epochs, summarise_cells
+from nbjax.analysis.selection import CELL, Cell, Session, rows_of_cell, select_epochs, summarise_cells
 from nbjax.report.paper import published
 from nbjax.report.reading import METRICS
 
@@ -49,7 +49,7 @@ def _groups(history: pa.Table, criterion: str, strategies: Sequence[str]) -> Ite
             continue
         found = search(
             [session for session in sessions if session.cell[:width] == key],
-            [cell for cell in cells if tuple(cell.values.values())[:width] == key],
+            [cell for cell in cells if cell.key[:width] == key],
         )
         if found is not None:
             yield key, found
@@ -64,8 +64,8 @@ def _row(found: Found) -> dict[str, Any]:
         "std_loss": cell.std,
         "mean_accuracy": cell.accuracy_mean,
         "std_accuracy": cell.accuracy_std,
-        "learning_rate": cell.values["learning_rate"],
-        "batch_size": cell.values["batch_size"],
+        "learning_rate": cell.key.learning_rate,
+        "batch_size": cell.key.batch_size,
         "sessions_of_cell": cell.sessions,
         "cells": found.cells,
         "sessions": found.sessions,
@@ -172,10 +172,7 @@ def best_curves(history: pa.Table, criterion: str) -> Curves | None:
     None where no session has a finite loss, or the best one did not run to its cell's last epoch.
     """
     best = min(select_epochs(history, criterion), key=lambda session: session.loss)
-    keep = np.ones(len(history), bool)
-    for name, value in zip(CELL, best.cell, strict=True):
-        keep &= np.asarray(history[name].to_pylist(), dtype=object) == value
-    cell = history.filter(pa.array(keep)).sort_by([("seed", "ascending"), ("epoch", "ascending")])
+    cell = rows_of_cell(history, best.cell)
     epochs = int(cell["epoch"].to_numpy().max()) + 1
     seeds, counts = np.unique(cell["seed"].to_numpy(), return_counts=True)
     diverged = set(cell.filter(cell["diverged"])["seed"].to_pylist())

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nbjax.analysis.selection import CELL
+from nbjax.analysis.selection import keys_of_rows
 from nbjax.english import counted
 from nbjax.errors import InputError
 from nbjax.files import replacing
@@ -189,9 +189,8 @@ def _answer(studies: Mapping[str, StudyRows], told: Findings | None) -> list[str
 
 
 def _sessions(study: StudyRows) -> set[tuple[Any, ...]]:
-    names = [*CELL, "seed"]
-    epochs = study.record["config"]["epochs"]
-    return {(*row, epochs) for row in zip(*(study.history[name].to_pylist() for name in names), strict=True)}
+    epochs, seeds = study.record["config"]["epochs"], study.history["seed"].to_pylist()
+    return {(cell, seed, epochs) for cell, seed in zip(keys_of_rows(study.history), seeds, strict=True)}
 
 
 def _cautions(studies: Mapping[str, StudyRows], told: Findings | None) -> list[str]:

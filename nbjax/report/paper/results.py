@@ -127,10 +127,9 @@ def _best_session(pooled: Pooled, metric: str) -> Drawn | str:
     curves = numbers.best_curves(pooled.history, pooled.criterion)
     if curves is None:
         return "the best session has no whole curve"
-    backbone, _, nonlinearities, unfrozen, *_ = curves.best.cell
-    figure = best_curve(
-        curves.table, metric, curves.sessions, published.best_lines(metric, backbone, nonlinearities, unfrozen)
-    )
+    cell = curves.best.cell
+    published_lines = published.best_lines(metric, cell.backbone, cell.nonlinearities, cell.unfrozen)
+    figure = best_curve(curves.table, metric, curves.sessions, published_lines)
     return Drawn(figure, curves.table, curves.sessions, curves.left_out)
 
 
