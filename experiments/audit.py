@@ -45,8 +45,11 @@ def main() -> None:
     if TABLE.value and Path(OUT.value).resolve() == Path(TABLE.value).resolve():
         raise InputError(f"--out={OUT.value} is the table itself; name another file, as in --out=audit.json.")
     check_file(OUT.value)
-    found, patches, notes = _audit_dataset() if DATASET.value else _audit_table()
-    kinds = {kind: [one.message for one in found if one.kind == kind] for kind in dict.fromkeys(v.kind for v in found)}
+    violations, patches, notes = _audit_dataset() if DATASET.value else _audit_table()
+    kinds = {
+        kind: [violation.message for violation in violations if violation.kind == kind]
+        for kind in dict.fromkeys(v.kind for v in violations)
+    }
     with replacing(Path(OUT.value)) as temporary:
         content = {"patches": patches, "findings": kinds, "notes": notes}
         temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
@@ -58,8 +61,8 @@ def main() -> None:
             print(f"  and {len(messages) - SHOWN} more")
     for note in notes:
         print(note)
-    print(f"\n{patches} patches, {len(found)} findings: {OUT.value}")
-    if found:
+    print(f"\n{patches} patches, {len(violations)} findings: {OUT.value}")
+    if violations:
         sys.exit(1)
 
 
@@ -80,8 +83,8 @@ def _audit_dataset() -> tuple[list[Violation], int, list[str]]:
     merged: dict[str, Any] = {name: np.concatenate([table[name] for table in tables]) for name in COLUMNS}
     merged["label"] = np.asarray(dataset.card["classes"])[merged["label"]]
     prints = fingerprint_patches(picture(dataset, *job) for job in bar(jobs, "audit", "patch", len(jobs)))
-    found = audit_patches(**merged, patch_size=dataset.card["patch_size"], fingerprints=prints)
-    return found, len(jobs), _featureless(prints)
+    violations = audit_patches(**merged, patch_size=dataset.card["patch_size"], fingerprints=prints)
+    return violations, len(jobs), _featureless(prints)
 
 
 def _audit_table() -> tuple[list[Violation], int, list[str]]:

@@ -97,9 +97,9 @@ def _help(refused: Collection[str]) -> str:
     lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "Flags:"]
     of_scripts = {
         name: flag
-        for module, found in flags.FLAGS.flags_by_module_dict().items()
+        for module, defined in flags.FLAGS.flags_by_module_dict().items()
         if module == sys.argv[0] or module.startswith("experiments.")
-        for flag in found
+        for flag in defined
         if (name := flag.name) not in refused
     }
     for name, flag in sorted(of_scripts.items()):

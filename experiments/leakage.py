@@ -69,11 +69,11 @@ def leakage(config: StudyConfig, slides: str | None, out: Path, banks: Path, lea
     measures = {leak: measure(of_one) for leak, of_one in curves.items()}
     summary, gaps = summarise(measures), compare(measures)
     rows = [
-        {"leak": leak, "measure": name, **one._asdict()} for leak, of in summary.items() for name, one in of.items()
+        {"leak": leak, "measure": name, **mean._asdict()} for leak, of in summary.items() for name, mean in of.items()
     ]
     write_csv(rows, out / "summary.csv")
     write_csv(
-        [{"measure": "gap", "leak": a, "less": b, **one._asdict()} for (a, b), one in gaps.items()],
+        [{"measure": "gap", "leak": a, "less": b, **mean._asdict()} for (a, b), mean in gaps.items()],
         out / "comparisons.csv",
     )
     write_csv(loss_numbers(curves), out / "figures/figure8.csv")
@@ -90,13 +90,13 @@ def _check(config: StudyConfig) -> None:
     for field in ("backbones", "strategies", "learning_rates", "batch_sizes"):
         if len(getattr(config, field)) > 1:
             raise InputError(f"config field {field}: found {getattr(config, field)}; a leakage experiment has one.")
-    for field, found, holds, expected in (
+    for field, value, holds, expected in (
         ("seeds", config.seeds, config.seeds >= 2, "2 or more"),
         ("test_curve", config.test_curve, config.test_curve, "True"),
         ("dataset.leak", config.dataset.leak, config.dataset.leak == "none", "none; --leaks says which to compare"),
     ):
         if not holds:
-            raise InputError(f"config field {field}: found {found}; a leakage experiment needs {expected}.")
+            raise InputError(f"config field {field}: found {value}; a leakage experiment needs {expected}.")
 
 
 if __name__ == "__main__":

@@ -72,14 +72,14 @@ def study(config: PartitionStudyConfig, slides: str | None, out: Path, banks: Pa
         partitions = arrange_partitions(cohort, config)
         write_table(assignment_table(cohort, partitions), out / "assignments.parquet")
         tables = {}
-        for name, some, seeds in (
+        for name, arrangements, seeds in (
             ("partitions", partitions, config.seeds),
             ("leak", arrange_leaks(cohort, partitions, config), config.leak_seeds),
         ):
             start = time.perf_counter()
-            if some:
-                print(f"{name}: {len(some) * seeds} sessions of {config.epochs} epochs")
-                tables[name] = run_arrangements(cohort, some, config, seeds, out / "chunks", key)
+            if arrangements:
+                print(f"{name}: {len(arrangements) * seeds} sessions of {config.epochs} epochs")
+                tables[name] = run_arrangements(cohort, arrangements, config, seeds, out / "chunks", key)
                 write_table(tables[name], out / f"{name}.parquet")
             seconds[f"{name}, sessions"] = time.perf_counter() - start
         start = time.perf_counter()
@@ -138,11 +138,13 @@ def _regression(cohort: Any, config: PartitionStudyConfig, folder: Path, key: di
         features = np.asarray(cohort.bank.inputs)[cohort.rows[:, 0]]
         # By name: the folds that scikit-learn draws depend on how the groups are sorted.
         family = np.asarray(cohort.families)[cohort.family]
-        found = [regression_accuracies(features, cohort.label, family, one) for one in config.leak_fractions]
+        accuracies = [
+            regression_accuracies(features, cohort.label, family, fraction) for fraction in config.leak_fractions
+        ]
         table = {
             "fraction": np.repeat(config.leak_fractions, 5),
-            "repetition": np.tile(np.arange(5, dtype=np.int32), len(found)),
-            "accuracy": np.concatenate(found),
+            "repetition": np.tile(np.arange(5, dtype=np.int32), len(accuracies)),
+            "accuracy": np.concatenate(accuracies),
         }
         write_table(pa.table(table), path)
     return read_table(path)

@@ -78,9 +78,9 @@ def _earlier_seconds(config: StudyConfig, out: Path) -> dict[str, float]:
     from nbjax.training.folder import StudyFolder
 
     path = StudyFolder(out).record
-    found = damage(path) if path.is_file() else None
-    if found is not None:
-        say(f"{path} {found}; it is written anew, and its seconds are not counted.")
+    harm = damage(path) if path.is_file() else None
+    if harm is not None:
+        say(f"{path} {harm}; it is written anew, and its seconds are not counted.")
         return {}
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
@@ -174,14 +174,14 @@ def check_backbones(config: CellsConfig) -> dict[str, Any]:
     from nbjax.training.strategy import parse_strategy
 
     check_names(config.backbones, config.weights)
-    found = {}
+    described = {}
     for name in config.backbones:
         backbone = load_headless(name, config.weights, config.input_size)
         for strategy in config.strategies:
             trainable(backbone.network, parse_strategy(strategy))
-        found[name] = describe_backbone(backbone)
+        described[name] = describe_backbone(backbone)
         print(f"backbone: {name}; weights: {backbone.provenance}")
-    return found
+    return described
 
 
 def _learn(
@@ -205,11 +205,13 @@ def _learn(
     tasks = _timed(seconds, "plan", plan_study, this)
     source = "phantom drawn by nbjax" if dataset.card["phantom"] else str(folder)
     first = next(iter(tasks.values()))[0]
-    programs = [task.name for some in tasks.values() for task in some]
+    programs = [task.name for of_backbone in tasks.values() for task in of_backbone]
     write_record(out, config, source, dataset, backbones, first, None, _spent(earlier, seconds), programs)
-    for task in {(task.backbone, task.strategy.text): task for some in tasks.values() for task in some}.values():
+    for task in {
+        (task.backbone, task.strategy.text): task for of_backbone in tasks.values() for task in of_backbone
+    }.values():
         print(f"{task.backbone}, {task.strategy.text}: cut before {task.start or 'the pixels'}, since {task.reason}")
-    sessions = sum(task.sessions for some in tasks.values() for task in some)
+    sessions = sum(task.sessions for of_backbone in tasks.values() for task in of_backbone)
     before = len(this.files.finished(programs))
     known = f", {before} of them finished before" if before else ""
     print(

@@ -89,9 +89,9 @@ def damage(path: str | Path) -> str | None:
 
 def check_seal(path: str | Path, advice: str) -> None:
     """Raises InputError, which ends in `advice`, where a sealed file or folder is not as it was written."""
-    found = damage(path)
-    if found is not None:
-        raise InputError(f"{path} {found}; {advice}.")
+    harm = damage(path)
+    if harm is not None:
+        raise InputError(f"{path} {harm}; {advice}.")
 
 
 def check_if_sealed(path: str | Path, advice: str) -> None:
@@ -169,8 +169,8 @@ def reserve(file: IO[bytes], size: int) -> None:
 
 def sync(path: Path) -> None:
     """Waits until a file, or a folder with all that is in it, is on the disk."""
-    for one in path.rglob("*") if path.is_dir() else ():
-        _sync(one)
+    for below in path.rglob("*") if path.is_dir() else ():
+        _sync(below)
     _sync(path)
 
 
@@ -186,10 +186,10 @@ def clear_leftovers(folder: Path, name: str | None = None) -> None:
     A folder that was put aside to be replaced gets its name back where the new one never came.
     """
     if name is None:
-        found = [path for pattern in (".*.tmp", ".*.old") for path in folder.rglob(pattern)]
+        leftovers = [path for pattern in (".*.tmp", ".*.old") for path in folder.rglob(pattern)]
     else:
-        found = [path for kind in ("tmp", "old") for path in folder.glob(f".{glob.escape(name)}.*.{kind}")]
-    for path in found:
+        leftovers = [path for kind in ("tmp", "old") for path in folder.glob(f".{glob.escape(name)}.*.{kind}")]
+    for path in leftovers:
         parts = TEMPORARY.fullmatch(path.name)
         begin = None if parts is None else _begin(int(parts["process"]))
         if parts is None or (begin is not None and begin == (parts["begin"] or begin)):
@@ -203,7 +203,7 @@ def clear_leftovers(folder: Path, name: str | None = None) -> None:
 def check_folder(path: str | Path, flag: str = "--out") -> None:
     """Raises InputError unless files can be written into folder `path`, which need not exist."""
     path = Path(path)
-    above = next(one for one in (path, *path.absolute().parents) if one.exists() or one.is_symlink())
+    above = next(place for place in (path, *path.absolute().parents) if place.exists() or place.is_symlink())
     if not above.is_dir():
         what = "is a file" if above.exists() else "is a link to nowhere"
         raise InputError(f"{flag}={path}: {above} {what}; expected a folder, choose another {flag}.")
@@ -227,7 +227,7 @@ def check_file(path: str | Path, flag: str = "--out") -> None:
 def check_room(folder: str | Path, needed: int, what: str = "the dataset takes", advice: str = "") -> None:
     """Raises InputError unless the disk of `folder`, which need not exist, has room for so many bytes."""
     folder = Path(folder)
-    free = shutil.disk_usage(next(one for one in (folder, *folder.absolute().parents) if one.is_dir())).free
+    free = shutil.disk_usage(next(place for place in (folder, *folder.absolute().parents) if place.is_dir())).free
     if needed > free:
         raise InputError(
             f"{folder}: {what} {size(needed)} and the disk has {size(free)} free; "
@@ -279,11 +279,11 @@ def _rename(temporary: Path, path: Path) -> None:
     _remove(aside)
 
 
-def _swap(one: Path, other: Path) -> bool:
+def _swap(first: Path, second: Path) -> bool:
     """Exchanges two names in one step; False where the system or the file system cannot."""
     exchange = getattr(ctypes.CDLL(None, use_errno=True), "renameat2", None)
     here, swap = -100, 2
-    return exchange is not None and exchange(here, os.fsencode(one), here, os.fsencode(other), swap) == 0
+    return exchange is not None and exchange(here, os.fsencode(first), here, os.fsencode(second), swap) == 0
 
 
 def _remove(path: Path) -> None:
@@ -311,7 +311,7 @@ def _seal(path: Path) -> Path:
 
 def _write_seal(path: Path, sums: list[str]) -> None:
     with replacing(_seal(path)) as temporary:
-        lines = [f"{one}  {path.name}\n" for one in dict.fromkeys(sums)]
+        lines = [f"{digest}  {path.name}\n" for digest in dict.fromkeys(sums)]
         temporary.write_text("".join(lines), encoding="utf-8")
 
 

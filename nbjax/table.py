@@ -106,11 +106,11 @@ def texts(table: Table, name: str) -> list[str]:
             that look the same.
     """
     _check_type(table, name)
-    found = table.columns[name]
-    for index, value in enumerate(found):
+    column = table.columns[name]
+    for index, value in enumerate(column):
         if value is None or not str(value).strip():
             raise InputError(f"{table.path}: {table.row(index)} has nothing in the column {name}; expected a name.")
-    words = [str(value) for value in found]
+    words = [str(value) for value in column]
     _check_looks(table, name, words)
     return restored(words) if not table.types else words
 
@@ -257,7 +257,7 @@ def _decoded(path: Path, content: bytes) -> str:
 
 
 def _conversion(path: Path, encoding: str) -> str:
-    old, new = (shlex.quote(str(one)) for one in (path, path.with_name(f"{path.name.split('.')[0]}-utf8.csv")))
+    old, new = (shlex.quote(str(name)) for name in (path, path.with_name(f"{path.name.split('.')[0]}-utf8.csv")))
     with path.open("rb") as file:
         packed = file.read(len(GZIP)) == GZIP
     convert = f"iconv -f {encoding} -t UTF-8"
@@ -271,8 +271,10 @@ def _records(path: Path, text: str, names: Sequence[str]) -> list[tuple[int, lis
     # Excel's own first line, which says how the others are cut.
     skipped = 1 if re.match(r"sep=.\r?\n", text) else 0
     body = text.split("\n", 1)[1] if skipped else text
-    headers = {one: _header(body, one) for one in SEPARATORS}
-    separator = max(SEPARATORS, key=lambda one: (len(set(headers[one]) & set(names)), len(headers[one])))
+    headers = {separator_: _header(body, separator_) for separator_ in SEPARATORS}
+    separator = max(
+        SEPARATORS, key=lambda separator_: (len(set(headers[separator_]) & set(names)), len(headers[separator_]))
+    )
     records: list[tuple[int, list[str]]] = []
     try:
         records.extend((line + skipped, row) for line, row in _cut(body, separator))
@@ -304,10 +306,10 @@ def _cut(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
 def _check_header(path: Path, header: Sequence[str], names: Sequence[str], optional: Sequence[str]) -> None:
     missing = [name for name in names if name not in header]
     if missing:
-        found = ", ".join(header[:12]) or "nothing"
+        columns = ", ".join(header[:12]) or "nothing"
         raise InputError(
             f"{path}: has no column {', '.join(missing)}; expected {', '.join(names)}, divided by "
-            f"{', '.join(SEPARATORS.values())}; found {_shown(found)}."
+            f"{', '.join(SEPARATORS.values())}; found {_shown(columns)}."
         )
     twice = [name for name, count in Counter(header).items() if count > 1 and name in (*names, *optional)]
     if twice:

@@ -285,9 +285,9 @@ def build_from_manifest(
 
 def _make_way(folder: Path) -> None:
     """Removes a built dataset that is damaged, or was cut short before it was marked as whole, and says so."""
-    found = damage(folder) if folder.is_dir() else None
-    if found is not None:
-        say(f"{folder} {found}; it is built again.")
+    harm = damage(folder) if folder.is_dir() else None
+    if harm is not None:
+        say(f"{folder} {harm}; it is built again.")
         shutil.rmtree(folder)
 
 

@@ -91,14 +91,14 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     def loss(temperature: float) -> float:
         return mean_loss(logits / temperature, labels)
 
-    found = optimize.minimize_scalar(
+    minimum = optimize.minimize_scalar(
         lambda logarithm: loss(float(np.exp(logarithm))),
         bounds=(np.log(COLDEST), np.log(HOTTEST)),
         method="bounded",
         options={"xatol": 1e-6},
     )
     # Where all margins are wide the loss is 0 to the last bit over a range, and the search stops anywhere in it.
-    return min((COLDEST, float(np.exp(found.x)), HOTTEST), key=loss)
+    return min((COLDEST, float(np.exp(minimum.x)), HOTTEST), key=loss)
 
 
 class Scaled(NamedTuple):

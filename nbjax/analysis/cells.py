@@ -126,7 +126,7 @@ def session_intervals(
         resamples: how many.
         level: of confidence, in (0, 1).
     """
-    found = stats.bootstrap(
+    interval = stats.bootstrap(
         (scores,),
         lambda drawn, axis: _statistics(drawn, quantity, axis),
         n_resamples=resamples,
@@ -135,7 +135,7 @@ def session_intervals(
         vectorized=True,
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return list(zip(found.low.tolist(), found.high.tolist(), strict=True))
+    return list(zip(interval.low.tolist(), interval.high.tolist(), strict=True))
 
 
 def cells_table(cells: Sequence[CellScores]) -> pa.Table:

@@ -102,8 +102,8 @@ def paired_improvement(
     if not shared:
         raise InputError("the two cells share no seed; expected sessions of the same seeds.")
     sign = -1.0 if lower_is_better else 1.0
-    one, other = (sign * np.asarray([side[key] for key in shared]) for side in (first, second))
-    wins = (one > other) + 0.5 * (one == other)
+    ours, theirs = (sign * np.asarray([side[key] for key in shared]) for side in (first, second))
+    wins = (ours > theirs) + 0.5 * (ours == theirs)
     counts = len(shared), len(shared)
     if len(shared) < 2:
         return Improvement(float(wins.mean()), None, None, None, counts)
@@ -147,18 +147,18 @@ def compare_cells(
     if reference not in cells:
         raise InputError(f"the study has no cell {reference._asdict()}.")
     lower = criterion != ACCURACY_CRITERION
-    found = []
+    compared = []
     for cell, scores in cells.items():
         if cell == reference:
             continue
         if paired:
-            one = paired_improvement(cells[reference], scores, lower_is_better=lower, seed=seed)
+            improvement = paired_improvement(cells[reference], scores, lower_is_better=lower, seed=seed)
         else:
-            one = probability_of_improvement(
+            improvement = probability_of_improvement(
                 np.asarray(list(cells[reference].values())),
                 np.asarray(list(scores.values())),
                 lower_is_better=lower,
                 seed=seed,
             )
-        found.append((cell, one))
-    return found
+        compared.append((cell, improvement))
+    return compared

@@ -91,7 +91,9 @@ def confusion_matrices(units: Units) -> np.ndarray:
     import sklearn.metrics
 
     names = range(units.probabilities.shape[2])
-    return np.stack([sklearn.metrics.confusion_matrix(units.labels, one, labels=names) for one in units.predicted])
+    return np.stack(
+        [sklearn.metrics.confusion_matrix(units.labels, predicted, labels=names) for predicted in units.predicted]
+    )
 
 
 def curves_table(curves: Curves) -> pa.Table:

@@ -137,7 +137,7 @@ def dip_statistic(values: np.ndarray) -> float:
         if gap <= distance:
             break
         outside = (above[inside] - minorant)[: left + 1], (majorant - below[inside])[right:]
-        distance = max(distance, *(float(one.max()) for one in outside))
+        distance = max(distance, *(float(gaps.max()) for gaps in outside))
         if right - left == high - low:
             break
         low, high = low + left, low + right

@@ -88,8 +88,8 @@ def leaking_folds(label: np.ndarray, family: np.ndarray, fraction: float, folds:
     rng = np.random.default_rng(seed)
     leaking: list[int] = []
     seen: list[int] = []
-    for one in np.unique(label):
-        order = rng.permutation(np.setdiff1d(family[label == one], seen))
+    for name in np.unique(label):
+        order = rng.permutation(np.setdiff1d(family[label == name], seen))
         leaking += order[: round(fraction * len(order))].tolist()
         seen += order.tolist()
     return np.where(np.isin(family, leaking), dealt, whole)
@@ -121,9 +121,9 @@ def regression_accuracies(
         folds: of each.
     """
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
-    found = []
+    accuracies = []
     for seed in range(repetitions):
         fold = leaking_folds(label, family, fraction, folds, seed)
         predicted = cross_val_predict(model, features, label, cv=PredefinedSplit(fold))
-        found.append(np.mean(predicted == label))
-    return np.asarray(found)
+        accuracies.append(np.mean(predicted == label))
+    return np.asarray(accuracies)

@@ -131,10 +131,10 @@ def mean_of(values: np.ndarray) -> Mean:
     if std == 0:
         p = 1.0 if mean == 0 else 0.0
         return Mean(count, mean, std, mean, mean, p, p, float(np.sign(mean)) * np.inf if mean else 0.0)
-    found = stats.ttest_1samp(values, 0)
-    interval = found.confidence_interval(LEVEL)
+    test = stats.ttest_1samp(values, 0)
+    interval = test.confidence_interval(LEVEL)
     ranks = float(stats.wilcoxon(values).pvalue)
-    return Mean(count, mean, std, float(interval.low), float(interval.high), float(found.pvalue), ranks, mean / std)
+    return Mean(count, mean, std, float(interval.low), float(interval.high), float(test.pvalue), ranks, mean / std)
 
 
 def summarise(measures: Mapping[str, Measures]) -> dict[str, dict[str, Mean]]:

@@ -59,17 +59,17 @@ def misclassified_table(table: pa.Table, classes: Sequence[str]) -> pa.Table:
         (patches.x, patches.y, patches.slide, -patches.confidence, member, -number[member], -share[member])
     )
     order = order[wrong[order]]
-    some = _Patches(*(values[order] for values in patches))
+    ordered = _Patches(*(values[order] for values in patches))
     return pa.table(
         {
-            "family": pa.array(some.family.tolist(), pa.string()),
-            "slide": pa.array(some.slide.tolist(), pa.string()),
-            "x": pa.array(some.x, pa.int64()),
-            "y": pa.array(some.y, pa.int64()),
-            "label": pa.array([classes[one] for one in some.label], pa.string()),
-            "answered": pa.array([classes[one] for one in some.answered], pa.string()),
-            "confidence": pa.array(some.confidence, pa.float64()),
-            "sessions_wrong": pa.array(1 - some.right, pa.float64()),
+            "family": pa.array(ordered.family.tolist(), pa.string()),
+            "slide": pa.array(ordered.slide.tolist(), pa.string()),
+            "x": pa.array(ordered.x, pa.int64()),
+            "y": pa.array(ordered.y, pa.int64()),
+            "label": pa.array([classes[label] for label in ordered.label], pa.string()),
+            "answered": pa.array([classes[label] for label in ordered.answered], pa.string()),
+            "confidence": pa.array(ordered.confidence, pa.float64()),
+            "sessions_wrong": pa.array(1 - ordered.right, pa.float64()),
         }
     )
 

@@ -81,10 +81,10 @@ def score_levels(
     Raises:
         InputError: a column is missing, or the seeds did not predict the same samples.
     """
-    found = []
+    scores = []
     for level in levels:
-        found += score_units(units_at(table, level, classes), seed=seed, resamples=resamples)
-    return found
+        scores += score_units(units_at(table, level, classes), seed=seed, resamples=resamples)
+    return scores
 
 
 class Tested(NamedTuple):

@@ -38,7 +38,7 @@ def keys_of_rows(history: pa.Table) -> list[CellKey]:
 
 def rows_of_cell(history: pa.Table, key: CellKey) -> pa.Table:
     """One cell's rows, by seed and epoch."""
-    kept = history.filter(pa.array([one == key for one in keys_of_rows(history)], pa.bool_()))
+    kept = history.filter(pa.array([of_row == key for of_row in keys_of_rows(history)], pa.bool_()))
     return kept.sort_by([("seed", "ascending"), ("epoch", "ascending")])
 
 

@@ -122,8 +122,8 @@ def _values(table: pa.Table, classes: int) -> np.ndarray:
     The label's is taken from the loss, which keeps what a float32 probability next to 0 or 1 loses.
     """
     if classes == 2:
-        one = table["probability"].to_numpy().astype(np.float64)
-        probabilities = np.stack([1 - one, one], axis=1)
+        last = table["probability"].to_numpy().astype(np.float64)
+        probabilities = np.stack([1 - last, last], axis=1)
     else:
         probabilities = np.asarray(table["probabilities"].to_pylist(), np.float64)
     return np.concatenate([probabilities, np.exp(-table["loss"].to_numpy().astype(np.float64))[:, None]], axis=1)

@@ -64,7 +64,7 @@ def _scores(units: Units, weights: np.ndarray) -> dict[str, np.ndarray]:
     confusion = confusion.reshape(*confusion.shape[:2], classes, classes)
     right = np.diagonal(confusion, axis1=2, axis2=3)
     gaps = _one_hot(confidence_bins(units.confidence), BINS) * (units.hits - units.confidence)[..., None]
-    found = {
+    scores = {
         "loss": _sums(weights, units.losses[..., None])[..., 0] / total,
         "accuracy": right.sum(axis=2) / total,
         "brier": _sums(weights, units.brier[..., None])[..., 0] / total,
@@ -75,13 +75,13 @@ def _scores(units: Units, weights: np.ndarray) -> dict[str, np.ndarray]:
     if classes == 2:
         for label, metric in enumerate(("specificity", "sensitivity")):
             if present[label]:
-                found[metric] = right[..., label] / of_class[..., label]
+                scores[metric] = right[..., label] / of_class[..., label]
     if present.all():
-        found["balanced_accuracy"] = (right / of_class).mean(axis=2)
+        scores["balanced_accuracy"] = (right / of_class).mean(axis=2)
         f1 = 2 * right / (of_class + confusion.sum(axis=2))
-        found["f1"] = f1[..., 1] if classes == 2 else f1.mean(axis=2)
-        found |= _rankings(units, weights)
-    return found
+        scores["f1"] = f1[..., 1] if classes == 2 else f1.mean(axis=2)
+        scores |= _rankings(units, weights)
+    return scores
 
 
 def _sums(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
@@ -105,8 +105,8 @@ def _rankings(units: Units, weights: np.ndarray) -> dict[str, np.ndarray]:
     positives = [1] if classes == 2 else range(classes)
     pairs = np.stack(
         [
-            np.mean([_ranking(one[:, label], units.labels == label, weights) for label in positives], axis=0)
-            for one in units.probabilities
+            np.mean([_ranking(probabilities[:, label], units.labels == label, weights) for label in positives], axis=0)
+            for probabilities in units.probabilities
         ]
     )
     return {"roc_auc": pairs[:, 0], "average_precision": pairs[:, 1]}

@@ -98,9 +98,11 @@ def nested_choice(
     reporting = _splits(seeds, held_out, splits, seed)
     mask = np.zeros((len(reporting), seeds), bool)
     np.put_along_axis(mask, reporting, True, axis=1)
-    choosing = np.stack([losses[:, ~one].mean(axis=1) for one in mask])
+    choosing = np.stack([losses[:, ~held_out_seeds].mean(axis=1) for held_out_seeds in mask])
     winners = choosing.argmin(axis=1)
-    honest = np.asarray([losses[cell, one].mean() for cell, one in zip(winners, mask, strict=True)])
+    honest = np.asarray(
+        [losses[cell, held_out_seeds].mean() for cell, held_out_seeds in zip(winners, mask, strict=True)]
+    )
     apparent = choosing.min(axis=1)
     if not (np.isfinite(apparent).all() and np.isfinite(honest).all()):
         raise InputError("a chosen cell has a session without a finite epoch; leave out cells that diverge.")
@@ -141,7 +143,7 @@ def losses_by_cell(history: pa.Table, criterion: str) -> tuple[list[CellKey], np
         for cell, sessions in sessions_by_cell(history, criterion).items()
         if all(session.epoch is not None for session in sessions)
     }
-    shared = sorted(set.intersection(*(set(one) for one in cells.values()))) if cells else []
+    shared = sorted(set.intersection(*(set(by_seed) for by_seed in cells.values()))) if cells else []
     if not shared:
         raise InputError("the study's cells share no seed with finite losses; expected the same seeds in each.")
-    return list(cells), np.asarray([[one[key] for key in shared] for one in cells.values()])
+    return list(cells), np.asarray([[by_seed[key] for key in shared] for by_seed in cells.values()])

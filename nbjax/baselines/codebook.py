@@ -36,7 +36,7 @@ def word_frequencies(codebook: MiniBatchKMeans, descriptors: Sequence[np.ndarray
         codebook: as `fit_codebook` gives it.
         descriptors: of each patch, `[keypoints, n]`.
     """
-    counts = np.array([len(one) for one in descriptors])
+    counts = np.array([len(of_patch) for of_patch in descriptors])
     words = codebook.n_clusters
     every = np.concatenate(descriptors).astype(np.float32)
     if not len(every):

@@ -66,10 +66,10 @@ def word_descriptors(images: Sequence[np.ndarray], row: np.ndarray, words: int =
         words: of the codebook.
         seed: of the codebook.
     """
-    found = [keypoint_descriptors(image) for image in bar(images, "visual words, keypoints", "patch")]
+    descriptors = [keypoint_descriptors(image) for image in bar(images, "visual words, keypoints", "patch")]
 
     def encode(learnt_from: np.ndarray) -> np.ndarray:
-        codebook = fit_codebook([found[patch] for patch in np.flatnonzero(learnt_from)], words, seed)
-        return np.sqrt(word_frequencies(codebook, found))
+        codebook = fit_codebook([descriptors[patch] for patch in np.flatnonzero(learnt_from)], words, seed)
+        return np.sqrt(word_frequencies(codebook, descriptors))
 
     return Descriptors(encode, row)

@@ -119,20 +119,20 @@ def choose_penalty(method: Method, train: Rows, seed: int = 0, done: Callable[[f
 
     `done` is told of every such fold what share of all of them it is.
     """
-    fold, found = family_folds(train.families, train.labels, INNER_FOLDS, seed), {}
-    for one in np.unique(fold):
-        inside, outside = _some(train, fold != one), _some(train, fold == one)
+    fold, decisions = family_folds(train.families, train.labels, INNER_FOLDS, seed), {}
+    for number in np.unique(fold):
+        inside, outside = _some(train, fold != number), _some(train, fold == number)
         scaler = _scaler(inside)
         inputs, unseen = _scaled(scaler, inside.inputs), _scaled(scaler, outside.inputs)
         for penalty in method.penalties:
             model = classifier(method.kind, penalty).fit(inputs, inside.labels, sample_weight=inside.weights)
             values = model.predict_proba(unseen) if method.kind == "logistic" else model.decision_function(unseen)
-            found[penalty, one] = values.reshape(len(unseen), -1)
+            decisions[penalty, number] = values.reshape(len(unseen), -1)
         done(1 / (fold.max() + 1))
-    order = np.argsort(np.concatenate([np.flatnonzero(fold == one) for one in np.unique(fold)]))
+    order = np.argsort(np.concatenate([np.flatnonzero(fold == number) for number in np.unique(fold)]))
     losses = []
     for penalty in method.penalties:
-        values = np.concatenate([found[penalty, one] for one in np.unique(fold)])[order]
+        values = np.concatenate([decisions[penalty, number] for number in np.unique(fold)])[order]
         if method.kind != "logistic":
             # Of all folds together: one may lack a label, and nothing could be calibrated on it alone.
             platt = LogisticRegression(C=WEAK, max_iter=5000)
@@ -149,7 +149,7 @@ def fit_alone(method: Method, penalty: float, train: Rows, seed: int = 0) -> Fit
     model = classifier(method.kind, penalty)
     if method.kind != "logistic":
         fold = family_folds(train.families, train.labels, INNER_FOLDS, seed)
-        cuts = [(np.flatnonzero(fold != one), np.flatnonzero(fold == one)) for one in np.unique(fold)]
+        cuts = [(np.flatnonzero(fold != number), np.flatnonzero(fold == number)) for number in np.unique(fold)]
         model = CalibratedClassifierCV(model, method="sigmoid", cv=cuts, ensemble=False)
     model = model.fit(_scaled(scaler, train.inputs), train.labels, sample_weight=train.weights)
     return Fitted(scaler, model, penalty, None)
@@ -220,21 +220,21 @@ def predict_folds(
         families: names `[samples]`.
     """
     of_row = fold[_first(descriptors.row)]
-    found: list[np.ndarray] = []
+    predicted: list[np.ndarray] = []
     order: list[np.ndarray] = []
     # Of a fold's work the choice of C is most.
     folds, share = np.unique(fold), 0.8
     with meter(len(folds), f"{method.name}, held out", "fold") as done:
-        for one in folds:
-            inputs = descriptors.encode(of_row != one)
+        for number in folds:
+            inputs = descriptors.encode(of_row != number)
             rows = _rows(descriptors.row, inputs, labels, families)
-            train = _some(rows, of_row != one)
+            train = _some(rows, of_row != number)
             penalty = choose_penalty(method, train, done=lambda part: done(share * part))
             fitted = fit_alone(method, penalty, train)
-            order.append(np.flatnonzero(fold == one))
-            found.append(logits(fitted, inputs[descriptors.row[order[-1]]]))
+            order.append(np.flatnonzero(fold == number))
+            predicted.append(logits(fitted, inputs[descriptors.row[order[-1]]]))
             done(1 - share)
-    return np.concatenate(found)[np.argsort(np.concatenate(order))]
+    return np.concatenate(predicted)[np.argsort(np.concatenate(order))]
 
 
 def _first(row: np.ndarray) -> np.ndarray:

@@ -67,15 +67,18 @@ def run_baselines(folder: Path, study: Mapping[str, Any], banks: Path) -> list[B
     wanted = study["config"]["folds"]
     fold = held_out_folds(table, wanted) if wanted else None
     describe = _describers(study, dataset, banks)
-    found = []
+    baselines = []
     for place, method in enumerate(METHODS, 1):
         if not study["backbone"]["pretrained"]:
             method = method._replace(text=method.text.replace("frozen features", "features of random weights"))
         say(f"{place} of {len(METHODS)} baselines: {method.text}")
-        found.append(_run(method, describe[method.descriptors], table, fold))
-    _store(folder / "baselines.parquet", {one.method.name: one.test for one in found})
-    _store(folder / "baseline_folds.parquet", {one.method.name: one.folds for one in found if one.folds is not None})
-    return found
+        baselines.append(_run(method, describe[method.descriptors], table, fold))
+    _store(folder / "baselines.parquet", {baseline.method.name: baseline.test for baseline in baselines})
+    _store(
+        folder / "baseline_folds.parquet",
+        {baseline.method.name: baseline.folds for baseline in baselines if baseline.folds is not None},
+    )
+    return baselines
 
 
 def _describers(study: Mapping[str, Any], dataset: Dataset, banks: Path) -> dict[str, Callable[[], Descriptors]]:
@@ -106,15 +109,15 @@ def _run(
     seconds: dict[str, float] = {}
     known = (table["split"], table["label"], table["family"])
     described = _timed(seconds, "descriptors", describe)
-    fitted, found = _timed(seconds, "fit", predict_test, method, described, *known)
+    fitted, predicted = _timed(seconds, "fit", predict_test, method, described, *known)
     is_test = table["split"] == "test"
     seed = np.zeros(1, int)
     of_test = {name: values[is_test] for name, values in table.items()}
-    test = prediction_table(seed, found[None], of_test, np.arange(len(found)))
+    test = prediction_table(seed, predicted[None], of_test, np.arange(len(predicted)))
     folds = None
     if fold is not None:
-        found = _timed(seconds, "folds", predict_folds, method, described, fold, *known[1:])
-        folds = prediction_table(seed, found[None], table, np.arange(len(found)))
+        predicted = _timed(seconds, "folds", predict_folds, method, described, fold, *known[1:])
+        folds = prediction_table(seed, predicted[None], table, np.arange(len(predicted)))
         folds = folds.append_column("fold", pa.array(fold, pa.int32()))
     return Baseline(method, test, folds, fitted.penalty, seconds)
 

@@ -62,11 +62,11 @@ def binary_patterns(image: np.ndarray) -> np.ndarray:
     """
     from skimage.feature import local_binary_pattern
 
-    found = []
+    frequencies = []
     for radius in RADII:
         codes = local_binary_pattern(image, NEIGHBOURS, radius, method="uniform")[radius:-radius, radius:-radius]
-        found.append(np.bincount(codes.astype(np.int64).ravel(), minlength=NEIGHBOURS + 2) / codes.size)
-    return np.concatenate(found).astype(np.float32)
+        frequencies.append(np.bincount(codes.astype(np.int64).ravel(), minlength=NEIGHBOURS + 2) / codes.size)
+    return np.concatenate(frequencies).astype(np.float32)
 
 
 def keypoint_descriptors(image: np.ndarray) -> np.ndarray:
@@ -80,6 +80,6 @@ def keypoint_descriptors(image: np.ndarray) -> np.ndarray:
     """
     import cv2
 
-    _, found = cv2.SIFT.create(nfeatures=KEYPOINTS).detectAndCompute(image, None)
+    _, descriptors = cv2.SIFT.create(nfeatures=KEYPOINTS).detectAndCompute(image, None)
     # OpenCV gives whole numbers of 0 to 255 as floats.
-    return np.zeros((0, 128), np.uint8) if found is None else found.astype(np.uint8)
+    return np.zeros((0, 128), np.uint8) if descriptors is None else descriptors.astype(np.uint8)

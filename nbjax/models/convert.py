@@ -174,7 +174,7 @@ def _fitting_stages(network: Network, given: Mapping[str, np.ndarray]) -> dict[s
     """Shapes by name of the last and the auxiliary stages, those of them that are there whole, finite and of their
     shapes.
     """
-    found: dict[str, tuple[int, ...]] = {}
+    fitting: dict[str, tuple[int, ...]] = {}
     for stage in (network.stages[-1], *network.auxiliary):
         expected = {entry.torch_name: entry.torch_shape for entry in name_table(network) if entry.path[0] == stage.name}
         arrays = [given.get(name) for name in expected]
@@ -182,8 +182,8 @@ def _fitting_stages(network: Network, given: Mapping[str, np.ndarray]) -> dict[s
             array is not None and array.shape == shape and array.dtype.kind == "f" and bool(np.isfinite(array).all())
             for array, shape in zip(arrays, expected.values(), strict=True)
         ):
-            found.update(expected)
-    return found
+            fitting.update(expected)
+    return fitting
 
 
 def _advice(network: Network, state_dict: Mapping[str, np.ndarray], source: str) -> str:

@@ -69,19 +69,19 @@ def fold(network: Network, params: Tree, batch_stats: Tree, on_cpu: bool) -> tup
 
 def _look(module: nn.Module, variables: Tree, x: jax.ShapeDtypeStruct) -> tuple[dict[Keys, Seen], Any]:
     """The convolutions of a stage by their path, and the shape of its output."""
-    found: dict[Keys, Seen] = {}
+    convolutions: dict[Keys, Seen] = {}
     # With each output, so that its identity stays its own.
     producers: dict[int, tuple[Keys, jax.Array]] = {}
 
     def watch(layer: nn.Module, arguments: Any, result: Any) -> None:
         if isinstance(layer, Conv | DepthwiseConv):
-            found[layer.path] = Seen(None, 0.0, layer, arguments[0].shape)
+            convolutions[layer.path] = Seen(None, 0.0, layer, arguments[0].shape)
             producers[id(result)] = layer.path, result
         elif isinstance(layer, BatchNorm) and id(arguments[0]) in producers:
             path = producers[id(arguments[0])][0]
-            found[path] = found[path]._replace(norm=layer.path, epsilon=layer.epsilon)
+            convolutions[path] = convolutions[path]._replace(norm=layer.path, epsilon=layer.epsilon)
 
-    return found, look(module, x, watch, variables)
+    return convolutions, look(module, x, watch, variables)
 
 
 def _fold_one(flat: dict[str, dict[Keys, Any]], path: Keys, seen: Seen, on_cpu: bool) -> None:

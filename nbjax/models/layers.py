@@ -96,10 +96,10 @@ def _backward_on_cpu(
 ) -> tuple[jax.Array, jax.Array]:
     if _is_depthwise(x, kernel):
         return _backward(x, kernel, gradient, stride, padding, _shifted_products)
-    found, back = jax.vjp(lambda x: jnp.concatenate(_views(x, kernel, stride, padding), axis=-1), x)
+    columns, back = jax.vjp(lambda x: jnp.concatenate(_views(x, kernel, stride, padding), axis=-1), x)
     width = kernel.shape[3]
-    flat, rows = gradient.reshape(-1, width), found.reshape(-1, found.shape[-1])
-    (of_x,) = back((flat @ kernel.reshape(-1, width).T).reshape(found.shape))
+    flat, rows = gradient.reshape(-1, width), columns.reshape(-1, columns.shape[-1])
+    (of_x,) = back((flat @ kernel.reshape(-1, width).T).reshape(columns.shape))
     return of_x, (rows.T @ flat).reshape(kernel.shape)
 
 

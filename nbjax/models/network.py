@@ -207,8 +207,8 @@ def stage_shapes(network: Network) -> Iterator[tuple[Stage, dict[str, Any], dict
 
 def shapes(network: Network) -> tuple[dict[str, Any], dict[str, Any]]:
     """Shape and type of every parameter and of every running statistic, each by stage, the auxiliary stages last."""
-    found = {stage.name: trees for stage, *trees in stage_shapes(network)}
-    params, batch_stats = ({name: trees[index] for name, trees in found.items()} for index in (0, 1))
+    trees_of = {stage.name: trees for stage, *trees in stage_shapes(network)}
+    params, batch_stats = ({name: trees[index] for name, trees in trees_of.items()} for index in (0, 1))
     return params, batch_stats
 
 

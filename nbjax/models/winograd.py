@@ -83,7 +83,7 @@ def convolve(x: jax.Array, transformed: jax.Array, taps: int, padding: int) -> j
     tiles = [tile for line in lines for tile in _combine(square.input, _strided(line, square, 2))]
     products = _products([tile.reshape(-1, channels) for tile in tiles], transformed)
     shape = (batch, len(rows), len(columns), width)
-    halves = [[one.reshape(shape) for one in _combine(square.output, products[6 * i : 6 * i + 6])] for i in range(6)]
+    halves = [[row.reshape(shape) for row in _combine(square.output, products[6 * i : 6 * i + 6])] for i in range(6)]
     lines = [jnp.stack(line, axis=3).reshape(batch, len(rows), -1, width) for line in halves]
     size = (square.tile * len(rows), square.tile * len(columns))
     whole = jnp.stack(_combine(square.output, lines), axis=2).reshape(batch, *size, width)
@@ -96,8 +96,8 @@ def convolve_line(x: jax.Array, transformed: jax.Array, axis: int, padding: int)
     x, tiles = _tiled(x, LINE, axis, padding)
     cut = _combine(LINE.input, _strided(x, LINE, axis))
     shape = (*cut[0].shape[:3], width)
-    products = _products([one.reshape(-1, channels) for one in cut], transformed)
-    outputs = [one.reshape(shape) for one in _combine(LINE.output, products)]
+    products = _products([part.reshape(-1, channels) for part in cut], transformed)
+    outputs = [part.reshape(shape) for part in _combine(LINE.output, products)]
     whole = jnp.stack(outputs, axis=axis + 1)
     whole = whole.reshape(*whole.shape[:axis], -1, *whole.shape[axis + 2 :])
     return jax.lax.slice_in_dim(whole, 0, tiles.stop, axis=axis)

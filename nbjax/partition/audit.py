@@ -125,9 +125,9 @@ def _mixed(
     present = np.zeros((len(families), len(distinct)), dtype=bool)
     present[number, value] = True
     for mixed in np.flatnonzero(present.sum(axis=1) > 1):
-        found = [str(names[one] if names else one) for one in distinct[present[mixed]]]
+        mixed_names = [str(names[one] if names else one) for one in distinct[present[mixed]]]
         patches = tuple(np.flatnonzero(number == mixed).tolist())
-        yield Violation(kind, f"Family {families[mixed]} has patches of the {noun} {', '.join(found)}.", patches)
+        yield Violation(kind, f"Family {families[mixed]} has patches of the {noun} {', '.join(mixed_names)}.", patches)
 
 
 def _overlaps(columns: dict[str, np.ndarray], patch_size: int) -> Iterator[Violation]:
@@ -185,7 +185,7 @@ def _similar(fingerprints: Fingerprints, columns: dict[str, np.ndarray]) -> Iter
     split = np.where(fingerprints.has_features, columns["split"], -1)
     hashes = similarity_bits(fingerprints.frequencies)
     for first, second in combinations(range(len(SPLITS)), 2):
-        larger, smaller = sorted((np.flatnonzero(split == one) for one in (first, second)), key=len, reverse=True)
+        larger, smaller = sorted((np.flatnonzero(split == side) for side in (first, second)), key=len, reverse=True)
         upright = hashes[0, larger]
         for start in range(0, len(smaller), _BLOCK):
             block = smaller[start : start + _BLOCK]

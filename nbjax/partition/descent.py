@@ -25,12 +25,12 @@ def _parts(counts: np.ndarray) -> list[_Parts]:
 
 def _difference(parts: _Parts, other: _Parts) -> _Parts:
     """What leaves a split where the one family leaves and the other comes."""
-    coming = {of: (share, one, count) for of, share, one, count in other}
-    found = []
-    for of, share, one, count in parts:
+    coming = {of: (share, unit, count) for of, share, unit, count in other}
+    going = []
+    for of, share, unit, count in parts:
         less = coming.pop(of, (0.0, 0.0, 0))
-        found.append((of, share - less[0], one - less[1], count - less[2]))
-    return found + [(of, -share, -one, -count) for of, (share, one, count) in coming.items()]
+        going.append((of, share - less[0], unit - less[1], count - less[2]))
+    return going + [(of, -share, -unit, -count) for of, (share, unit, count) in coming.items()]
 
 
 def _lacking(
@@ -42,9 +42,9 @@ def _lacking(
     lacking = [[*proportions] for _ in range(classes)]
     wanted = [[*diversities] for _ in range(classes)]
     for family, split in enumerate(place):
-        for of, share, one, _ in parts[family]:
+        for of, share, unit, _ in parts[family]:
             lacking[of][split] -= share
-            wanted[of][split] -= one
+            wanted[of][split] -= unit
     return lacking, wanted
 
 
@@ -108,9 +108,9 @@ def _change(moved: _Parts, old: int, new: int, lacking: list[list[float]], wante
     other.
     """
     change = 0.0
-    for of, share, one, _ in moved:
+    for of, share, unit, _ in moved:
         change += _growth(lacking[of][old], share) + _growth(lacking[of][new], -share)
-        change += _growth(wanted[of][old], one) + _growth(wanted[of][new], -one)
+        change += _growth(wanted[of][old], unit) + _growth(wanted[of][new], -unit)
     return change
 
 
@@ -123,11 +123,11 @@ def _move(
     members: list[list[int]],
 ) -> None:
     """Notes that `moved` has gone from one split to another."""
-    for of, share, one, count in moved:
+    for of, share, unit, count in moved:
         lacking[of][old] += share
         lacking[of][new] -= share
-        wanted[of][old] += one
-        wanted[of][new] -= one
+        wanted[of][old] += unit
+        wanted[of][new] -= unit
         members[of][old] -= count
         members[of][new] += count
 

@@ -45,11 +45,11 @@ def exchange(family: np.ndarray, split: np.ndarray, label: np.ndarray, seed: int
             raise InputError(f"split: class {number} has no family in train or none in validation to exchange with.")
         given = []
         for side, families in zip((TRAIN, VALIDATION), sides, strict=True):
-            some: list[np.ndarray] = []
+            drawn: list[np.ndarray] = []
             for chosen in rng.choice(families, size=taking_part, replace=False):
                 of_family = np.flatnonzero((family == chosen) & (label == number) & (split == side))
-                some.append(rng.choice(of_family, size=min(patches, len(of_family)), replace=False))
-            given.append(np.concatenate(some))
+                drawn.append(rng.choice(of_family, size=min(patches, len(of_family)), replace=False))
+            given.append(np.concatenate(drawn))
         count = min(map(len, given))
         for side, some_patches in zip((VALIDATION, TRAIN), given, strict=True):
             result[some_patches if len(some_patches) == count else rng.permutation(some_patches)[:count]] = side

@@ -169,7 +169,7 @@ def partition_classes(
     reason = (
         f"{what} leaves a split without a family, so this is the partition of least discrepancy that fills every split"
     )
-    return replace(filled, classes=tuple(replace(one, reason=reason) for one in filled.classes))
+    return replace(filled, classes=tuple(replace(of_class, reason=reason) for of_class in filled.classes))
 
 
 def fills_every_split(patches_per_family_and_class: np.ndarray, assignment: np.ndarray) -> bool:
@@ -276,25 +276,27 @@ def _region(cohort: Cohort, leaf: Leaf) -> Region:
 def _exact(counts: np.ndarray, targets: Targets, seconds: float, every_split: bool = False) -> JointPartition:
     """The solver's assignment, or filing's where filing applies and did better in the time given."""
     solution = solve(counts, targets, seconds, every_split)
-    found = []
+    candidates = []
     if solution.assignment is not None:
-        found.append(_together(counts, solution.assignment, targets, "exact"))
+        candidates.append(_together(counts, solution.assignment, targets, "exact"))
     if ((counts > 0).sum(axis=1) == 1).all():
-        found.append(_separately(counts, targets, "filing"))
+        candidates.append(_separately(counts, targets, "filing"))
     if every_split:
-        found = [one for one in found if fills_every_split(counts, one.assignment)]
-    if not found:
+        candidates = [candidate for candidate in candidates if fills_every_split(counts, candidate.assignment)]
+    if not candidates:
         raise InputError(
             f"seconds: no assignment was found in {seconds:g} s; python -m experiments.partition --seconds=600 allows "
             "more."
         )
     # Rounded, so that of two equally good ones the solver's is kept.
-    best = min(found, key=lambda partition: round(partition.discrepancy, 12))
+    best = min(candidates, key=lambda partition: round(partition.discrepancy, 12))
     bound = min(solution.lower_bound, best.discrepancy)
     return JointPartition(
         assignment=best.assignment,
         discrepancy=best.discrepancy,
-        classes=tuple(replace(one, method="exact", mu=None, epsilon=None, optima=()) for one in best.classes),
+        classes=tuple(
+            replace(candidate, method="exact", mu=None, epsilon=None, optima=()) for candidate in best.classes
+        ),
         method="exact",
         found_by=best.found_by,
         lower_bound=bound,

@@ -46,10 +46,10 @@ def resample_partitions(
             different ones were not found.
     """
     targets = check_targets(proportions, diversities)
-    found = _near_filing(patches_per_family, count, seed, tolerance, targets)
-    if len(found) < count:
-        raise _too_few(str(len(found)), len(found), count, tolerance, "iterative filing's")
-    return found
+    assignments = _near_filing(patches_per_family, count, seed, tolerance, targets)
+    if len(assignments) < count:
+        raise _too_few(str(len(assignments)), len(assignments), count, tolerance, "iterative filing's")
+    return assignments
 
 
 def resample_jointly(
@@ -82,10 +82,10 @@ def resample_jointly(
     targets = check_targets(proportions, diversities)
     counts = check_classes(patches_per_family_and_class)
     best = partition_classes(counts, proportions, diversities, method="exact", every_split=True).discrepancy
-    found = _near(counts, best, count, seed, tolerance, targets)
-    if len(found) < count:
-        raise _too_few(str(len(found)), len(found), count, tolerance, "the exact method's")
-    return found
+    assignments = _near(counts, best, count, seed, tolerance, targets)
+    if len(assignments) < count:
+        raise _too_few(str(len(assignments)), len(assignments), count, tolerance, "the exact method's")
+    return assignments
 
 
 def resample_classes(
@@ -116,21 +116,21 @@ def resample_classes(
         InputError: as `resample_partitions`; here the near partitions of the classes together must be enough.
     """
     targets = check_targets(proportions, diversities)
-    found = [
+    of_classes = [
         _near_filing(sizes, count, [seed, number], tolerance, targets)
         for number, sizes in enumerate(patches_per_family)
     ]
-    lengths = [len(one) for one in found]
+    lengths = [len(of_class) for of_class in of_classes]
     together = math.prod(lengths)
     if together < count:
         words = " x ".join(map(str, lengths))
         raise _too_few(words, together, count, tolerance, "iterative filing's")
-    rng = np.random.default_rng([seed, len(found)])
+    rng = np.random.default_rng([seed, len(of_classes)])
     if max(lengths) == count:
         chosen = [np.resize(rng.permutation(length), count) for length in lengths]
     else:
         chosen = list(np.unravel_index(rng.choice(together, count, replace=False), lengths))
-    return [one[rows] for one, rows in zip(found, chosen, strict=True)]
+    return [of_class[rows] for of_class, rows in zip(of_classes, chosen, strict=True)]
 
 
 def _too_few(words: str, found: int, count: int, tolerance: float, whose: str) -> InputError:
@@ -165,9 +165,9 @@ def _near(
         raise InputError(f"tolerance: found {tolerance}, expected a number >= 0.")
     near, shares = best + tolerance, np.asarray(targets.diversities) / sum(targets.diversities)
     rng = np.random.default_rng(seed)
-    found: dict[bytes, np.ndarray] = {}
+    near_optimal: dict[bytes, np.ndarray] = {}
     failures = 0
-    while len(found) < count and failures < _STARTS:
+    while len(near_optimal) < count and failures < _STARTS:
         assignment = rng.choice(3, size=len(counts), p=shares)
         assignment = descend(counts, assignment, targets.proportions, targets.diversities, near, rng)
         reached = np.mean(
@@ -177,9 +177,9 @@ def _near(
             ]
         )
         whole = members_of(counts, assignment, len(SPLITS)).min() > 0
-        if reached <= near + 1e-12 and whole and assignment.tobytes() not in found:
-            found[assignment.tobytes()] = assignment
+        if reached <= near + 1e-12 and whole and assignment.tobytes() not in near_optimal:
+            near_optimal[assignment.tobytes()] = assignment
             failures = 0
         else:
             failures += 1
-    return np.array(list(found.values()), np.int64).reshape(len(found), len(counts))
+    return np.array(list(near_optimal.values()), np.int64).reshape(len(near_optimal), len(counts))

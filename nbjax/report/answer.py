@@ -19,13 +19,17 @@ SAYS_NOTHING = 0.5
 CELL = "a cell is one combination of backbone, strategy, learning rate and batch size"
 
 
-def answer(found: Findings) -> list[str]:
+def answer(findings: Findings) -> list[str]:
     """What was done and what came of it: the held-out families first, then the random split beside them, then the test
     split.
     """
-    verdict, task = found.verdict, _task(found)
+    verdict, task = findings.verdict, _task(findings)
     if verdict is None:
-        so_far = "" if found.progress is None else f" ({found.progress[0]} of {counted(found.progress[1], 'program')})"
+        so_far = (
+            ""
+            if findings.progress is None
+            else f" ({findings.progress[0]} of {counted(findings.progress[1], 'program')})"
+        )
         return [f"{task[0]} is to tell {task[1]}.", f"The study is not finished{so_far}: nothing was classified yet."]
     if verdict.nothing:
         of = f"in {verdict.untrained} of {counted(verdict.sessions, 'session')} of the best cell"
@@ -35,8 +39,8 @@ def answer(found: Findings) -> list[str]:
             f"before any training (epoch 0). {task[0]} was to tell {task[1]}; "
             f"{'what is there answers' if whole else 'half of the sessions or more answer'} at random, so that no "
             f"score of {'it' if whole else 'them'} is shown ({SESSION}; {CELL}).",
-            *why_nothing(found, verdict),
-            *in_folds(found),
+            *why_nothing(findings, verdict),
+            *in_folds(findings),
         ]
     done = f"{task[0]} was trained to tell {task[1]}."
     if verdict.untrained:
@@ -45,12 +49,12 @@ def answer(found: Findings) -> list[str]:
             "nothing was learned: they kept their random start, and the scores below are means over all "
             f"{verdict.sessions}."
         )
-    return [done, *in_folds(found), *([text] if (text := _test_split(found)) else [])]
+    return [done, *in_folds(findings), *([text] if (text := _test_split(findings)) else [])]
 
 
-def _task(found: Findings) -> tuple[str, str]:
+def _task(findings: Findings) -> tuple[str, str]:
     """What of a network is trained, and what it has to tell apart in which patches."""
-    study = found.study
+    study = findings.study
     dataset, backbone = study["dataset"], study["backbone"]
     train = dataset["counts"]["train"].values()
     weights = "pretrained on ImageNet" if backbone["pretrained"] else "with random weights"
@@ -76,18 +80,18 @@ def families(dataset: Mapping[str, Any], split: str | None = None) -> int:
     return int(totals[split]) if split in totals else sum(row["families"] for row in dataset["counts"][split].values())
 
 
-def _test_split(found: Findings) -> str:
-    test = found.test
+def _test_split(findings: Findings) -> str:
+    test = findings.test
     if test is None:
         return ""
     accuracy, units = test.score("accuracy"), LEVELS[test.units.level]
-    who = f"{counted(distinct(test), 'family', 'families')}{_unseen(found.study['dataset'])}"
-    if found.folds is not None and says_nothing(accuracy):
+    who = f"{counted(distinct(test), 'family', 'families')}{_unseen(findings.study['dataset'])}"
+    if findings.folds is not None and says_nothing(accuracy):
         return (
             f"The one test split, {who}, says next to nothing: {percent(accuracy.estimate)} of its {units} were "
             f"classified rightly, with {interval(accuracy)}."
         )
-    note = session_note(test, accuracy) if found.folds is None else ""
+    note = session_note(test, accuracy) if findings.folds is None else ""
     return (
         f"On the test split, {who}, {percent(accuracy.estimate)} of the {units} were classified rightly "
         f"({interval(accuracy)}).{_by_slide(test)} {note} Always answering the most frequent label would give "
@@ -104,9 +108,9 @@ def _unseen(dataset: Mapping[str, Any]) -> str:
     """That training saw nothing of the test families, unless the audit found what splits share and was told to accept
     it.
     """
-    found = set(dataset.get("audit", {})) - {"label"}
+    kinds = set(dataset.get("audit", {})) - {"label"}
     accepted = dataset.get("config", {}).get("accept", [])
-    return "" if found and accepted else " it never saw"
+    return "" if kinds and accepted else " it never saw"
 
 
 def _trained(strategy: str) -> str:
@@ -127,9 +131,9 @@ def _by_slide(test: Tested) -> str:
     return f" With all patches of a slide taken together, {share} were classified rightly."
 
 
-def why_nothing(found: Findings, verdict: Verdict) -> list[str]:
+def why_nothing(findings: Findings, verdict: Verdict) -> list[str]:
     """What may be the cause where nothing was learned, and what to try."""
-    rates = sorted(found.study.get("config", {}).get("learning_rates", []))
+    rates = sorted(findings.study.get("config", {}).get("learning_rates", []))
     said = []
     if not verdict.training_fell:
         tried = f" ({', '.join(f'{rate:g}' for rate in rates)} were tried)" if rates else ""
@@ -143,21 +147,21 @@ def why_nothing(found: Findings, verdict: Verdict) -> list[str]:
             "not carry over to those of the validation split. There may be too few families, the labels may not differ "
             "in what this backbone sees, or the learning rates are too great."
         )
-    mode = found.study["dataset"]["standardisation"]["mode"]
-    if found.study["backbone"]["pretrained"] and mode == "per_split":
+    mode = findings.study["dataset"]["standardisation"]["mode"]
+    if findings.study["backbone"]["pretrained"] and mode == "per_split":
         said.append(
             "Each split is standardised by moments of its own (dataset.standardisation is per_split), so that a patch "
             "looks different to the backbone in each, and not as its pictures did: "
             "--set=dataset.standardisation=imagenet."
         )
-    elif found.study["backbone"]["pretrained"] and mode == "imagenet":
+    elif findings.study["backbone"]["pretrained"] and mode == "imagenet":
         said.append("Where the slides' scanners differ, --set=dataset.standardisation=train may help.")
-    if not found.study["backbone"]["pretrained"]:
+    if not findings.study["backbone"]["pretrained"]:
         said.append("The backbone's weights are random; with --set=weights=imagenet its features may tell more.")
     return said
 
 
-def verdict_words(found: Findings, verdict: Verdict) -> tuple[str, list[str]]:
+def verdict_words(findings: Findings, verdict: Verdict) -> tuple[str, list[str]]:
     """Whether the chosen cell learned: a word or two, and what that rests on."""
     reasons = [
         f"{verdict.sessions - verdict.untrained} of {counted(verdict.sessions, 'session')} of the chosen cell kept an "
@@ -173,29 +177,29 @@ def verdict_words(found: Findings, verdict: Verdict) -> tuple[str, list[str]]:
     if verdict.last:
         more = (
             f": more may be better, as in --set=epochs={2 * verdict.epochs}"
-            if 3 * verdict.last >= verdict.sessions and found.study.get("config", {}).get("accuracy_goal") is None
+            if 3 * verdict.last >= verdict.sessions and findings.study.get("config", {}).get("accuracy_goal") is None
             else ""
         )
         reasons.append(f"{counted(verdict.last, 'session')} kept the last epoch{more}.")
     if verdict.edge:
-        rate = found.study["chosen"]["learning_rate"]
+        rate = findings.study["chosen"]["learning_rate"]
         beyond = rate / 3 if verdict.edge == "least" else 3 * rate
         reasons.append(
             f"The chosen learning rate, {rate:g}, is the {verdict.edge} that was tried: one beyond it may be better, "
-            f"as in --set=learning_rates={','.join(f'{one:.3g}' for one in sorted((rate, beyond)))}."
+            f"as in --set=learning_rates={','.join(f'{value:.3g}' for value in sorted((rate, beyond)))}."
         )
     if verdict.nothing:
         return "No", reasons
     if not verdict.above_chance:
         return "It does not show", reasons
-    if (doubted := doubt(found)) is not None:
+    if (doubted := doubt(findings)) is not None:
         return doubted[0], [f"{reasons[0]} That is by the one validation split.", *reasons[1:], doubted[1]]
     return ("In part" if verdict.untrained else "Yes"), reasons
 
 
-def cautions(found: Findings) -> list[str]:
+def cautions(findings: Findings) -> list[str]:
     """What a reader must not overlook."""
-    study = found.study
+    study = findings.study
     said = []
     if study["dataset"]["phantom"]:
         said.append(
@@ -207,13 +211,13 @@ def cautions(found: Findings) -> list[str]:
         said.append(magnifications[0].upper() + magnifications[1:])
     if not study["backbone"]["pretrained"] and study["strategy"] != "scratch":
         said.append("The backbone's weights are random: its features were never trained on any picture.")
-    diverged = sum(cell.diverged for cell in found.losses)
+    diverged = sum(cell.diverged for cell in findings.losses)
     if diverged:
-        said.append(f"{diverged} of {found.sessions} sessions diverged (a loss was not finite).")
-    for name, tested in (("held-out families'", found.folds), ("test split's", found.test)):
+        said.append(f"{diverged} of {findings.sessions} sessions diverged (a loss was not finite).")
+    for name, tested in (("held-out families'", findings.folds), ("test split's", findings.test)):
         said += [] if tested is None else _guessing(name, tested)
-    if found.test is not None:
-        said += _few_families(found.test, found.classes)
+    if findings.test is not None:
+        said += _few_families(findings.test, findings.classes)
     return said
 
 

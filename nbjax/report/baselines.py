@@ -66,7 +66,7 @@ def write_baselines(folder: Path, banks: Path) -> None:
     classes = len(study["dataset"]["classes"])
     # Before the fits: a damaged file of the study costs no minutes.
     own = _own_row(folder, study)
-    rows = [*(_row(one, classes) for one in run_baselines(folder, study, banks)), *own]
+    rows = [*(_row(baseline, classes) for baseline in run_baselines(folder, study, banks)), *own]
     first = rows[0].test
     accuracy = first.score("accuracy")
     write_csv([_numbers(row) for row in rows], folder / "baselines.csv")
@@ -90,13 +90,15 @@ def write_baselines(folder: Path, banks: Path) -> None:
     store_section(section, folder / BASELINES_SECTION)
 
 
-def _row(one: Baseline, classes: int) -> Row:
-    least, *_, most = one.method.penalties
-    end = ", the end of what was tried" if one.penalty in (least, most) else ""
-    chosen = f"C = {one.penalty:g} (of {least:g} to {most:g}{end})"
-    test, folds = (None if table is None else score_predictions(table, classes) for table in (one.test, one.folds))
+def _row(baseline: Baseline, classes: int) -> Row:
+    least, *_, most = baseline.method.penalties
+    end = ", the end of what was tried" if baseline.penalty in (least, most) else ""
+    chosen = f"C = {baseline.penalty:g} (of {least:g} to {most:g}{end})"
+    test, folds = (
+        None if table is None else score_predictions(table, classes) for table in (baseline.test, baseline.folds)
+    )
     assert test is not None
-    return Row(one.method.name, one.method.text, test, folds, chosen, one.seconds)
+    return Row(baseline.method.name, baseline.method.text, test, folds, chosen, baseline.seconds)
 
 
 def _own_row(folder: Path, study: Mapping[str, Any]) -> list[Row]:
@@ -193,15 +195,15 @@ def baseline_accuracies(rows: Sequence[Scored], chance: float, title: str) -> Fi
         ("test", "test split", BLUE, "o", -0.13),
         ("folds", "every family held out once", ORANGE, "s", 0.13),
     ):
-        found = [(place, getattr(row, field)) for place, row in enumerate(rows) if getattr(row, field) is not None]
-        for place, one in found:
-            if one.low is not None:
-                axis.plot([one.low, one.high], [place + shift] * 2, color=colour, linewidth=2)
-        centres, heights = [one.estimate for _, one in found], [place + shift for place, _ in found]
+        placed = [(place, getattr(row, field)) for place, row in enumerate(rows) if getattr(row, field) is not None]
+        for place, score in placed:
+            if score.low is not None:
+                axis.plot([score.low, score.high], [place + shift] * 2, color=colour, linewidth=2)
+        centres, heights = [score.estimate for _, score in placed], [place + shift for place, _ in placed]
         # A hollow mark has no interval.
-        faces = [colour if one.low is not None else "white" for _, one in found]
+        faces = [colour if score.low is not None else "white" for _, score in placed]
         axis.scatter(centres, heights, 45, color=faces, edgecolors=colour, marker=marker, zorder=3)
-        if found:
+        if placed:
             axis.plot([], [], color=colour, marker=marker, linewidth=2, label=f"{label}, 95 % interval by family")
     axis.axvline(chance, color=BLACK, linestyle="--", linewidth=1)
     axis.annotate(

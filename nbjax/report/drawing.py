@@ -173,7 +173,10 @@ def _curve_numbers(label: str, curves: Curves) -> pa.Table:
 def _reliability(calibration: Calibration, sessions: int) -> Drawn:
     curves = {"as trained": calibration.before, "temperature scaled": calibration.after}
     errors = (calibration.error_before, calibration.error_after)
-    texts = {name: f"calibration error {percent(float(one.mean()))}" for name, one in zip(curves, errors, strict=True)}
+    texts = {
+        name: f"calibration error {percent(float(errors_of_sessions.mean()))}"
+        for name, errors_of_sessions in zip(curves, errors, strict=True)
+    }
     numbers = [
         {"predictions": name, "low": low, "high": high, "count": count, "confidence": confidence, "right": right}
         for name, curve in curves.items()

@@ -201,10 +201,10 @@ def _tested(files: StudyFolder, name: str, study: Mapping[str, Any], swapped: bo
 def _choices(files: StudyFolder) -> dict[str, list[dict[str, Any]]]:
     path, wanted = files.fold_choices, choices_table({}, []).schema
     beside = [path.with_name(path.name + SEAL), *(files.predictions(name) for name in FOLDS)]
-    if not any(one.exists() for one in (path, *beside)):
+    if not any(file.exists() for file in (path, *beside)):
         return {}
-    if (found := damage(path)) is not None:
-        raise InputError(f"{path} {found}; run the study again, with the same command.")
+    if (harm := damage(path)) is not None:
+        raise InputError(f"{path} {harm}; run the study again, with the same command.")
     try:
         table = pyarrow.parquet.read_table(path)
     except pa.ArrowInvalid as error:

@@ -45,14 +45,14 @@ def interval(score: Score) -> str:
     return f"95 % interval {span(score.low, score.high, percent)}, counting families"
 
 
-def in_folds(found: Findings) -> list[str]:
+def in_folds(findings: Findings) -> list[str]:
     """How held-out families are classified, or that nothing is learned that carries over to them; then what a random
     split says.
     """
-    idle, own = found.verdict is not None and found.verdict.nothing, _of_families(found)
+    idle, own = findings.verdict is not None and findings.verdict.nothing, _of_families(findings)
     said = []
-    if found.folds is not None:
-        said.append(_held_out(found, found.folds))
+    if findings.folds is not None:
+        said.append(_held_out(findings, findings.folds))
         if idle:
             said[0] = f"Where folds of families choose, and not the one validation split: w{said[0][1:]}"
     elif own:
@@ -61,14 +61,14 @@ def in_folds(found: Findings) -> list[str]:
             f"{counted(len(own), 'fold')} the other families found no epoch better than the start, so that no score of "
             "held-out families is shown."
         )
-    return [*said, *_random_split(found)]
+    return [*said, *_random_split(findings)]
 
 
-def _of_families(found: Findings) -> Sequence[Mapping[str, Any]]:
-    return found.choices.get("fold", [])
+def _of_families(findings: Findings) -> Sequence[Mapping[str, Any]]:
+    return findings.choices.get("fold", [])
 
 
-def _held_out(found: Findings, folds: Tested) -> str:
+def _held_out(findings: Findings, folds: Tested) -> str:
     accuracy, units = folds.score("accuracy"), LEVELS[folds.units.level]
     by_family = folds.scores.get(("family", "accuracy"))
     also = ""
@@ -76,22 +76,23 @@ def _held_out(found: Findings, folds: Tested) -> str:
         pairs = by_family.units != by_family.distinct_families
         whose = f"{by_family.units} pairs of a family and a label" if pairs else "families"
         also = f", and {percent(by_family.estimate)} of the {whose} by the mean of their {units}"
-    trained = "a new head" if "extension" in found.study["strategy"] else "a new last layer"
+    trained = "a new head" if "extension" in findings.study["strategy"] else "a new last layer"
     return (
         f"With each of the {distinct(folds)} families held out once, {percent(accuracy.estimate)} of the {units} were "
         f"classified rightly ({interval(accuracy)}){also}. {session_note(folds, accuracy)} For this {trained} is "
         f"trained {folds.folds} times, each time without the families of one of {folds.folds} folds, "
-        f"{fold_settings(found)}. Always answering the most frequent label would give {percent(chance(folds.units))}."
+        f"{fold_settings(findings)}. Always answering the most frequent label would give "
+        f"{percent(chance(folds.units))}."
     )
 
 
-def fold_settings(found: Findings) -> str:
+def fold_settings(findings: Findings) -> str:
     """What the sessions of held-out folds were trained with, and which families chose that."""
-    own = _of_families(found)
+    own = _of_families(findings)
     rates, sizes, epochs = (
         sorted({choice[name] for choice in own}) for name in ("learning_rate", "batch_size", "epochs")
     )
-    batch = ", a batch size" if len(found.study.get("config", {}).get("batch_sizes", sizes)) > 1 else ""
+    batch = ", a batch size" if len(findings.study.get("config", {}).get("batch_sizes", sizes)) > 1 else ""
     said = (
         f"with a learning rate{batch} and a number of epochs that the families outside that fold chose among "
         f"themselves ({_between([f'{rate:g}' for rate in rates])}; {_between(epochs)} "
@@ -100,7 +101,7 @@ def fold_settings(found: Findings) -> str:
     idle = sum(choice["epochs"] == 0 for choice in own)
     if idle:
         said += f"; in {idle} of {len(own)} folds they found no epoch better than the start, which answers at random"
-    poor = sum(choice["loss"] >= math.log(len(found.classes)) for choice in own)
+    poor = sum(choice["loss"] >= math.log(len(findings.classes)) for choice in own)
     if poor > idle:
         said += f"; in {poor} of {len(own)} folds the least loss that they found is no less than guessing gives"
     return said
@@ -110,9 +111,9 @@ def _between(values: Sequence[object]) -> str:
     return f"{values[0]}" if len(values) == 1 else f"{values[0]} to {values[-1]}"
 
 
-def folds_table(found: Findings) -> Table | None:
+def folds_table(findings: Findings) -> Table | None:
     """What each fold of held-out families was trained with; None where none was."""
-    own = _of_families(found)
+    own = _of_families(findings)
     if not own:
         return None
     heads = [Head("fold"), Head("learning rate"), Head("batch size"), Head("epochs"), Head("loss in the folds inside")]
@@ -129,8 +130,8 @@ def folds_table(found: Findings) -> Table | None:
     return Table("folds", heads, rows, title="What each fold was trained with")
 
 
-def _random_split(found: Findings) -> list[str]:
-    folds, careless = found.folds, found.random_folds
+def _random_split(findings: Findings) -> list[str]:
+    folds, careless = findings.folds, findings.random_folds
     if careless is None:
         return []
     units = LEVELS[careless.units.level]
@@ -155,17 +156,17 @@ def _random_split(found: Findings) -> list[str]:
     return [f"{said}: {points:.1f} points more, which slides of new patients would not give."]
 
 
-def doubt(found: Findings) -> tuple[str, str] | None:
+def doubt(findings: Findings) -> tuple[str, str] | None:
     """Where held-out families do not show what the one validation split does: a word for it, and a sentence; else
     None.
     """
-    if found.folds is None:
-        if not _of_families(found):
+    if findings.folds is None:
+        if not _of_families(findings):
             return None
         return "Not for other families", "With families held out in folds, no epoch was better than the start."
-    accuracy, guess = found.folds.score("accuracy"), chance(found.folds.units)
+    accuracy, guess = findings.folds.score("accuracy"), chance(findings.folds.units)
     assert accuracy.estimate is not None
-    share = f"{percent(accuracy.estimate)} of the {LEVELS[found.folds.units.level]}"
+    share = f"{percent(accuracy.estimate)} of the {LEVELS[findings.folds.units.level]}"
     of = f"With families held out in turn {share} are classified rightly"
     if accuracy.estimate <= guess:
         return "Not for other families", f"{of}, not above the {percent(guess)} of always answering one label."

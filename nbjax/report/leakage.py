@@ -51,9 +51,9 @@ def answer(summary: Summary, gaps: Gaps) -> list[str]:
     """A sentence or two an experiment, then the comparisons."""
     lines = [_experiment(STYLES[leak][1], measures) for leak, measures in summary.items()]
     compared = [
-        f"that of {STYLES[one][1][0]} less that of {STYLES[other][1][0]} is {_mean(difference)}, "
+        f"that of {STYLES[first][1][0]} less that of {STYLES[second][1][0]} is {_mean(difference)}, "
         f"{_verdict(difference, 'larger', 'smaller', 'no difference is shown')}"
-        for (one, other), difference in gaps.items()
+        for (first, second), difference in gaps.items()
     ]
     return [*lines, f"The gap between validation and training loss: {'; '.join(compared)}."]
 
@@ -84,8 +84,8 @@ def experiment_table(summary: Summary) -> Table:
     """
     heads = [Head("", words=True), *(Head(STYLES[leak][1]) for leak in summary)]
     rows = [
-        [word(text), *(_entry(measures[one], one in TESTED) for measures in summary.values())]
-        for one, text in ROWS.items()
+        [word(text), *(_entry(measures[name], name in TESTED) for measures in summary.values())]
+        for name, text in ROWS.items()
     ]
     return Table("experiments", heads, rows, title="The experiments")
 
@@ -99,13 +99,13 @@ def comparison_table(gaps: Gaps) -> Table:
     ]
     rows = [
         [
-            word(STYLES[one][1]),
-            word(STYLES[other][1]),
+            word(STYLES[first][1]),
+            word(STYLES[second][1]),
             _entry(mean, False),
             Entry(p_text(mean.p)),
             Entry(p_text(mean.p_ranks)),
         ]
-        for (one, other), mean in gaps.items()
+        for (first, second), mean in gaps.items()
     ]
     return Table("gaps", heads, rows, title="The gaps compared")
 

@@ -12,13 +12,13 @@ from nbjax.report.table import percent, three
 FEW_SESSIONS = 5
 
 
-def limits(found: Findings) -> list[str]:
+def limits(findings: Findings) -> list[str]:
     """A sentence or two each, the gravest first."""
-    return [*_slides(found), *_partition(found), *_search(found)]
+    return [*_slides(findings), *_partition(findings), *_search(findings)]
 
 
-def _slides(found: Findings) -> list[str]:
-    dataset = found.study["dataset"]
+def _slides(findings: Findings) -> list[str]:
+    dataset = findings.study["dataset"]
     if dataset["phantom"]:
         return ["The slides are drawn by a program: whatever this report says of them says nothing of any tissue."]
     said = [
@@ -61,8 +61,8 @@ def _left_out(dataset: Mapping[str, Any]) -> list[str]:
     return said
 
 
-def _partition(found: Findings) -> list[str]:
-    counts, test, folds = found.study["dataset"]["counts"], found.test, found.folds
+def _partition(findings: Findings) -> list[str]:
+    counts, test, folds = findings.study["dataset"]["counts"], findings.test, findings.folds
     said = []
     validation = [row["families"] for row in counts.get("validation", {}).values()]
     if validation and min(validation) < FEW_FAMILIES:
@@ -74,17 +74,18 @@ def _partition(found: Findings) -> list[str]:
         return said
     if folds is None:
         said.append(
-            f"There is one partition, and with it one test split of {distinct(test)} families. {_no_folds(found.study)}"
+            f"There is one partition, and with it one test split of {distinct(test)} families. "
+            f"{_no_folds(findings.study)}"
         )
         return said
-    one, other = (result.score("accuracy").estimate for result in (test, folds))
-    assert one is not None
-    assert other is not None
+    on_test, in_folds = (result.score("accuracy").estimate for result in (test, folds))
+    assert on_test is not None
+    assert in_folds is not None
     said.append(
-        f"There is one partition, with one test split of {distinct(test)} families: it gives {percent(one)}, and "
-        f"holding out every family once {percent(other)}. Other test families would give another number."
+        f"There is one partition, with one test split of {distinct(test)} families: it gives {percent(on_test)}, and "
+        f"holding out every family once {percent(in_folds)}. Other test families would give another number."
     )
-    if len({(cell.key.backbone, cell.key.strategy, cell.key.nonlinearities) for cell in found.losses}) > 1:
+    if len({(cell.key.backbone, cell.key.strategy, cell.key.nonlinearities) for cell in findings.losses}) > 1:
         said[-1] += " Backbone and strategy were chosen with all families in view, those held out too."
     return said
 
@@ -97,9 +98,9 @@ def _no_folds(study: Mapping[str, Any]) -> str:
     return "Families were not held out in turn."
 
 
-def _search(found: Findings) -> list[str]:
+def _search(findings: Findings) -> list[str]:
     said = []
-    winner = found.winner
+    winner = findings.winner
     if winner is not None and winner.nested is not None:
         flattered = "no flattery shows in a choice by half of them"
         if winner.nested.optimism > 0:
@@ -108,14 +109,14 @@ def _search(found: Findings) -> list[str]:
             f"{winner.nested.cells} cells were compared, so that the chosen cell's selected loss may be too low for "
             f"its luck with seeds: {flattered}. The test split had no part in that choice."
         )
-    fewest = min((cell.sessions for cell in found.losses), default=0)
+    fewest = min((cell.sessions for cell in findings.losses), default=0)
     if 0 < fewest < FEW_SESSIONS:
         said.append(
             f"Cells have as few as {counted(fewest, 'session')}: their standard deviations and intervals are "
             "themselves uncertain."
         )
-    if found.progress is not None:
-        finished, programs = found.progress
+    if findings.progress is not None:
+        finished, programs = findings.progress
         said.append(
             f"The study is not finished: {programs - finished} of {counted(programs, 'program')} are missing, "
             "and what is missing may be better than what is here."

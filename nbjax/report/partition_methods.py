@@ -160,7 +160,7 @@ def _partitions(
     counts: np.ndarray, config: DatasetConfig, limit: float
 ) -> tuple[dict[str, tuple[tuple[Partition, ...], float]], dict[str, str]]:
     """By method the partition of each class and the seconds that all took; and why the others are not possible."""
-    found, refused = {}, {}
+    partitions, refused = {}, {}
     mixed = int(((counts > 0).sum(axis=1) > 1).sum())
     for method in (*METHODS, STRATIFIED):
         if mixed and method in ("filing", "sequential"):
@@ -181,8 +181,8 @@ def _partitions(
                 raise
             refused[method] = str(error)
             continue
-        found[method] = joint.classes, time.perf_counter() - start
-    return found, refused
+        partitions[method] = joint.classes, time.perf_counter() - start
+    return partitions, refused
 
 
 def _row(label: str, method: str, partition: Partition) -> tuple[str, ...]:
@@ -196,7 +196,7 @@ def _regions(regions: DiscrepancyMap) -> Iterator[tuple[float, ...]]:
     columns = zip(regions.mu_edges[:-1], regions.mu_edges[1:], regions.epsilon_edges, regions.discrepancy, strict=True)
     for left, right, edges, values in columns:
         for low, high, value in zip(edges[:-1], edges[1:], values, strict=True):
-            yield tuple(float(one) for one in (left, right, low, high, value))
+            yield tuple(float(number) for number in (left, right, low, high, value))
 
 
 def _draw(label: str, sizes: np.ndarray, partitions: dict[str, Partition], config: DatasetConfig, out: Path) -> None:
@@ -215,4 +215,4 @@ def _draw(label: str, sizes: np.ndarray, partitions: dict[str, Partition], confi
 
 def file_name(label: str) -> str:
     """A label as a part of a file's name: what no file system takes is written as in addresses, with per cent signs."""
-    return re.sub(r'[\x00-\x1f/\\:*?"<>|%]', lambda found: f"%{ord(found[0]):02X}", label)
+    return re.sub(r'[\x00-\x1f/\\:*?"<>|%]', lambda match: f"%{ord(match[0]):02X}", label)

@@ -44,12 +44,12 @@ def conclude(config: PartitionStudyConfig, tables: Mapping[str, pa.Table], out: 
         out: gets `variance.json`, `figures/*.png` and their numbers as CSV.
     """
     scores = {level: score_matrix(tables["partitions"], f"test_{level}_accuracy") for level in LEVELS}
-    components = {LEVELS[level]: variance_components(found[1:]) for level, found in scores.items()}
+    components = {LEVELS[level]: variance_components(scores_of_level[1:]) for level, scores_of_level in scores.items()}
     filing, resampled = scores["sample"][0], scores["sample"][1:]
     placed = _placed(resampled, float(filing.mean()), PAPER_ACCURACY)
     # Whose partition number 0 is: exact's where filing does not apply.
     method = listing(METHODS[code] for code in tables["partitions"]["method"][0].as_py().split("+"))
-    content = {name: _plain(one) for name, one in components.items()} | {"placed": placed}
+    content = {name: _plain(component) for name, component in components.items()} | {"placed": placed}
     with replacing(out / "variance.json") as temporary:
         temporary.write_text(json.dumps(content, indent=1), encoding="utf-8")
     title = f"Test accuracy, {resampled.size} sessions of {config.strategies[0]} on {config.backbones[0]}"
@@ -94,7 +94,9 @@ def _leak_curves(tables: Mapping[str, pa.Table]) -> dict[str, Curve]:
     return {
         REPORTED: leak_points(tables["leak"], "validation_sample_accuracy"),
         TRUE: leak_points(tables["leak"], "test_sample_accuracy"),
-        REGRESSION: {float(one): point_of(accuracies[fractions == one][:, None]) for one in np.unique(fractions)},
+        REGRESSION: {
+            float(fraction): point_of(accuracies[fractions == fraction][:, None]) for fraction in np.unique(fractions)
+        },
     }
 
 
@@ -127,13 +129,13 @@ def _plain(components: Components) -> dict[str, Any]:
 
 def _rows(components: Mapping[str, Components]) -> list[dict[str, Any]]:
     return [
-        {"level": level, "part": part, **getattr(one, part)._asdict()}
-        for level, one in components.items()
+        {"level": level, "part": part, **getattr(components_of_level, part)._asdict()}
+        for level, components_of_level in components.items()
         for part in ("partition", "seed", "interaction")
     ]
 
 
-def _answer(found: Components, placed: Mapping[str, Any], method: str) -> list[str]:
+def _answer(parts: Components, placed: Mapping[str, Any], method: str) -> list[str]:
     def share(part: Component) -> str:
         return f"{_whole(part.share)} ({_whole(part.share_low)} to {_whole(part.share_high)})"
 
@@ -142,16 +144,16 @@ def _answer(found: Components, placed: Mapping[str, Any], method: str) -> list[s
 
     least, low, middle, high, most = map(percent, placed["resampled_quantiles"])
     return [
-        f"The same head was trained under {found.partitions} nearly equally good partitions with {found.seeds} seeds "
-        f"each. Which families are in which split explains {share(found.partition)} of the variance of the test "
-        f"accuracy, the seed {share(found.seed)}, and what is left, their interaction, {share(found.interaction)}; 95 "
+        f"The same head was trained under {parts.partitions} nearly equally good partitions with {parts.seeds} seeds "
+        f"each. Which families are in which split explains {share(parts.partition)} of the variance of the test "
+        f"accuracy, the seed {share(parts.seed)}, and what is left, their interaction, {share(parts.interaction)}; 95 "
         "% bootstrap intervals, rough ones with so few seeds.",
-        f"As standard deviations: partition {points(found.partition)}, seed {points(found.seed)}, interaction "
-        f"{points(found.interaction)} points of accuracy.",
+        f"As standard deviations: partition {points(parts.partition)}, seed {points(parts.seed)}, interaction "
+        f"{points(parts.interaction)} points of accuracy.",
         *(
             f"The {name} part's estimate was negative and is given as 0: too small to be told from none."
             for name in ("partition", "seed", "interaction")
-            if getattr(found, name).truncated
+            if getattr(parts, name).truncated
         ),
         f"Nearly equally good partitions of the same families give mean test accuracies from {least} to {most} (median "
         f"{middle}, 95 % of them in {low} to {high}).",

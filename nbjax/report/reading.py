@@ -93,16 +93,16 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def _values(path: Path, record: Any, field: str) -> Iterator[tuple[str, Any]]:
-    found = [("", record)]
+    values = [("", record)]
     for key in field.split("."):
         deeper = []
-        for place, value in found:
+        for place, value in values:
             if not isinstance(value, Mapping) or (key != "*" and key not in value):
                 missing = f"{place}.{key}".strip(".") if isinstance(value, Mapping) else place or field
                 raise InputError(f"{path}: field {missing} is missing or of another kind; run the study again.")
             deeper += [(f"{place}.{name}".lstrip("."), value[name]) for name in (value if key == "*" else [key])]
-        found = deeper
-    yield from found
+        values = deeper
+    yield from values
 
 
 def _words(kind: type | tuple[type, ...]) -> str:
@@ -114,7 +114,7 @@ def _words(kind: type | tuple[type, ...]) -> str:
         list: "a list",
         dict: "an object",
     }
-    return " or ".join(names.get(one, "null") for one in (kind if isinstance(kind, tuple) else (kind,)))
+    return " or ".join(names.get(type_, "null") for type_ in (kind if isinstance(kind, tuple) else (kind,)))
 
 
 def read_history(path: Path) -> pa.Table:

@@ -93,7 +93,7 @@ def _estimate(tested: Tested, level: str, metric: str) -> Entry:
 
 def _recall_line(test: Tested, folds: Tested | None, levels: int, place: int, name: str) -> list[Entry]:
     """With more than two classes, the share of one's units classified rightly, at the level of the report."""
-    shares = [number(recalls(one)[place], percent) for one in ([test] if folds is None else [test, folds])]
+    shares = [number(recalls(result)[place], percent) for result in ([test] if folds is None else [test, folds])]
     return [word(f"{name} classified rightly"), shares[0], *[Entry(NONE)] * (levels - 1), *shares[1:]]
 
 
@@ -114,12 +114,12 @@ def wider_table(test: Tested) -> Table:
     heads += [Head("bootstrap of families"), Head(f"bootstrap of {name}"), Head("times wider")]
     rows = []
     for metric in metrics_of(test):
-        one, text = test.score(metric), metric_text(metric)
+        score, text = test.score(metric), metric_text(metric)
         rows.append(
             [
                 word(metric_name(metric)),
-                spread(one.estimate, one.std, text),
-                *_intervals(one, text),
+                spread(score.estimate, score.std, text),
+                *_intervals(score, text),
             ]
         )
     return Table("wider", heads, rows, sortable=True, title="How much wider intervals by family are")
@@ -147,16 +147,16 @@ def scores_table(results: Sequence[tuple[str, Tested]]) -> Table:
     heads += [Head("by family"), Head("bootstrap of families"), Head("bootstrap of units"), Head("times wider")]
     rows = []
     for name, tested in results:
-        for (level, metric), one in tested.scores.items():
+        for (level, metric), score in tested.scores.items():
             text = metric_text(metric)
             rows.append(
                 [
                     word(name),
                     word(level),
                     word(metric_name(metric)),
-                    whole(one.units),
-                    spread(one.estimate, one.std, text, one.reason if one.estimate is None else ""),
-                    *_intervals(one, text),
+                    whole(score.units),
+                    spread(score.estimate, score.std, text, score.reason if score.estimate is None else ""),
+                    *_intervals(score, text),
                 ]
             )
     return Table("scores", heads, rows, sortable=True, title="Every score at every level")
@@ -170,7 +170,9 @@ def confusion_table(test: Tested, classes: Sequence[str]) -> Table:
         shares = [number(float(count / total) if total else None, percent) for count in line]
         rows.append([word(name), number(float(total), "{:,.0f}".format), *shares])
     name = LEVELS[test.units.level]
-    return Table("confusion", [Head("label", True), Head(name), *(Head(f"predicted {one}") for one in classes)], rows)
+    return Table(
+        "confusion", [Head("label", True), Head(name), *(Head(f"predicted {label}") for label in classes)], rows
+    )
 
 
 def temperature_table(calibration: Calibration) -> Table:

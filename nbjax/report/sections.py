@@ -83,9 +83,9 @@ def read_section(path: Path) -> Section:
     """
     check_seal(path, "run that experiment again, with the same command")
     try:
-        found = json.loads(path.read_text(encoding="utf-8"))
-        pictures = [Picture(path.parent / one["path"], one["caption"]) for one in found["pictures"]]
-        section = Section(**found | {"pictures": pictures, "tables": [_table(one) for one in found["tables"]]})
+        stored = json.loads(path.read_text(encoding="utf-8"))
+        pictures = [Picture(path.parent / one["path"], one["caption"]) for one in stored["pictures"]]
+        section = Section(**stored | {"pictures": pictures, "tables": [_table(one) for one in stored["tables"]]})
     except (ValueError, KeyError, TypeError) as error:
         raise InputError(f"{path}: of another version of nbjax ({error}); run that experiment again.") from error
     missing = [picture.path for picture in pictures if not picture.path.is_file()]
@@ -94,6 +94,6 @@ def read_section(path: Path) -> Section:
     return section
 
 
-def _table(found: dict[str, Any]) -> Table:
-    heads = [Head(**head) for head in found["heads"]]
-    return Table(**found | {"heads": heads, "rows": [[Entry(**entry) for entry in row] for row in found["rows"]]})
+def _table(stored: dict[str, Any]) -> Table:
+    heads = [Head(**head) for head in stored["heads"]]
+    return Table(**stored | {"heads": heads, "rows": [[Entry(**entry) for entry in row] for row in stored["rows"]]})

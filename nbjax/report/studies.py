@@ -84,10 +84,10 @@ def read_rows(files: StudyFolder, record: Mapping[str, Any]) -> tuple[pa.Table, 
     names = record.get("programs")
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise InputError(f"{files.record}: field programs is missing or no list; run the study again.")
-    found = [read_history(folder / HISTORY).select(HISTORY_COLUMNS) for folder in files.finished(names)]
-    if not found:
+    histories = [read_history(folder / HISTORY).select(HISTORY_COLUMNS) for folder in files.finished(names)]
+    if not histories:
         return pa.table({name: pa.array([], pa.float64()) for name in HISTORY_COLUMNS}), (0, len(names))
-    return pa.concat_tables(found), (len(found), len(names))
+    return pa.concat_tables(histories), (len(histories), len(names))
 
 
 def pool(studies: Sequence[StudyRows]) -> Pooled:
@@ -122,10 +122,10 @@ def pool(studies: Sequence[StudyRows]) -> Pooled:
 
 
 def _value(record: Mapping[str, Any], field: str) -> Any:
-    found: Any = record
+    value: Any = record
     for key in field.split("."):
-        found = found.get(key) if isinstance(found, Mapping) else None
-    return found
+        value = value.get(key) if isinstance(value, Mapping) else None
+    return value
 
 
 def _unseen(history: pa.Table, epochs: int, seen: dict[CellKey, tuple[int, set[int]]]) -> tuple[pa.Table, int]:
@@ -138,14 +138,14 @@ def _unseen(history: pa.Table, epochs: int, seen: dict[CellKey, tuple[int, set[i
     """
     cells = keys_of_rows(history)
     seeds = history["seed"].to_pylist()
-    found: dict[CellKey, set[int]] = {}
+    seeds_of: dict[CellKey, set[int]] = {}
     for cell, seed in zip(cells, seeds, strict=True):
-        found.setdefault(cell, set()).add(seed)
+        seeds_of.setdefault(cell, set()).add(seed)
     new = {}
-    for cell, of_cell in found.items():
+    for cell, of_cell in seeds_of.items():
         known_epochs, known_seeds = seen.setdefault(cell, (epochs, set()))
         new[cell] = of_cell - known_seeds if known_epochs == epochs else set()
         known_seeds |= new[cell]
-    left_out = sum(len(of_cell) - len(new[cell]) for cell, of_cell in found.items())
+    left_out = sum(len(of_cell) - len(new[cell]) for cell, of_cell in seeds_of.items())
     kept = np.fromiter((seed in new[cell] for cell, seed in zip(cells, seeds, strict=True)), bool, len(seeds))
     return history.filter(pa.array(kept)), left_out

@@ -44,60 +44,66 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     """
     folder = Path(folder)
     out = folder if out is None else Path(out)
-    found = find(folder)
-    drawn = draw(folder, found.study, found.history, found.test, found.folds, found.calibration)
-    numbers = _numbers(found)
+    findings = find(folder)
+    drawn = draw(folder, findings.study, findings.history, findings.test, findings.folds, findings.calibration)
+    numbers = _numbers(findings)
     for name, table in numbers.items():
         write_csv(table, out / "tables" / f"{name}.csv")
-    images = {name: save(one, out / "figures" / name) for name, one in drawn.items()}
-    sections = {**_dataset(found), **_results(found), **_test(found), **_wrong(numbers), "baselines": _baselines(found)}
+    images = {name: save(figure, out / "figures" / name) for name, figure in drawn.items()}
+    sections = {
+        **_dataset(findings),
+        **_results(findings),
+        **_test(findings),
+        **_wrong(numbers),
+        "baselines": _baselines(findings),
+    }
     page = render("study_page.html", {**sections, "drawn": drawn, "images": images, "image": as_text})
     with replacing(out / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
     return out / "report.html"
 
 
-def _baselines(found: Findings) -> Section | None:
+def _baselines(findings: Findings) -> Section | None:
     """What experiments.baselines found on this study, if it ran."""
-    path = found.folder / BASELINES_SECTION
+    path = findings.folder / BASELINES_SECTION
     if not path.is_file():
         return None
     try:
         section = read_section(path)
-        if section.about == of_study(found.study):
+        if section.about == of_study(findings.study):
             return section
         why = f"{BASELINES_SECTION} was made when this study stood otherwise"
     except InputError as error:
         # The study's own page is not lost for it.
         why = str(error).split("; ")[0].rstrip(".")
-    again = f"python -m experiments.baselines --study={shlex.quote(str(found.folder))}"
+    again = f"python -m experiments.baselines --study={shlex.quote(str(findings.folder))}"
     said = f"{why}; {again} makes it anew."
     say(said)
     return Section("Older kinds of methods", [said])
 
 
-def _numbers(found: Findings) -> dict[str, pa.Table]:
+def _numbers(findings: Findings) -> dict[str, pa.Table]:
     """What other programs may want of the page, not rounded."""
     numbers = {}
-    if found.losses:
-        numbers["cells"] = cells_table([*found.losses, *found.accuracies])
-    results = {"test": found.test, "folds": found.folds, "random folds": found.random_folds}
+    if findings.losses:
+        numbers["cells"] = cells_table([*findings.losses, *findings.accuracies])
+    results = {"test": findings.test, "folds": findings.folds, "random folds": findings.random_folds}
     scores = [
         scores_table(list(tested.scores.values())).add_column(0, "of", pa.array([name] * len(tested.scores)))
         for name, tested in results.items()
         if tested is not None
     ]
-    return numbers | ({"scores": pa.concat_tables(scores)} if scores else {}) | _mistakes(found)
+    return numbers | ({"scores": pa.concat_tables(scores)} if scores else {}) | _mistakes(findings)
 
 
-def _mistakes(found: Findings) -> dict[str, pa.Table]:
+def _mistakes(findings: Findings) -> dict[str, pa.Table]:
     """Families and misclassified patches, of the families held out in turn or else of the test split."""
-    tested = found.folds or found.test
+    tested = findings.folds or findings.test
     if tested is None or "slide" not in tested.table.column_names:
         return {}
     return {
-        "families": family_table(tested.table, found.classes),
-        "misclassified": misclassified_table(tested.table, found.classes),
+        "families": family_table(tested.table, findings.classes),
+        "misclassified": misclassified_table(tested.table, findings.classes),
     }
 
 
@@ -111,17 +117,17 @@ def _wrong(numbers: dict[str, pa.Table]) -> dict[str, Any]:
     }
 
 
-def _dataset(found: Findings) -> dict[str, Any]:
-    study, dataset = found.study, found.study["dataset"]
+def _dataset(findings: Findings) -> dict[str, Any]:
+    study, dataset = findings.study, findings.study["dataset"]
     kept = sum(row["patches"] for labels in dataset["counts"].values() for row in labels.values())
     audit = dataset.get("audit", {})
     return {
         "study": study,
         "title": words.title(study),
-        "kicker": words.kicker(found),
-        "answer": answer(found),
-        "verdict": None if found.verdict is None else verdict_words(found, found.verdict),
-        "cautions": cautions(found),
+        "kicker": words.kicker(findings),
+        "answer": answer(findings),
+        "verdict": None if findings.verdict is None else verdict_words(findings, findings.verdict),
+        "cautions": cautions(findings),
         "slides": sum(dataset["slides"].values()),
         "families": families(dataset),
         "kept": kept,
@@ -133,61 +139,63 @@ def _dataset(found: Findings) -> dict[str, Any]:
         "audit": words.audit(dataset, kept),
         "audit_table": tables.audit_table(audit) if "audit" in dataset else None,
         "findings": [message for row in audit.values() for message in row["messages"]],
-        "limits": limits(found),
-        "nature": words.nature(found),
+        "limits": limits(findings),
+        "nature": words.nature(findings),
         "fingerprints": words.fingerprints(study),
         "no_command": words.NO_COMMAND,
-        "report_command": f"python -m experiments.report --study={shlex.quote(str(found.folder))}",
-        "baselines_command": f"python -m experiments.baselines --study={shlex.quote(str(found.folder))}",
+        "report_command": f"python -m experiments.report --study={shlex.quote(str(findings.folder))}",
+        "baselines_command": f"python -m experiments.baselines --study={shlex.quote(str(findings.folder))}",
     }
 
 
-def _results(found: Findings) -> dict[str, Any]:
-    winner = found.winner
+def _results(findings: Findings) -> dict[str, Any]:
+    winner = findings.winner
     return {
-        "progress": words.progress(found),
-        "criterion": words.CRITERIA[found.study["selection"]["criterion"]],
-        "compared": bool(found.beats),
-        "cells_table": tables.cells_table(found),
-        "statistics_table": tables.statistics_table(found),
-        "best": "" if found.chosen is None else words.best(found),
-        "winner": "" if winner is None else words.winner(found),
+        "progress": words.progress(findings),
+        "criterion": words.CRITERIA[findings.study["selection"]["criterion"]],
+        "compared": bool(findings.beats),
+        "cells_table": tables.cells_table(findings),
+        "statistics_table": tables.statistics_table(findings),
+        "best": "" if findings.chosen is None else words.best(findings),
+        "winner": "" if winner is None else words.winner(findings),
         "winner_table": None if winner is None else tables.winner_table(winner),
         "winner_splits": winner.nested.splits if winner is not None and winner.nested is not None else 0,
         "expected_table": None if winner is None else tables.expected_table(winner),
     }
 
 
-def _test(found: Findings) -> dict[str, Any]:
-    test, folds, classes = found.test, found.folds, found.classes
-    shown = [("held out once", folds), ("test split", test), ("split at random", found.random_folds)]
+def _test(findings: Findings) -> dict[str, Any]:
+    test, folds, classes = findings.test, findings.folds, findings.classes
+    shown = [("held out once", folds), ("test split", test), ("split at random", findings.random_folds)]
     results = [(name, tested) for name, tested in shown if tested is not None]
     scores = score_tables.scores_table(results) if results else None
     if test is None:
-        nothing = found.verdict is not None and found.verdict.nothing
+        nothing = findings.verdict is not None and findings.verdict.nothing
         return {
             "test_table": None,
             "fold_count": 0,
             "nothing": nothing,
             "scores_table": scores,
-            "folds_table": folds_table(found),
+            "folds_table": folds_table(findings),
         }
     units = score_tables.LEVELS[test.units.level]
     return {
         "nothing": False,
-        "positive": words.positive(found),
+        "positive": words.positive(findings),
         "unit": test.units.level,
         "units": units,
         "chosen_sessions": test.sessions,
         "chance": percent(chance(test.units)),
         "fold_count": folds.folds if folds else 0,
-        "fold_settings": "" if folds is None else fold_settings(found),
-        "folds_table": folds_table(found),
-        "uncertainty": words.uncertainty(found),
+        "fold_settings": "" if folds is None else fold_settings(findings),
+        "folds_table": folds_table(findings),
+        "uncertainty": words.uncertainty(findings),
         "test_table": score_tables.test_table(test, folds, classes),
         "wider_table": score_tables.wider_table(test),
         "scores_table": scores,
         "confusion_table": score_tables.confusion_table(test, classes),
-        "calibration": words.calibration(found),
-        "temperature_table": None if found.calibration is None else score_tables.temperature_table(found.calibration),
+        "calibration": words.calibration(findings),
+        "temperature_table": None
+        if findings.calibration is None
+        else score_tables.temperature_table(findings.calibration),
     }

@@ -87,12 +87,12 @@ def names_of_cells(cells: Sequence[CellKey]) -> tuple[list[Head], list[list[Entr
     return [*(Head(name, True) for name in differing), Head("learning rate"), Head("batch size")], rows
 
 
-def cells_table(found: Findings) -> Table:
+def cells_table(findings: Findings) -> Table:
     """One row a cell of the grid, the chosen one marked; no mean without its spread and interval."""
-    heads, names = names_of_cells([cell.key for cell in found.losses])
+    heads, names = names_of_cells([cell.key for cell in findings.losses])
     heads += [Head("sessions"), Head("diverged"), Head("selected loss, mean ± s.d.")]
     heads += [Head("validation accuracy, mean ± s.d.")]
-    heads += [Head("the chosen cell is better")] if found.beats else []
+    heads += [Head("the chosen cell is better")] if findings.beats else []
     rows = [
         [
             *name,
@@ -100,38 +100,43 @@ def cells_table(found: Findings) -> Table:
             whole(loss.diverged),
             spread(loss.mean.value, loss.std, three, _ends(loss.mean, three)),
             spread(accuracy.mean.value, accuracy.std, percent, _ends(accuracy.mean, percent)),
-            *([_beaten(found, loss.key)] if found.beats else []),
+            *([_beaten(findings, loss.key)] if findings.beats else []),
         ]
-        for name, loss, accuracy in zip(names, found.losses, found.accuracies, strict=True)
+        for name, loss, accuracy in zip(names, findings.losses, findings.accuracies, strict=True)
     ]
-    return Table("cells", heads, rows, found.chosen, sortable=True, title="Cells of the grid")
+    return Table("cells", heads, rows, findings.chosen, sortable=True, title="Cells of the grid")
 
 
 def _ends(estimate: Estimate, text: Any) -> str:
     return span(estimate.low, estimate.high, text)
 
 
-def _beaten(found: Findings, cell: CellKey) -> Entry:
-    one = found.beats.get(cell)
-    if one is None:
+def _beaten(findings: Findings, cell: CellKey) -> Entry:
+    improvement = findings.beats.get(cell)
+    if improvement is None:
         return Entry("chosen")
-    return Entry(percent(one.probability), span(one.low, one.high, percent), one.probability)
+    return Entry(
+        percent(improvement.probability), span(improvement.low, improvement.high, percent), improvement.probability
+    )
 
 
-def statistics_table(found: Findings) -> Table:
+def statistics_table(findings: Findings) -> Table:
     """Median, interquartile mean and best of each cell's selected losses, each with its interval."""
-    heads, names = names_of_cells([cell.key for cell in found.losses])
+    heads, names = names_of_cells([cell.key for cell in findings.losses])
     heads += [Head("sessions"), Head("median"), Head("interquartile mean"), Head("best"), Head("s.d.")]
     rows = [
         [
             *name,
             whole(cell.sessions),
-            *(number(one.value, three, _ends(one, three)) for one in (cell.median, cell.interquartile_mean, cell.best)),
+            *(
+                number(estimate.value, three, _ends(estimate, three))
+                for estimate in (cell.median, cell.interquartile_mean, cell.best)
+            ),
             number(cell.std, three),
         ]
-        for name, cell in zip(names, found.losses, strict=True)
+        for name, cell in zip(names, findings.losses, strict=True)
     ]
-    return Table("statistics", heads, rows, found.chosen, sortable=True, title="Selected losses of each cell")
+    return Table("statistics", heads, rows, findings.chosen, sortable=True, title="Selected losses of each cell")
 
 
 def _signed(value: float) -> str:

@@ -28,11 +28,11 @@ def title(study: Mapping[str, Any]) -> str:
     return str(study["name"]) if dataset["phantom"] else Path(dataset["source"]).name
 
 
-def kicker(found: Findings) -> str:
+def kicker(findings: Findings) -> str:
     """What the study is about, in a line; its strategies, while none of them is chosen."""
-    study = found.study
+    study = findings.study
     names = study.get("config", {}).get("strategies", []) if study["chosen"] is None else []
-    return " · ".join([listed(found.classes, 4), study["backbone"]["name"], ", ".join(names) or study["strategy"]])
+    return " · ".join([listed(findings.classes, 4), study["backbone"]["name"], ", ".join(names) or study["strategy"]])
 
 
 def is_clean(dataset: Mapping[str, Any]) -> bool:
@@ -61,25 +61,25 @@ def audit(dataset: Mapping[str, Any], patches: int) -> str:
     return f"{checked}. What was found is counted below; {why}."
 
 
-def progress(found: Findings) -> str:
+def progress(findings: Findings) -> str:
     """How much of the study there is."""
-    cells = counted(len(found.losses), "cell")
-    said = f"{counted(found.sessions, 'session')} in {cells} of the grid."
-    if found.progress is not None:
-        finished, programs = found.progress
+    cells = counted(len(findings.losses), "cell")
+    said = f"{counted(findings.sessions, 'session')} in {cells} of the grid."
+    if findings.progress is not None:
+        finished, programs = findings.progress
         said = f"So far {said} {finished} of the study's {counted(programs, 'program')} are finished."
     return said
 
 
-def uncertainty(found: Findings) -> list[str]:
+def uncertainty(findings: Findings) -> list[str]:
     """What the intervals count, and how much that matters here."""
-    if found.test is None:
+    if findings.test is None:
         return []
-    accuracy, units = found.test.score("accuracy"), LEVELS[found.test.units.level]
+    accuracy, units = findings.test.score("accuracy"), LEVELS[findings.test.units.level]
     said = (
         f"{units.capitalize()} of one family are alike, so that "
         f"{counted(accuracy.units, units[:-1] if units == 'samples' else 'patch', units)} of "
-        f"{counted(distinct(found.test), 'family', 'families')} say less than as many independent ones would. The "
+        f"{counted(distinct(findings.test), 'family', 'families')} say less than as many independent ones would. The "
         "question is how well other families would be classified, so families are what the intervals count."
     )
     if accuracy.times_wider is not None:
@@ -104,13 +104,13 @@ def uncertainty(found: Findings) -> list[str]:
     return [said]
 
 
-def winner(found: Findings) -> str:
+def winner(findings: Findings) -> str:
     """The correction for having picked the best of many."""
-    assert found.winner is not None
-    nested = found.winner.nested
+    assert findings.winner is not None
+    nested = findings.winner.nested
     if nested is None:
-        return f"No correction for having picked the best of many can be made: {found.winner.reason}."
-    left_out = len(found.losses) - nested.cells
+        return f"No correction for having picked the best of many can be made: {findings.winner.reason}."
+    left_out = len(findings.losses) - nested.cells
     without = f" ({counted(left_out, 'cell')} with a session without a finite loss left out)" if left_out > 0 else ""
     luck = "No flattery shows."
     if nested.optimism > 0:
@@ -123,13 +123,13 @@ def winner(found: Findings) -> str:
     )
 
 
-def best(found: Findings) -> str:
+def best(findings: Findings) -> str:
     """Which cell was chosen, and how it fared by the criterion."""
-    assert found.chosen is not None
-    cell, accuracy = found.losses[found.chosen], found.accuracies[found.chosen]
+    assert findings.chosen is not None
+    cell, accuracy = findings.losses[findings.chosen], findings.accuracies[findings.chosen]
     key = cell.key
     spread = "" if cell.std is None else f" ± {three(cell.std)}"
-    kept = "" if found.verdict is None else f" The median of its kept epochs is {found.verdict.median:g}."
+    kept = "" if findings.verdict is None else f" The median of its kept epochs is {findings.verdict.median:g}."
     return (
         f"{key.backbone}, {strategy_text(key)}, learning rate {key.learning_rate:g}, batch size "
         f"{key.batch_size}: selected loss {three(cell.mean.value)}{spread} and validation accuracy "
@@ -137,9 +137,9 @@ def best(found: Findings) -> str:
     )
 
 
-def calibration(found: Findings) -> str:
+def calibration(findings: Findings) -> str:
     """What temperature scaling says, or why there is none."""
-    scaling = found.calibration
+    scaling = findings.calibration
     if scaling is None:
         return (
             "Temperature scaling needs predictions on the validation split, which this study's folder does not hold "
@@ -179,9 +179,9 @@ def slides_source(dataset: Mapping[str, Any]) -> str:
     return f"phantom ({dataset['source']})" if dataset["phantom"] else f"given: {dataset['source']}"
 
 
-def nature(found: Findings) -> list[tuple[str, str]]:
+def nature(findings: Findings) -> list[tuple[str, str]]:
     """Of everything that went in: was it real, random, a phantom or pretrained."""
-    study = found.study
+    study = findings.study
     dataset, backbone = study["dataset"], study["backbone"]
     weights = "pretrained" if backbone["pretrained"] else "random"
     provenance = backbone["provenance"]
@@ -190,26 +190,26 @@ def nature(found: Findings) -> list[tuple[str, str]]:
     return [
         ("slides", slides_source(dataset)),
         ("backbone", f"{weights}: {backbone['name']}, {backbone['parameters']:,} parameters, {provenance}"),
-        ("head", _head(found)),
+        ("head", _head(findings)),
         ("order of samples", "random, one order per seed and epoch"),
         ("crop", study["crop"]),
         ("frozen part", study["cut"]),
     ]
 
 
-def _head(found: Findings) -> str:
-    start, verdict = str(found.study["head"]["initialisation"]), found.verdict
+def _head(findings: Findings) -> str:
+    start, verdict = str(findings.study["head"]["initialisation"]), findings.verdict
     if verdict is None or not verdict.untrained:
         return start
     return f"{start}; untrained in {verdict.untrained} of {counted(verdict.sessions, 'session')} of the chosen cell"
 
 
-def positive(found: Findings) -> str:
+def positive(findings: Findings) -> str:
     """Of two labels, which is the positive one and why; empty with more."""
-    if len(found.classes) != 2:
+    if len(findings.classes) != 2:
         return ""
-    other, name = found.classes
-    if found.study.get("config", {}).get("positive") is None:
+    other, name = findings.classes
+    if findings.study.get("config", {}).get("positive") is None:
         return (
             f"The positive label is {name}: none was named, so that the last by alphabet is; "
             f"--set=positive={shlex.quote(other)} with the study's command makes it the other, and trains nothing anew."
@@ -219,11 +219,11 @@ def positive(found: Findings) -> str:
 
 def fingerprints(study: Mapping[str, Any]) -> list[tuple[str, str]]:
     """What identifies the inputs, the software and the machine."""
-    others = [one for one in study.get("backbones", []) if one["name"] != study["backbone"]["name"]]
+    others = [backbone for backbone in study.get("backbones", []) if backbone["name"] != study["backbone"]["name"]]
     return [
         ("manifest (sha256)", study["dataset"]["sha256"]),
         ("weights (sha256)", study["backbone"]["sha256"]),
-        *((f"weights of {one['name']} (sha256)", one["sha256"]) for one in others),
+        *((f"weights of {backbone['name']} (sha256)", backbone["sha256"]) for backbone in others),
         ("versions", ", ".join(f"{name} {version}" for name, version in study["versions"].items())),
         ("hardware", ", ".join(f"{name}: {value}" for name, value in study["hardware"].items())),
         ("seconds", ", ".join(f"{name} {value:.1f}" for name, value in study["seconds"].items())),

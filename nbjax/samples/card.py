@@ -70,8 +70,8 @@ def dataset_card(
         "partition": {label: describe_partition(partition) for label, partition in plan.partitions.items()},
         "leak": config.leak,
         "audit": {
-            kind: {"findings": len(found), "messages": [one.message for one in found[:MOST_MESSAGES]]}
-            for kind, found in violations_by_kind(violations)
+            kind: {"findings": len(of_kind), "messages": [violation.message for violation in of_kind[:MOST_MESSAGES]]}
+            for kind, of_kind in violations_by_kind(violations)
         },
         "standardisation": {
             "mode": config.standardisation,
@@ -99,7 +99,7 @@ def describe_partition(partition: Partition) -> dict[str, Any]:
         "diversities": list(partition.diversities),
         "mu": partition.mu,
         "epsilon": partition.epsilon,
-        "optima": [{"mu": list(one.mu), "epsilon": list(one.epsilon)} for one in partition.optima],
+        "optima": [{"mu": list(optimum.mu), "epsilon": list(optimum.epsilon)} for optimum in partition.optima],
         "lower_bound": partition.lower_bound,
         "gap": partition.gap,
     }

@@ -64,8 +64,8 @@ def audit_plan(plan: SamplePlan, patch_size: int, fingerprints: Fingerprints) ->
     here = Fingerprints(
         [fingerprints.digests[one] for one in patch], fingerprints.frequencies[patch], fingerprints.contrast[patch]
     )
-    found = audit_patches(**columns, split=split, patch_size=patch_size, fingerprints=here)
-    return [one._replace(patches=tuple(np.unique(patch[list(one.patches)]).tolist())) for one in found]
+    violations = audit_patches(**columns, split=split, patch_size=patch_size, fingerprints=here)
+    return [one._replace(patches=tuple(np.unique(patch[list(one.patches)]).tolist())) for one in violations]
 
 
 def refused(plan: SamplePlan, violations: list[Violation], leak: str, accept: Iterable[str]) -> list[Violation]:

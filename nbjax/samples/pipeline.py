@@ -108,8 +108,8 @@ def training_batches(
     if not flags.FLAGS.is_parsed():
         # grain's workers read absl's flags, which a plain script or a notebook never parses.
         flags.FLAGS.mark_as_parsed()
-    one = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
-    shared = batches.to_iter_dataset(one).mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
+    options = grain.ReadOptions(num_threads=1, prefetch_buffer_size=2)
+    shared = batches.to_iter_dataset(options).mp_prefetch(grain.MultiprocessingOptions(num_workers=workers))
     # Out of the memory shared with the workers, which would go with them.
     return shared.map(lambda batch: {name: np.array(values) for name, values in batch.items()})
 

@@ -133,7 +133,7 @@ def image_batches(dataset: Dataset, split: str, batch_size: int, workers: int = 
             batch = samples[start : start + batch_size]
             records, place = np.unique(batch[:, 0], return_inverse=True)
             images = list(pool.map(lambda record: decode(source[int(record)]["image"]), records))
-            yield np.stack([apply_transform(images[one], int(t)) for one, t in zip(place, batch[:, 1], strict=True)])
+            yield np.stack([apply_transform(images[row], int(t)) for row, t in zip(place, batch[:, 1], strict=True)])
 
 
 def standardised(dataset: Dataset, split: str, images: np.ndarray) -> np.ndarray:

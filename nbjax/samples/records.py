@@ -61,8 +61,8 @@ def estimate_bytes(folder: Path, plan: SamplePlan, patch_size: int, storage: str
         patch_size: pixels of a patch's edge.
         storage: as for `records_of_patch`.
     """
-    some = np.unique(np.linspace(0, plan.patches.num_rows - 1, PATCHES_LOOKED_AT).astype(int))
-    table = plan.patches.take(some)
+    looked_at = np.unique(np.linspace(0, plan.patches.num_rows - 1, PATCHES_LOOKED_AT).astype(int))
+    table = plan.patches.take(looked_at)
     if storage == "standardised":
         sizes = [patch_size**2 * 3 * np.dtype(np.float32).itemsize]
     else:
@@ -99,8 +99,8 @@ def records_of_slide(
     steps = []
     for name in np.unique(names):
         rows = np.flatnonzero(names == name)
-        for some in np.array_split(rows, -(-len(rows) // PATCHES_A_STEP)):
-            steps.append((table.take(some).to_pylist(), [transforms[row] for row in some]))
+        for rows_of_step in np.array_split(rows, -(-len(rows) // PATCHES_A_STEP)):
+            steps.append((table.take(rows_of_step).to_pylist(), [transforms[row] for row in rows_of_step]))
     return beam.Create(steps) | beam.Reshuffle() | beam.FlatMap(partial(_records, folder, size, encode))
 
 

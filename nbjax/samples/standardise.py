@@ -43,9 +43,9 @@ def repeat_sums(sums: PixelSums, times: int) -> PixelSums:
     return PixelSums(sums.pixels * times, sums.sums * times, sums.squares * times)
 
 
-def add_sums(one: PixelSums, other: PixelSums) -> PixelSums:
+def add_sums(first: PixelSums, second: PixelSums) -> PixelSums:
     """Sums over both sets of pixels."""
-    return PixelSums(one.pixels + other.pixels, one.sums + other.sums, one.squares + other.squares)
+    return PixelSums(first.pixels + second.pixels, first.sums + second.sums, first.squares + second.squares)
 
 
 class Standardisation(NamedTuple):

@@ -218,13 +218,13 @@ def _check_folder(config: PhantomConfig, folder: Path, paths: list[Path]) -> Non
     """Checks that whatever the folder holds belongs to this phantom."""
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder}: is a file; give the folder that the phantom goes to.")
-    found = {path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")}
+    files = {path for path in folder.rglob("*") if path.is_file() and not path.name.startswith(".")}
     note = folder / NOTE
-    if note in found and _fingerprint(config) not in note.read_text(encoding="utf-8", errors="replace"):
+    if note in files and _fingerprint(config) not in note.read_text(encoding="utf-8", errors="replace"):
         raise InputError(f"{folder}: holds a phantom of another config (see {NOTE}); give another folder or remove it.")
-    if found and note not in found:
+    if files and note not in files:
         raise InputError(f"{folder}: holds files but no {NOTE}, so it is no phantom; give an empty or a new folder.")
-    foreign = sorted(str(path.relative_to(folder)) for path in found - {note, *paths})
+    foreign = sorted(str(path.relative_to(folder)) for path in files - {note, *paths})
     if foreign:
         raise InputError(f"{folder}: holds {foreign[0]}, which is not of this phantom; move it or give another folder.")
 

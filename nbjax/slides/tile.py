@@ -187,9 +187,9 @@ def _known_slides(paths: list[Path], tiling: Tiling) -> dict[str, TiledSlide]:
     for path in paths:
         if not path.is_file():
             continue
-        found = damage(path)
-        if found is not None:
-            say(f"{path} {found}; its slides are tiled again.")
+        harm = damage(path)
+        if harm is not None:
+            say(f"{path} {harm}; its slides are tiled again.")
             continue
         try:
             earlier = read_manifest(path)

@@ -117,11 +117,11 @@ def _fill(
     clear_leftovers(folder)
     if not _is_described(folder, key):
         _describe(folder, key)
-    found = {split: damage(_path(folder, split)) for split in shapes}
-    for split, what in found.items():
+    harm_of = {split: damage(_path(folder, split)) for split in shapes}
+    for split, what in harm_of.items():
         if what and _path(folder, split).is_file():
             say(f"{_path(folder, split)} {what}; it is made again.")
-    missing = [split for split, what in found.items() if what]
+    missing = [split for split, what in harm_of.items() if what]
     check_room(folder, sum(_bytes(shapes[split], dtype) for split in missing))
     for split in missing:
         blocks = _pixels(dataset, split) if start is None else _outputs(dataset, split, backbone, start, view)
@@ -229,8 +229,8 @@ def _outputs(dataset: Dataset, split: str, backbone: Backbone, start: str, view:
             np.asarray(backbone.prefix(_look(view, jnp.asarray(padded), convention, rows, draw), start))
             for draw in range(view.crops)
         ]
-        found = np.stack(draws, axis=1)[: len(pixels)]
-        yield found.reshape(-1, *found.shape[2:])
+        outputs = np.stack(draws, axis=1)[: len(pixels)]
+        yield outputs.reshape(-1, *outputs.shape[2:])
         first += BATCH_SIZE
 
 

@@ -41,21 +41,21 @@ def train_blocks(
     starts = np.arange(blocks) * program.block
     means = []
 
-    def one(state: Any, block: tuple[jax.Array, jax.Array]) -> tuple[Any, jax.Array]:
+    def train_one(state: Any, block: tuple[jax.Array, jax.Array]) -> tuple[Any, jax.Array]:
         return _train_block(program, state, batch_stats, hyper, train, *block, key)
 
     if blocks:
         rows = order[: blocks * program.block * size].reshape(blocks, program.block, size)
-        state, found = jax.lax.scan(one, state, (jnp.asarray(starts, jnp.int32), rows))
-        means.append(found.reshape(-1, 2))
+        state, step_means = jax.lax.scan(train_one, state, (jnp.asarray(starts, jnp.int32), rows))
+        means.append(step_means.reshape(-1, 2))
     if left:
         first = blocks * program.block
         rows = order[first * size : full * size].reshape(left, size)
-        state, found = one(state, (jnp.int32(first), rows))
-        means.append(found)
+        state, step_means = train_one(state, (jnp.int32(first), rows))
+        means.append(step_means)
     if rest:
-        state, found = one(state, (jnp.int32(full), order[full * size :][None]))
-        means.append(found)
+        state, step_means = train_one(state, (jnp.int32(full), order[full * size :][None]))
+        means.append(step_means)
     params = {**params, "head": state[0]}
     opt_state = (opt_state[0]._replace(trace={**trace, "head": state[1]}), *opt_state[1:])
     steps = jnp.concatenate(means)

@@ -157,7 +157,7 @@ class PartitionStudyConfig(CellsConfig):
         check(self.partition_seed >= 0, "partition_seed", self.partition_seed, "0 or more")
         check(self.tolerance >= 0, "tolerance", self.tolerance, "0 or more")
         fractions = self.leak_fractions
-        check(all(0 <= one <= 1 for one in fractions), "leak_fractions", fractions, "shares in [0, 1]")
+        check(all(0 <= fraction <= 1 for fraction in fractions), "leak_fractions", fractions, "shares in [0, 1]")
         check(2 <= self.leak_draws <= self.partitions, "leak_draws", self.leak_draws, "2 or more, at most partitions")
         check(self.leak_seeds >= 1, "leak_seeds", self.leak_seeds, "at least 1")
         strategy, crop = parse_strategy(self.strategies[0]), self.fidelity.crop

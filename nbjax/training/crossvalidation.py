@@ -216,11 +216,11 @@ def choose_inside(
 def _inner_losses(samples: Samples, candidate: Candidate, hypers: Hyper, epochs: int, done: Meter) -> np.ndarray:
     """Training and held-out losses `[sessions, epochs + 1, 2]` of sessions on rows of the samples."""
     program, batching, together = candidate
-    found = [
+    losses = [
         np.stack([ran.metrics.train_loss, ran.metrics.validation_loss], axis=2)[:count]
         for ran, count in run_chunks(program, epochs, hypers, samples, samples, batching, together, done)
     ]
-    return np.concatenate(found).astype(np.float64)
+    return np.concatenate(losses).astype(np.float64)
 
 
 def _judged(program: Program, losses: np.ndarray) -> np.ndarray:
@@ -234,7 +234,7 @@ def choices_table(choices: Mapping[str, Sequence[Choice]], batch_sizes: Sequence
     """A row a fold of each way to hold out: of (`fold` or `random_fold`), fold, and learning_rate, batch_size, epochs
     and loss as in `Choice`; `batch_sizes` are the candidates'.
     """
-    rows = [(of, fold, choice) for of, some in choices.items() for fold, choice in enumerate(some)]
+    rows = [(of, fold, choice) for of, of_folds in choices.items() for fold, choice in enumerate(of_folds)]
     return pa.table(
         {
             "of": pa.array([of for of, _, _ in rows], pa.string()),
@@ -333,8 +333,8 @@ def _held_out_logits(
 ) -> np.ndarray:
     """Logits `[sessions, rows, outputs]` of some samples by sessions that were trained on others."""
     program, batching, together = candidate
-    found = []
+    logits = []
     for ran, count in run_chunks(program, epochs, hypers, samples, samples, batching, together, done):
         own = jax.tree.map(jnp.asarray, ran.hypers)
-        found.append(np.asarray(best_logits(program, batching, ran.states, own, NOTHING, samples))[:count, rows])
-    return np.concatenate(found)
+        logits.append(np.asarray(best_logits(program, batching, ran.states, own, NOTHING, samples))[:count, rows])
+    return np.concatenate(logits)

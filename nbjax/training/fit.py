@@ -85,9 +85,9 @@ def memory_of(
     """Bytes on one device while an epoch of sessions runs; shapes are enough."""
     states, _ = jax.eval_shape(lambda *data: start(program, batching, *data), hypers, frozen, train, validation)
     compiled = advance.lower(program, batching, states, hypers, frozen, train, validation).compile()
-    found: Any = compiled.memory_analysis()
-    arguments = found.argument_size_in_bytes + found.output_size_in_bytes - found.alias_size_in_bytes
-    planned = int(arguments + found.temp_size_in_bytes)
+    analysis: Any = compiled.memory_analysis()
+    arguments = analysis.argument_size_in_bytes + analysis.output_size_in_bytes - analysis.alias_size_in_bytes
+    planned = int(arguments + analysis.temp_size_in_bytes)
     own = jax.default_backend() == "cpu" and not program.head_only
     return int(planned * SCRATCH[batching.kind]) if own else planned
 
@@ -118,9 +118,9 @@ def memory_limit(config: CellsConfig) -> int:
 
 def default_limit() -> int:
     """Bytes of memory a program may take, of one device or of this machine (or of the container it is)."""
-    found = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
-    if found and "bytes_limit" in found:
-        return int(0.9 * found["bytes_limit"])
+    device = jax.devices()[0].memory_stats() if jax.default_backend() != "cpu" else None
+    if device and "bytes_limit" in device:
+        return int(0.9 * device["bytes_limit"])
     limit = Path("/sys/fs/cgroup/memory.max")
     allowed = limit.read_text(encoding="utf-8").strip() if limit.is_file() else "max"
     machine = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")

@@ -94,7 +94,7 @@ def inputs(view: View, pixels: jax.Array, convention: jax.Array, corners: jax.Ar
     if corners is not None:
         zero = jnp.int32(0)
         shape = (view.size, view.size, 3)
-        pixels = jax.vmap(lambda one, at: jax.lax.dynamic_slice(one, (at[0], at[1], zero), shape))(pixels, corners)
+        pixels = jax.vmap(lambda image, at: jax.lax.dynamic_slice(image, (at[0], at[1], zero), shape))(pixels, corners)
     images = pixels.astype(jnp.float32) * convention[0] + convention[1]
     if view.crop == "none":
         images = jax.image.resize(images, (len(images), view.size, view.size, 3), "bilinear", antialias=True)

@@ -26,14 +26,14 @@ def level_scores(
     if logits.shape[2] == 1:
         logits = np.concatenate([np.zeros_like(logits), logits], axis=2)
     probabilities = scipy.special.softmax(logits, axis=2)
-    found = {"sample": _scores(probabilities, labels)}
+    scores = {"sample": _scores(probabilities, labels)}
     probabilities, first = _means(probabilities, patch)
     labels, family = labels[first], family[first]
-    found["patch"] = _scores(probabilities, labels)
+    scores["patch"] = _scores(probabilities, labels)
     # A family's patches of one label are judged together, as in `nbjax.analysis.units`.
     probabilities, first = _means(probabilities, family * (labels.max() + 1) + labels)
-    found["family"] = _scores(probabilities, labels[first])
-    return found
+    scores["family"] = _scores(probabilities, labels[first])
+    return scores
 
 
 def _means(probabilities: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -147,10 +147,10 @@ def arrange_leaks(cohort: Cohort, partitions: list[Arrangement], config: Partiti
     """
     arrangements = []
     for fraction in config.leak_fractions:
-        for one in partitions[1 : 1 + config.leak_draws]:
-            number = one.about["partition"]
+        for partition in partitions[1 : 1 + config.leak_draws]:
+            number = partition.about["partition"]
             seed = config.partition_seed + number
-            split = spread_families(cohort.family, one.split, cohort.label, fraction, seed)
+            split = spread_families(cohort.family, partition.split, cohort.label, fraction, seed)
             families = len(np.unique(cohort.family[split == 0]))
             about = {"fraction": fraction, "partition": number, "train_families": families}
             arrangements.append(Arrangement(about, split))
@@ -216,7 +216,7 @@ def run_arrangements(
     """
     program = program_of(cohort, config)
     decides = json.dumps([key, __version__, repr(program), config.epochs, config.learning_rates, seeds], sort_keys=True)
-    paths = [folder / f"{_digest(decides, one)}.parquet" for one in arrangements]
+    paths = [folder / f"{_digest(decides, arrangement)}.parquet" for arrangement in arrangements]
     missing = [number for number, path in enumerate(paths) if not is_whole(path)]
     each = seeds * config.epochs
     with meter(len(paths) * each, "sessions", "session-epoch") as done:
@@ -255,21 +255,21 @@ def _run(
     at_once = max(1, fit.together // seeds)
     at_once = -(-len(wanted) // -(-len(wanted) // at_once))
     for first in range(0, len(wanted), at_once):
-        some = wanted[first : first + at_once]
+        numbers_of_chunk = wanted[first : first + at_once]
         # The last ones are filled up with the last arrangement.
-        numbers = np.asarray(some + some[-1:] * (at_once - len(some)))
+        numbers = np.asarray(numbers_of_chunk + numbers_of_chunk[-1:] * (at_once - len(numbers_of_chunk)))
         hypers = on_rows(of_seeds, train, validation, numbers)
-        found = []
+        ran_chunks = []
         for ran, count in run_chunks(program, config.epochs, hypers, bank, bank, batching, fit.together):
             logits = best_logits(program, batching, ran.states, ran.hypers, NOTHING, bank)
             of_session = (ran.metrics, np.asarray(ran.states.best_epoch), np.asarray(logits))
-            found.append(jax.tree.map(lambda values, count=count: values[:count], of_session))
-        metrics, epochs, logits = jax.tree.map(lambda *values: np.concatenate(values), *found)
-        for place, number in enumerate(some):
+            ran_chunks.append(jax.tree.map(lambda values, count=count: values[:count], of_session))
+        metrics, epochs, logits = jax.tree.map(lambda *values: np.concatenate(values), *ran_chunks)
+        for place, number in enumerate(numbers_of_chunk):
             mine = slice(place * seeds, (place + 1) * seeds)
             own = jax.tree.map(lambda values, mine=mine: values[mine], metrics)
             yield number, _table(cohort, arrangements[number], rows[number], own, epochs[mine], logits[mine])
-        done(len(some) * seeds * config.epochs)
+        done(len(numbers_of_chunk) * seeds * config.epochs)
 
 
 def _table(
@@ -310,12 +310,12 @@ def assignment_table(cohort: Cohort, arrangements: list[Arrangement]) -> pa.Tabl
     return pa.concat_tables(
         pa.table(
             {
-                "partition": np.full(len(families), one.about["partition"], np.int32),
+                "partition": np.full(len(families), arrangement.about["partition"], np.int32),
                 "label": [cohort.labels[label] for label in labels],
                 "family": [cohort.families[family] for family in families],
-                "split": [SPLITS[split] for split in one.split[first][families]],
+                "split": [SPLITS[split] for split in arrangement.split[first][families]],
                 "patches": counts[families, labels].astype(np.int32),
             }
         )
-        for one in arrangements
+        for arrangement in arrangements
     )

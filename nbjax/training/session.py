@@ -101,8 +101,8 @@ def _by_blocks(
     def block(rows: jax.Array) -> jax.Array:
         return function(fetch(program, samples, rows, jax.random.fold_in(key, rows[0])))
 
-    found = jax.lax.map(block, rows)
-    return found.reshape(blocks * size, found.shape[2])[:count]
+    outputs = jax.lax.map(block, rows)
+    return outputs.reshape(blocks * size, outputs.shape[2])[:count]
 
 
 def evaluate(

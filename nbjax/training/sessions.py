@@ -204,14 +204,14 @@ def run_sessions(
     samples in the same order at every learning rate, and a result does not depend on what runs beside it.
     """
     on_device = jax.tree.map(jnp.asarray, hypers)
-    found = []
+    by_epoch = []
     for last, metrics in epochs(program, batching, on_device, count, train, validation, frozen):
         states = last
-        found.append(jax.tree.map(np.asarray, metrics))
-        if len(found) > 1:
+        by_epoch.append(jax.tree.map(np.asarray, metrics))
+        if len(by_epoch) > 1:
             done()
-    missing = count + 1 - len(found)
-    stacked = jax.tree.map(lambda *values: np.stack(values, axis=1), *found)
+    missing = count + 1 - len(by_epoch)
+    stacked = jax.tree.map(lambda *values: np.stack(values, axis=1), *by_epoch)
     padded = jax.tree.map(lambda values: np.pad(values, ((0, 0), (0, missing)), constant_values=np.nan), stacked)
     return Finished(hypers, padded, states)
 
@@ -231,6 +231,6 @@ def run_chunks(
     Yields:
         The sessions of each chunk, and how many of them count; `done` is told so many after every epoch.
     """
-    for some, number in chunks(hypers, together, batching.devices):
+    for of_chunk, number in chunks(hypers, together, batching.devices):
         told = functools.partial(done, number)
-        yield run_sessions(program, count, some, train, validation, batching=batching, done=told), number
+        yield run_sessions(program, count, of_chunk, train, validation, batching=batching, done=told), number

@@ -51,10 +51,10 @@ def _look_through(folder: Path) -> None:
     """
     finished = is_finished(folder)
     needed = (DESCRIPTION, HISTORY, LOGITS, BEST) if finished else (DESCRIPTION,)
-    found = {name: damage(folder / name) for name in needed if finished or (folder / name).exists()}
-    damaged = [name for name, what in found.items() if what is not None]
+    harm_of = {name: damage(folder / name) for name in needed if finished or (folder / name).exists()}
+    damaged = [name for name, what in harm_of.items() if what is not None]
     if damaged:
-        say(f"{folder / damaged[0]} {found[damaged[0]]}; this program runs again.")
+        say(f"{folder / damaged[0]} {harm_of[damaged[0]]}; this program runs again.")
         remove_sealed(folder / HISTORY)
     if DESCRIPTION in damaged:
         remove_sealed(folder / DESCRIPTION)
@@ -83,18 +83,18 @@ def read_table(path: Path) -> pa.Table:
 def made_of(path: Path) -> dict[str, Any] | None:
     """What `write_table` was told that the table follows from; None where it was told nothing."""
     try:
-        found = (pyarrow.parquet.read_schema(path).metadata or {}).get(MADE_OF)
-        return None if found is None else dict(json.loads(found))
+        stored = (pyarrow.parquet.read_schema(path).metadata or {}).get(MADE_OF)
+        return None if stored is None else dict(json.loads(stored))
     except ValueError:  # Arrow's own is one too
         return None
 
 
 def is_whole(path: Path) -> bool:
     """Whether a sealed file is there as it was written; says so where it is there and damaged."""
-    found = damage(path)
-    if found is not None and path.exists():
-        say(f"{path} {found}; it is made again.")
-    return found is None
+    harm = damage(path)
+    if harm is not None and path.exists():
+        say(f"{path} {harm}; it is made again.")
+    return harm is None
 
 
 def finish(folder: Path, history: pa.Table, logits: dict[str, np.ndarray], best: Any) -> None:
@@ -164,10 +164,10 @@ def restore(folder: Path, states: Any, metrics: Any) -> tuple[int, Any, Any] | N
     parent = folder / IN_FLIGHT
     clear_leftovers(folder)
     for path in sorted(parent.glob("[0-9]*"), key=lambda path: int(path.name), reverse=True):
-        found = damage(path)
-        if found is None:
+        harm = damage(path)
+        if harm is None:
             return _restored(path, states, metrics)
-        say(f"{path} {found}; it is removed, and this program runs its epochs again.")
+        say(f"{path} {harm}; it is removed, and this program runs its epochs again.")
         shutil.rmtree(path)
     return None
 
@@ -175,13 +175,13 @@ def restore(folder: Path, states: Any, metrics: Any) -> tuple[int, Any, Any] | N
 def _restored(path: Path, states: Any, metrics: Any) -> tuple[int, Any, Any]:
     try:
         with orbax.checkpoint.StandardCheckpointer() as checkpointer:
-            found = checkpointer.restore((path / "tree").absolute())
-        leaves, kept = _leaves(found["states"]), _leaves(found["metrics"])
+            stored = checkpointer.restore((path / "tree").absolute())
+        leaves, kept = _leaves(stored["states"]), _leaves(stored["metrics"])
         shapes = [(leaf.shape, leaf.dtype) for leaf in leaves]
         if shapes != [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(states)]:
             raise ValueError("other shapes than this program has")
         rebuilt = jax.tree.unflatten(jax.tree.structure(states), leaves)
-        return int(found["epoch"]), rebuilt, jax.tree.unflatten(jax.tree.structure(metrics), kept)
+        return int(stored["epoch"]), rebuilt, jax.tree.unflatten(jax.tree.structure(metrics), kept)
     except Exception as error:  # Orbax and TensorStore each have their own
         raise InputError(
             f"{path}: a checkpoint of another program ({first_line(error)}); remove {path} to start this program anew."

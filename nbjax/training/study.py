@@ -104,7 +104,10 @@ def bank_bytes(config: StudyConfig, samples: int) -> int:
         backbone = load_headless(name, config.weights, config.input_size)
         view = view_of(edge, config.input_size or backbone.network.input_size, config.fidelity)
         strategies = [parse_strategy(word) for word in config.strategies]
-        cuts = {find_cut(backbone.network, one, config.fidelity, view.crop == "random").start for one in strategies}
+        cuts = {
+            find_cut(backbone.network, strategy, config.fidelity, view.crop == "random").start
+            for strategy in strategies
+        }
         for cut in cuts:
             values = int(np.prod(row_of(backbone, cut, view)))
             each = 1 if cut is None else view.crops * DTYPES[config.bank_dtype].itemsize
@@ -144,7 +147,7 @@ def _run_cut(study: Study, backbone: Backbone, tasks: list[Task], seconds: dict[
     data = {split: samples_of(bank, split) for split in ("train", *PREDICTED)}
     ready = time.perf_counter()
     seconds["features"] = seconds.get("features", 0.0) + round(ready - begin, 2)
-    total, left = (sum(task.sessions for task in some) * study.config.epochs for some in (tasks, unfinished))
+    total, left = (sum(task.sessions for task in counted) * study.config.epochs for counted in (tasks, unfinished))
     with meter(total, f"{backbone.network.name} sessions", "session-epoch") as done:
         done(total - left, earlier=True)
         for task in unfinished:
@@ -157,13 +160,13 @@ def _run_task(study: Study, task: Task, frozen: Frozen, data: dict[str, Samples]
     folder = program_folder(study, task)
     shown = 0
     for epoch, last, so_far in _epochs(study, task, frozen, data, folder):
-        states, found = last, so_far
+        states, by_epoch = last, so_far
         # What goes on from a checkpoint has its earlier epochs behind it.
         done(task.sessions * (epoch - shown), earlier=epoch - shown > 1)
         shown = epoch
     # All may have stopped early.
     done(task.sessions * (study.config.epochs - shown))
-    history = history_table(task, *jax.tree.map(lambda *values: np.stack(values, axis=1), *found))
+    history = history_table(task, *jax.tree.map(lambda *values: np.stack(values, axis=1), *by_epoch))
     hypers = jax.tree.map(jnp.asarray, task.hypers)
     logits = {
         split: np.asarray(best_logits(task.program, task.batching, states, hypers, frozen, data[split]))[
@@ -189,25 +192,25 @@ def _epochs(
         shown = (task.program, task.batching, states, hypers, frozen, data["test"])
         return metrics, scores(*shown) if study.config.test_curve else None
 
-    shapes, one = jax.eval_shape(begin, hypers, *shared)
-    saved = store.restore(folder, shapes, one)
+    shapes, shape_of_epoch = jax.eval_shape(begin, hypers, *shared)
+    saved = store.restore(folder, shapes, shape_of_epoch)
     if saved is None:
         states, first = begin(hypers, *shared)
-        epoch, found = 0, [jax.tree.map(np.asarray, first)]
+        epoch, by_epoch = 0, [jax.tree.map(np.asarray, first)]
     else:
         epoch, states, stacked = saved
         states = jax.tree.map(jnp.asarray, states)
-        found = [jax.tree.map(lambda values, at=at: values[at], stacked) for at in range(epoch + 1)]
-    yield epoch, states, found
+        by_epoch = [jax.tree.map(lambda values, at=at: values[at], stacked) for at in range(epoch + 1)]
+    yield epoch, states, by_epoch
     written = time.monotonic()
     while epoch < study.config.epochs and not bool(np.asarray(states.stopped).all()):
         states, metrics = advance(task.program, task.batching, states, hypers, *shared)
         epoch += 1
-        found.append(jax.tree.map(np.asarray, look(states, metrics)))
+        by_epoch.append(jax.tree.map(np.asarray, look(states, metrics)))
         if time.monotonic() - written > study.config.checkpoint_seconds:
-            store.checkpoint(folder, epoch, states, jax.tree.map(lambda *values: np.stack(values), *found))
+            store.checkpoint(folder, epoch, states, jax.tree.map(lambda *values: np.stack(values), *by_epoch))
             written = time.monotonic()
-        yield epoch, states, found
+        yield epoch, states, by_epoch
 
 
 def _best(task: Task, states: State) -> dict[str, Any]:
@@ -237,14 +240,14 @@ def all_histories(study: Study, tasks: dict[str, list[Task]]) -> pa.Table:
     """
     place = {float(str(np.float32(rate))): number for number, rate in enumerate(study.config.learning_rates)}
     tables = []
-    for _, some in itertools.groupby(
+    for _, of_kind in itertools.groupby(
         itertools.chain.from_iterable(tasks.values()),
         lambda task: (task.backbone, task.strategy, task.program.batch_size),
     ):
-        folders = [program_folder(study, task) for task in some]
-        found = [store.read_history(folder) for folder in folders if store.is_finished(folder)]
-        if found:
-            table = pa.concat_tables(found)
+        folders = [program_folder(study, task) for task in of_kind]
+        histories = [store.read_history(folder) for folder in folders if store.is_finished(folder)]
+        if histories:
+            table = pa.concat_tables(histories)
             rates = [place[rate] for rate in table["learning_rate"].to_pylist()]
             tables.append(table.take(np.lexsort((table["epoch"], table["seed"], rates))))
     return pa.concat_tables(tables)

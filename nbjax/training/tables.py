@@ -72,18 +72,20 @@ def prediction_table(
     if logits.shape[2] == 1:
         logits = logits[..., 0]
         losses = np.logaddexp(0, logits) - labels * logits
-        found: list[dict[str, Any]] = [{"probability": row.astype(np.float32)} for row in scipy.special.expit(logits)]
+        probabilities: list[dict[str, Any]] = [
+            {"probability": row.astype(np.float32)} for row in scipy.special.expit(logits)
+        ]
     else:
         logarithms = scipy.special.log_softmax(logits, axis=2)
         losses = -np.take_along_axis(logarithms, labels[None, :, None].astype(int), axis=2)[..., 0]
-        found = [{"probabilities": list(row)} for row in np.exp(logarithms).astype(np.float32)]
+        probabilities = [{"probabilities": list(row)} for row in np.exp(logarithms).astype(np.float32)]
     return pa.concat_tables(
         pa.table(
             {
                 "seed": np.full(len(numbers), seed, np.int32),
                 "sample": numbers.astype(np.int32),
                 **{name: columns[name] for name in ("slide", "family", "label", "transform", "x", "y")},
-                **found[row],
+                **probabilities[row],
                 "loss": losses[row].astype(np.float32),
             }
         )

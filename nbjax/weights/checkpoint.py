@@ -64,8 +64,8 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         raise InputError(f"{path}: there is no such file; give the path of a .pth, .pt, .safetensors or .npz file")
     try:
         with path.open("rb") as file:
-            found = _read_layout(open_raw(file))
-        if not found.arrays:
+            layout = _read_layout(open_raw(file))
+        if not layout.arrays:
             raise InputError("it holds no tensors")
     except IncompleteError as error:
         raise InputError(
@@ -80,7 +80,7 @@ def open_checkpoint(path: str | Path) -> Checkpoint:
         ) from None
     if note := _mismatch(path):
         raise InputError(f"{path}: {note}download it again, or rename it if it was changed on purpose")
-    return found._replace(arrays=_without_prefix(found.arrays))
+    return layout._replace(arrays=_without_prefix(layout.arrays))
 
 
 def _read_layout(raw: Raw) -> Checkpoint:
@@ -114,5 +114,5 @@ def _mismatch(path: Path) -> str:
     digits = promised_digits(path.name)
     if digits is None:
         return ""
-    found = sha256(path)[:8]
-    return "" if found == digits else f"its sha256 begins with {found}, not with the {digits} in its name; "
+    digest = sha256(path)[:8]
+    return "" if digest == digits else f"its sha256 begins with {digest}, not with the {digits} in its name; "

@@ -115,8 +115,8 @@ _PUBLISHED = tuple(
 
 def digits_in_name(name: str) -> str | None:
     """The eight hexadecimal digits that a file's name ends in as torchvision's do, None where there are none."""
-    found = _DIGITS.findall(name)
-    return found[-1] if found else None
+    digits = _DIGITS.findall(name)
+    return digits[-1] if digits else None
 
 
 def promised_digits(name: str) -> str | None:
@@ -263,9 +263,9 @@ def _alone(path: Path) -> Iterator[Path]:
 
 
 def _check(path: Path, subject: str, advice: str, digits: str | None = None) -> None:
-    digits, found = digits or digits_in_name(path.name), sha256(path)
-    if digits is None or not found.startswith(digits):
-        raise InputError(f"{subject} has a sha256 of {found[:8]}…, not the {digits} in its name{advice}")
+    digits, actual = digits or digits_in_name(path.name), sha256(path)
+    if digits is None or not actual.startswith(digits):
+        raise InputError(f"{subject} has a sha256 of {actual[:8]}…, not the {digits} in its name{advice}")
 
 
 def _fetch(address: str, part: Path, name: str) -> None:

@@ -133,9 +133,9 @@ def _load(name: str) -> tuple[Tree, dict[str, Any]]:
     if not is_stored(name):
         raise InputError(f"{folder}: no weights are stored under this name; convert a checkpoint first")
     provenance = read_provenance(name)
-    expected, found = provenance["files"], _digests(folder / "tree")
-    if found != expected:
-        changed = sorted(file for file in {*expected, *found} if found.get(file) != expected.get(file))
+    expected, actual = provenance["files"], _digests(folder / "tree")
+    if actual != expected:
+        changed = sorted(file for file in {*expected, *actual} if actual.get(file) != expected.get(file))
         raise InputError(f"{folder}: {len(changed)} files changed since (first {changed[0]}), so {_ADVICE}")
     # Slow to import, and not needed where nothing is stored.
     import orbax.checkpoint

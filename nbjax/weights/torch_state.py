@@ -29,13 +29,13 @@ def state_dict(value: object) -> tuple[dict[str, TensorRef], str]:
             f"it holds a value of type {type_name(value)}, not a state_dict of named tensors (nothing in it was "
             f"executed): save the model's state_dict() in place of it"
         )
-    found = _candidates(entries, "", 1, set())
-    if not found or all(isinstance(_tensor(entry), TensorRef) for entry in entries.values()):
+    candidates = _candidates(entries, "", 1, set())
+    if not candidates or all(isinstance(_tensor(entry), TensorRef) for entry in entries.values()):
         return _tensors(entries), ""
-    for keys in (*WRAPPINGS, tuple(found)):
-        present = [key for key in keys if key in found]
+    for keys in (*WRAPPINGS, tuple(candidates)):
+        present = [key for key in keys if key in candidates]
         if len(present) == 1:
-            return _tensors(found[present[0]]), present[0]
+            return _tensors(candidates[present[0]]), present[0]
         if present:
             break
     listed = ", ".join(repr(key) for key in present[:4]) + (", …" if len(present) > 4 else "")
@@ -53,17 +53,17 @@ def _candidates(
     entries: dict[object, object], above: str, depth: int, seen: set[int]
 ) -> dict[str, dict[object, object]]:
     """Dicts of named tensors below the top by their keys; `seen` has the identities of those looked at, each once."""
-    found: dict[str, dict[object, object]] = {}
+    candidates: dict[str, dict[object, object]] = {}
     for key, value in entries.items():
         inner = _entries(value)
         if not isinstance(key, str) or inner is None or id(inner) in seen:
             continue
         seen.add(id(inner))
         if _is_state(inner) or (depth == 1 and key in WRAPPINGS[0]):
-            found[above + key] = inner
+            candidates[above + key] = inner
         elif depth < _DEEPEST:
-            found.update(_candidates(inner, f"{above}{key}.", depth + 1, seen))
-    return found
+            candidates.update(_candidates(inner, f"{above}{key}.", depth + 1, seen))
+    return candidates
 
 
 def _is_state(entries: dict[object, object]) -> bool:

@@ -171,14 +171,14 @@ def start_histogram(table: pa.Table, metric: str, one_peak: Mapping[str, float |
     edges = histogram_edges(table, metric)
     text = "{:.1%} ± {:.2%}" if metric == "accuracy" else "{:.3f} ± {:.3f}"
     for split, hatch in (("train", "////"), ("validation", None)):
-        found = values[split]
-        several = len(found) > 1
-        said = text.format(found.mean(), found.std(ddof=1)) if several else text.split(" ±")[0].format(found[0])
+        starts = values[split]
+        several = len(starts) > 1
+        said = text.format(starts.mean(), starts.std(ddof=1)) if several else text.split(" ±")[0].format(starts[0])
         label = f"{WORD_OF[split]}: {said}"
         if (p_value := one_peak[split]) is not None:
             label += f"; test of one peak: p {'< 0.001' if p_value < 0.001 else f'= {p_value:.3f}'}"
         axis.hist(
-            found,
+            starts,
             bins=edges.tolist(),
             histtype="stepfilled",
             facecolor="none" if hatch else to_rgba(COLOUR_OF[split], 0.35),

@@ -28,10 +28,10 @@ def variance_figure(components: Mapping[str, Components], title: str) -> Figure:
     height = 0.24
     for index, (part, words, colour) in enumerate(PARTS):
         places = np.arange(len(components)) + (index - 1) * height
-        found = [getattr(one, part) for one in components.values()]
-        shares = np.array([[one.share, one.share_low, one.share_high] for one in found])
+        of_part = [getattr(component, part) for component in components.values()]
+        shares = np.array([[component.share, component.share_low, component.share_high] for component in of_part])
         # Percentage points.
-        sizes = 100 * np.sqrt([[one.variance, one.low, one.high] for one in found])
+        sizes = 100 * np.sqrt([[component.variance, component.low, component.high] for component in of_part])
         for axis, values in zip(axes, (shares, sizes), strict=True):
             middle, low, high = values.T
             reach = [np.maximum(middle - low, 0), np.maximum(high - middle, 0)]
@@ -116,8 +116,8 @@ def leak_figure(curves: Mapping[str, Mapping[float, Point]], title: str) -> Figu
     looks = zip((ORANGE, BLUE, GREEN, PURPLE), "osD^", ("-", "--", ":", "-."), strict=True)
     for (name, points), (colour, marker, dash) in zip(curves.items(), looks, strict=False):
         fractions = np.array(list(points))
-        mean, low, high = np.array([[one.mean, one.low, one.high] for one in points.values()]).T
-        draws = max(one.draws for one in points.values())
+        mean, low, high = np.array([[point.mean, point.low, point.high] for point in points.values()]).T
+        draws = max(point.draws for point in points.values())
         label = f"{plain(name)} ({draws} draws a point)"
         axis.fill_between(fractions, low, high, color=colour, alpha=0.18, linewidth=0)
         axis.plot(fractions, mean, dash, marker=marker, color=colour, linewidth=1.8, markersize=5, label=label)

@@ -61,11 +61,11 @@ def write_paper(out: str | Path) -> Path:
     out = Path(out)
     studies = {name: read_study(out / name) for name in STUDIES if _has_programs(StudyFolder(out / name))}
     # Each finished study's numbers are computed once.
-    found = {name: find(out / name) for name in studies if _is_finished(StudyFolder(out / name))}
-    told = next((found[name] for name in ("best", *found) if name in found), None)
+    findings = {name: find(out / name) for name in studies if _is_finished(StudyFolder(out / name))}
+    told = next((findings[name] for name in ("best", *findings) if name in findings), None)
     stored = {job: out / place for job, place in EXPERIMENTS.items()}
     sections = {job: read_section(path) for job, path in stored.items() if path.is_file()}
-    sections |= _of_studies(out, studies, found) if studies else {}
+    sections |= _of_studies(out, studies, findings) if studies else {}
     if told is not None:
         sections["limits"] = Section("", limits(told))
     if not sections:
@@ -95,7 +95,7 @@ def is_paper(folder: str | Path) -> bool:
     folder = Path(folder)
     of_jobs = [
         *(StudyFolder(folder / name).record for name in STUDIES),
-        *(folder / one for one in EXPERIMENTS.values()),
+        *(folder / place for place in EXPERIMENTS.values()),
     ]
     return not StudyFolder(folder).record.is_file() and any(path.is_file() for path in of_jobs)
 
@@ -105,7 +105,7 @@ def _has_programs(files: StudyFolder) -> bool:
     return files.record.is_file() and bool(files.finished(read_record(files.record).get("programs") or []))
 
 
-def _of_studies(out: Path, studies: Mapping[str, StudyRows], found: Mapping[str, Findings]) -> dict[str, Section]:
+def _of_studies(out: Path, studies: Mapping[str, StudyRows], findings: Mapping[str, Findings]) -> dict[str, Section]:
     """What studies show, by name: each section of its own study, where it has one."""
     everything = pool(list(studies.values()))
     compared = [study for name, study in studies.items() if name != APART]
@@ -115,12 +115,12 @@ def _of_studies(out: Path, studies: Mapping[str, StudyRows], found: Mapping[str,
     }
     made = make(pool(compared) if compared else everything, own)
     write(made, out / "figures")
-    sections = {study: _of_study(out, study, made, studies, found) for study in ("dataset", APART, *studies)}
+    sections = {study: _of_study(out, study, made, studies, findings) for study in ("dataset", APART, *studies)}
     return {name: section for name, section in sections.items() if section.lines or section.pictures}
 
 
 def _of_study(
-    out: Path, study: str, made: Made, studies: Mapping[str, StudyRows], found: Mapping[str, Findings]
+    out: Path, study: str, made: Made, studies: Mapping[str, StudyRows], findings: Mapping[str, Findings]
 ) -> Section:
     captions = (
         OVERVIEW
@@ -130,7 +130,7 @@ def _of_study(
     table, more = TABLE_OF.get(study), f"{study}/report.html"
     return Section(
         title="",
-        lines=_lines_of_part(study, studies, found),
+        lines=_lines_of_part(study, studies, findings),
         pictures=[
             _picture(out, name, caption, made.figures[name].sessions)
             for name, caption in captions.items()
@@ -151,7 +151,7 @@ def _picture(out: Path, name: str, caption: str, sessions: int) -> Picture:
     return Picture(out / "figures" / f"{name}.png", caption + number)
 
 
-def _lines_of_part(name: str, studies: Mapping[str, StudyRows], found: Mapping[str, Findings]) -> list[str]:
+def _lines_of_part(name: str, studies: Mapping[str, StudyRows], findings: Mapping[str, Findings]) -> list[str]:
     """What a section begins with. The test split is looked at for the paper's choice alone: it would choose among the
     others.
     """
@@ -159,9 +159,9 @@ def _lines_of_part(name: str, studies: Mapping[str, StudyRows], found: Mapping[s
         first = next(iter(studies.values())).record
         patches = sum(row["patches"] for labels in first["dataset"]["counts"].values() for row in labels.values())
         return [f"Slides: {words.slides_source(first['dataset'])}.", words.audit(first["dataset"], patches)]
-    if name == APART or name not in found:
+    if name == APART or name not in findings:
         return []
-    of_study = found[name]
+    of_study = findings[name]
     if name != "best":
         return [f"{words.progress(of_study)} By training and validation data the best is {words.best(of_study)}"]
     paper = (
@@ -197,21 +197,21 @@ def _cautions(studies: Mapping[str, StudyRows], told: Findings | None) -> list[s
     """Of the study that the answer is about; while none is finished, of the first."""
     if told is None and studies:
         told = find(next(iter(studies.values())).folder)
-    found = [] if told is None else cautions(told)
+    said = [] if told is None else cautions(told)
     progress = {name: study.progress for name, study in studies.items() if study.progress}
-    return found + [f"{name} is unfinished: {of[0]} of {of[1]} programs." for name, of in progress.items()]
+    return said + [f"{name} is unfinished: {of[0]} of {of[1]} programs." for name, of in progress.items()]
 
 
 def _commands(out: Path) -> list[tuple[str, str]]:
     """The command of each experiment, as its record has it."""
-    found: dict[str, list[str]] = {}
+    folders_of: dict[str, list[str]] = {}
     for path in sorted([*out.glob("*/study.json"), *out.glob("*/record.json"), *out.glob("*/*/study.json")]):
         try:
             command = str(json.loads(path.read_text(encoding="utf-8"))["command"]) or words.NO_COMMAND
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(f"{path}: not an experiment's record ({error}); run the experiment again.") from error
-        found.setdefault(command, []).append(str(path.parent.relative_to(out)))
-    return [(", ".join(names), command) for command, names in found.items()]
+        folders_of.setdefault(command, []).append(str(path.parent.relative_to(out)))
+    return [(", ".join(names), command) for command, names in folders_of.items()]
 
 
 def _fingerprints(studies: Mapping[str, StudyRows]) -> list[tuple[str, str]]:

@@ -72,20 +72,20 @@ def _figure(name: str, pooled: Pooled) -> dict[str, Drawn | str]:
 def _add(made: Made, names: tuple[str, ...], make: Callable[[], Mapping[str, Drawn | Table | str]]) -> None:
     """Adds what `make` gives under each name, or why there is nothing: one that fails takes no other with it."""
     try:
-        found = make()
+        results = make()
     except InputError as error:
-        found = dict.fromkeys(names, str(error).removesuffix("."))
+        results = dict.fromkeys(names, str(error).removesuffix("."))
     except Exception as error:  # noqa: BLE001 what went wrong is said at the end, after the others
-        found = {}
+        results = {}
         for name in names:
             _fail(made, name, error)
-    for name, one in found.items():
-        if isinstance(one, str):
-            made.missing[name] = one
-        elif isinstance(one, Drawn):
-            made.figures[name] = one
+    for name, result in results.items():
+        if isinstance(result, str):
+            made.missing[name] = result
+        elif isinstance(result, Drawn):
+            made.figures[name] = result
         else:
-            made.tables[name] = one
+            made.tables[name] = result
 
 
 def _fail(made: Made, name: str, error: Exception) -> None:
