@@ -44,10 +44,10 @@ NETWORKS = flags.DEFINE_list(
 SESSIONS = flags.DEFINE_integer("sessions", 10, "heads at once; networks are four")
 # Non-linearities, features, batch size, optimiser.
 HEADS = [
-    *itertools.product((1, 4), (512, 2048), (4, 8, 16, 32, 64, 128), ("sgd",)),
-    *itertools.product((1, 4), (512, 2048), (8, 64), ("adam",)),
+    *itertools.product((1, 4), (512, 2048), (8, 16, 32, 64), ("sgd",)),
+    *itertools.product((4,), (2048,), (8, 64), ("adam",)),
 ]
-HEAD_STEPS, NETWORK_STEPS, REPEATS = 4 * BLOCK, 2, 3
+HEAD_STEPS, NETWORK_STEPS, REPEATS = 2 * BLOCK, 2, 3
 
 
 def made_up(program: Program, count: int, row: tuple[int, ...]) -> Samples:

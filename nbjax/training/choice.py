@@ -17,8 +17,8 @@ VARIABLE = "NBJAX_CHOICE"
 KINDS = ("vmap", "map")
 BLOCK = 16
 NAMES = tuple(f"{kind}-{block}" for kind in KINDS for block in (1, BLOCK))
-# Samples a step from which, on a CPU, all sessions at once are faster than one after the other in blocks of steps.
-LARGE_BATCH = 64
+# Samples a step up to which a CPU takes several steps at once: their products grow with the batch.
+SMALL_BATCH = 16
 
 
 def choose(program: Program, devices: int = 1, whole: bool = True) -> tuple[Program, Batching]:
@@ -48,14 +48,11 @@ def blocks_of(program: Program) -> bool:
 def rule(program: Program, backend: str) -> str:
     """One of `NAMES`.
 
-    Convolutions with weights of each session's own are slow side by side everywhere. Of a head with hidden layers each
-    session's weights outgrow a processor's cache, so that a processor takes one session after the other while its
-    batches are small; a GPU has the room, and is kept busy by many sessions at once.
+    Convolutions with weights of each session's own are slow side by side, so that networks run one after the other.
+    Heads run side by side; several steps at once save the reading and writing of a head's weights for a few samples'
+    sake.
     """
     if not program.head_only:
         return "map-1"
-    if program.nonlinearities == 0:
-        return "vmap-1"
-    if backend != "cpu":
-        return f"vmap-{BLOCK}"
-    return f"map-{BLOCK}" if program.batch_size < LARGE_BATCH else "vmap-1"
+    several = backend != "cpu" or program.batch_size <= SMALL_BATCH
+    return f"vmap-{BLOCK}" if several else "vmap-1"

@@ -247,13 +247,14 @@ def _run(
     rows = [sample_rows(cohort, one.split, config) for one in arrangements]
     train, validation = (rows_of_splits([one[split] for one in rows]) for split in (0, 1))
     of_seeds = grid(config.learning_rates, range(seeds))
-    most = SESSIONS if jax.default_backend() == "cpu" else len(wanted) * seeds
+    most = SESSIONS if jax.default_backend() == "cpu" else len(arrangements) * seeds
     program, batching = choose(program, min(len(jax.devices()), most), whole=False)
     bank = cohort.bank
     shapes = shapes_of(on_rows(of_seeds, train, validation, np.asarray(wanted[:1])), most)
     fit = fit_sessions(config, program, batching, shapes, NOTHING, bank, bank)
+    # Of all arrangements, wanted or not: what goes on has the shape, and so the last digits, of what it goes on from.
     at_once = max(1, fit.together // seeds)
-    at_once = -(-len(wanted) // -(-len(wanted) // at_once))
+    at_once = -(-len(arrangements) // -(-len(arrangements) // at_once))
     for first in range(0, len(wanted), at_once):
         numbers_of_chunk = wanted[first : first + at_once]
         # The last ones are filled up with the last arrangement.

@@ -24,11 +24,11 @@ def nothing_forced(monkeypatch):
 @pytest.mark.parametrize(
     ("program", "expected"),
     [
-        (HEAD, "map-16"),
+        (HEAD, "vmap-16"),
         (HEAD._replace(batch_size=64), "vmap-1"),
         # Steps of Adam, or with weight decay, are taken one after the other.
-        (HEAD._replace(optimiser="adam"), "map-1"),
-        (HEAD._replace(weight_decay=0.1), "map-1"),
+        (HEAD._replace(optimiser="adam"), "vmap-1"),
+        (HEAD._replace(weight_decay=0.1), "vmap-1"),
         (HEAD._replace(nonlinearities=0), "vmap-1"),
         (HEAD._replace(network=build_network("small_cnn")), "map-1"),
     ],

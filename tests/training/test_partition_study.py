@@ -1,7 +1,11 @@
+import dataclasses
+
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from nbjax.config import DatasetConfig, PartitionStudyConfig
+from nbjax.errors import InputError
 from nbjax.partition import partition_classes, partition_families
 from nbjax.samples.balance import transforms_per_class
 from nbjax.training import partition_study
@@ -119,7 +123,7 @@ def test_a_stopped_run_goes_on_to_the_same_table(cohort, tmp_path, monkeypatch, 
     assert not any(whole["diverged"].to_pylist())
     assert 0.5 < np.mean(whole["test_sample_accuracy"].to_numpy()) <= 1
     chunks = sorted((tmp_path / "whole").glob("*.parquet"))
-    assert len(chunks) == 3
+    assert len(chunks) == 7
 
     written = []
 
@@ -142,6 +146,28 @@ def test_a_stopped_run_goes_on_to_the_same_table(cohort, tmp_path, monkeypatch, 
     capsys.readouterr()
     assert run_arrangements(cohort, some, CONFIG, 3, tmp_path / "whole", "key").equals(whole)
     assert f"{chunks[0].name} is damaged" in capsys.readouterr().err
+
+
+def test_how_many_sessions_run_at_once_changes_nothing_but_rounding(cohort, tmp_path, monkeypatch):
+    some = arrange_partitions(cohort, CONFIG)
+    whole = run_arrangements(cohort, some, CONFIG, 3, tmp_path / "whole", "key")
+    # What is stored is read by a run that puts sessions together otherwise.
+    for path in sorted((tmp_path / "whole").glob("*.parquet"))[:4]:
+        path.unlink()
+    monkeypatch.setattr(partition_study, "SESSIONS", 2)
+    again = run_arrangements(cohort, some, CONFIG, 3, tmp_path / "whole", "key")
+    assert again.column_names == whole.column_names
+    for name in whole.column_names:
+        if pa.types.is_floating(whole.schema.field(name).type):
+            np.testing.assert_allclose(again[name].to_numpy(), whole[name].to_numpy(), rtol=1e-4)
+        else:
+            assert again[name].equals(whole[name])
+
+
+def test_sessions_that_do_not_fit_the_memory_are_refused(cohort, tmp_path):
+    config = dataclasses.replace(CONFIG, memory_gib=1e-5)
+    with pytest.raises(InputError, match=r"one session of a head with batch size 16 takes .*--set=memory_gib=0\.00"):
+        run_arrangements(cohort, arrange_partitions(cohort, CONFIG), config, 3, tmp_path, "key")
 
 
 def two_label_bank():

@@ -15,7 +15,7 @@ from nbjax.report.paper import results
 from nbjax.report.studies import pool, read_study
 from tests.report.conftest import random_history
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 PLAIN = ("resnet18", "straightforward", 0, 0, 0.1, 8)
 DEEP = ("resnet18", "extension", 1, 0, 0.1, 8)
 EVERYTHING = {*results.FIGURES, *results.TABLES, *results.OVERVIEW}
@@ -136,7 +136,7 @@ def test_a_full_disk_leaves_what_was_there(make_study, tmp_path, monkeypatch):
 def test_two_processes_do_not_mix_their_figures(make_study, tmp_path):
     made = results.make(pooled(make_study, HISTORIES["alike"], ("D", "PD")))
     with locks.locked(tmp_path / "out", "this folder of figures"):
-        imports = "from pathlib import Path; from nbjax.report import paper"
+        imports = "from pathlib import Path; from nbjax.report.paper import results"
         run = f"{imports}; results.write(results.Made({{}}, {{}}, {{}}, {{}}), Path(%r))"
         done = subprocess.run(
             [sys.executable, "-c", run % str(tmp_path / "out")], cwd=ROOT, capture_output=True, text=True, check=False
