@@ -140,7 +140,10 @@ def _replaced(config: Any, settings: Sequence[Setting]) -> Any:
         inner = values.get(field, getattr(config, field))
         if not dataclasses.is_dataclass(inner):
             raise InputError(f"--set={of_field[0].typed}: field {field!r} has no fields of its own.")
-        values[field] = _replaced(inner, [setting._replace(path=setting.path[1:]) for setting in of_field])
+        try:
+            values[field] = _replaced(inner, [setting._replace(path=setting.path[1:]) for setting in of_field])
+        except InputError as error:
+            raise InputError(str(error).replace("config field ", f"config field {field}.", 1)) from error
     return dataclasses.replace(config, **values)
 
 

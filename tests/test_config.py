@@ -64,7 +64,12 @@ def test_settings(setting, field, value):
         ("learning_rates=fast", "found .*; expected a number, or several parted by commas"),
         ("memory_gib=much", "config field memory_gib: found 'much'; expected a number or None"),
         ("test_curve=1", "config field test_curve: found 1; expected True or False"),
-        ("dataset.proportions=0.5,0.5", "expected 3 values, parted by commas, each a number"),
+        (
+            "dataset.proportions=0.5,0.5",
+            r"field dataset\.proportions: .*; expected 3 values, parted by commas, each a number",
+        ),
+        ("dataset.leak=patch", r"config field dataset\.leak: found 'patch'"),
+        ("dataset.tiling.minimum_tissue=2.0", r"config field dataset\.tiling\.minimum_tissue: found 2.0"),
         ("batch_sizes=99999999999999", "config field batch_sizes: found .*; expected at most 16,777,216"),
     ],
 )
@@ -136,7 +141,7 @@ def test_one_set_of_defaults_serves_studies_and_studies_over_partitions():
     ("field", "found"), [("weight_decay", -0.1), ("weight_decay", math.nan), ("head_input", "raw")]
 )
 def test_a_head_is_described_in_known_words(field, found):
-    with pytest.raises(InputError, match=f"fidelity.{field}: found {found!r}"):
+    with pytest.raises(InputError, match=f"config field {field}: found {found!r}"):
         Fidelity(**{field: found})
 
 

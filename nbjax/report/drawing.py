@@ -23,6 +23,9 @@ from nbjax.samples.reading import Dataset, columns, open_dataset, picture
 
 SHEET_COLUMNS = 8
 
+# Figures of what a study found, not of its dataset.
+OF_RESULTS = ("curves", "ranking", "confusion", "reliability", "test_families", "fold_families")
+
 
 class Drawn(NamedTuple):
     """A figure of the report.

@@ -1,6 +1,7 @@
 """The report: one HTML page that needs nothing else, made from a study's folder at any time."""
 
 import shlex
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from nbjax.files import replacing
 from nbjax.progress import say
 from nbjax.report import score_tables, tables, words
 from nbjax.report.answer import answer, cautions, families, verdict_words
-from nbjax.report.drawing import draw
+from nbjax.report.drawing import OF_RESULTS, draw
 from nbjax.report.findings import Findings, find
 from nbjax.report.held_out import chance, fold_settings, folds_table
 from nbjax.report.html import as_text, render, save
@@ -22,6 +23,9 @@ from nbjax.report.limits import limits
 from nbjax.report.sections import BASELINES_SECTION, Section, of_study, read_section
 from nbjax.report.table import percent
 from nbjax.spreadsheet import write_csv
+
+# What other programs may want of the page.
+TABLES = ("cells", "scores", "families", "misclassified")
 
 
 def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
@@ -50,6 +54,7 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     for name, table in numbers.items():
         write_csv(table, out / "tables" / f"{name}.csv")
     images = {name: save(figure, out / "figures" / name) for name, figure in drawn.items()}
+    _remove_old(out, made=(*(f"figures/{name}" for name in drawn), *(f"tables/{name}" for name in numbers)))
     sections = {
         **_dataset(findings),
         **_results(findings),
@@ -61,6 +66,14 @@ def write_report(folder: str | Path, out: str | Path | None = None) -> Path:
     with replacing(out / "report.html") as temporary:
         temporary.write_text(page, encoding="utf-8")
     return out / "report.html"
+
+
+def _remove_old(out: Path, made: Collection[str]) -> None:
+    """Of what this page does not show, what an earlier one left: the study then stood otherwise."""
+    for name in (*(f"figures/{name}" for name in OF_RESULTS), *(f"tables/{name}" for name in TABLES)):
+        if name not in made:
+            for ending in (".png", ".csv"):
+                (out / f"{name}{ending}").unlink(missing_ok=True)
 
 
 def _baselines(findings: Findings) -> Section | None:

@@ -114,12 +114,12 @@ class Fidelity:
 
     def __post_init__(self) -> None:
         check_types(self)
-        check(self.batch_norm in BATCH_NORMS, "fidelity.batch_norm", self.batch_norm, " or ".join(BATCH_NORMS))
-        check(self.crop in CROPS, "fidelity.crop", self.crop, " or ".join(CROPS))
-        check(self.crops >= 1, "fidelity.crops", self.crops, "at least 1")
-        check(self.dropout in SWITCH, "fidelity.dropout", self.dropout, " or ".join(SWITCH))
-        check(self.head_input in HEAD_INPUTS, "fidelity.head_input", self.head_input, " or ".join(HEAD_INPUTS))
-        check(0 <= self.weight_decay < math.inf, "fidelity.weight_decay", self.weight_decay, "0 or more")
+        check(self.batch_norm in BATCH_NORMS, "batch_norm", self.batch_norm, " or ".join(BATCH_NORMS))
+        check(self.crop in CROPS, "crop", self.crop, " or ".join(CROPS))
+        check(self.crops >= 1, "crops", self.crops, "at least 1")
+        check(self.dropout in SWITCH, "dropout", self.dropout, " or ".join(SWITCH))
+        check(self.head_input in HEAD_INPUTS, "head_input", self.head_input, " or ".join(HEAD_INPUTS))
+        check(0 <= self.weight_decay < math.inf, "weight_decay", self.weight_decay, "0 or more")
 
 
 def head_of(strategy: Strategy, fidelity: Fidelity) -> tuple[str, float]:

@@ -105,6 +105,17 @@ def test_where_folds_choose_better_than_the_one_validation_split_they_are_shown_
     assert (tmp_path / "figures/fold_families.png").is_file()
 
 
+def test_figures_and_tables_of_a_page_that_was_are_gone_where_this_one_has_none(tmp_path):
+    table = placed_predictions(np.random.default_rng(1), ("D", "PD"), fold=True)
+    page_of(write_study(tmp_path, folds=table, choices=[(0.01, 4, 0.5)]))
+    (tmp_path / "figures/mine.png").write_bytes(b"")
+    for path in tmp_path.glob("*fold_*.parquet*"):
+        path.unlink()
+    page_of(tmp_path)
+    assert {path.name for path in (tmp_path / "figures").glob("*famil*")} == {"test_families.png", "test_families.csv"}
+    assert (tmp_path / "figures/mine.png").is_file()
+
+
 def test_what_held_out_heads_are_trained_with_is_said(tmp_path):
     table = placed_predictions(np.random.default_rng(1), ("D", "PD"), fold=True)
     page = page_of(write_study(tmp_path, folds=table, choices=[(0.01, 4, 0.5), (0.01, 1, 0.5)]))
