@@ -59,7 +59,7 @@ def measure_accuracy(families: int) -> tuple[np.ndarray, np.ndarray]:
         weights = drawn_weights(rng, sizes, RESAMPLES)
         drawn = (weights @ np.bincount(family, hits)) / (weights @ np.bincount(family))
         naive = naive_interval(int(hits.sum()), len(hits))
-        ends.append([(ours.low, ours.high), percentile_interval(drawn, sizes), naive])
+        ends.append([ours.interval, percentile_interval(drawn, sizes), naive])
     low, high = np.moveaxis(np.asarray(ends, float), 2, 0)
     return ((low <= TRUTH) & (high >= TRUTH)).mean(axis=0), np.median(high - low, axis=0)
 
@@ -78,7 +78,7 @@ def measure_shared(families: int) -> tuple[np.ndarray, np.ndarray]:
         accuracy = rng.beta(TRUTH * strength, (1 - TRUTH) * strength, families)
         hits = (rng.random(len(patient)) < accuracy[patient]).astype(float)
         ours, apart = (family_interval(hits, names, label, fraction=True) for names in (patient, 2 * patient + label))
-        ends.append([(ours.low, ours.high), (apart.low, apart.high), naive_interval(int(hits.sum()), len(hits))])
+        ends.append([ours.interval, apart.interval, naive_interval(int(hits.sum()), len(hits))])
     low, high = np.moveaxis(np.asarray(ends, float), 2, 0)
     return ((low <= TRUTH) & (high >= TRUTH)).mean(axis=0), np.median(high - low, axis=0)
 
@@ -100,12 +100,10 @@ def measure_scores(families: int, truth: dict[str, float]) -> dict[str, tuple[np
     ends: dict[str, list[tuple[float | None, ...]]] = {metric: [] for metric in METRICS}
     for number in range(SCORE_COHORTS):
         for one in score_units(predictions(rng, families), seed=number, resamples=RESAMPLES):
-            ends[one.metric].append(
-                (one.low, one.bootstrap_low, one.naive_low, one.high, one.bootstrap_high, one.naive_high)
-            )
+            ends[one.metric].append([interval or (None, None) for interval in (one.interval, one.bootstrap, one.naive)])
     found = {}
     for metric, rows in ends.items():
-        low, high = np.split(np.asarray(rows, float), 2, axis=1)
+        low, high = np.moveaxis(np.asarray(rows, float), 2, 0)
         covered = (low <= truth[metric]) & (high >= truth[metric])
         found[metric] = (covered.mean(axis=0), np.median(high - low, axis=0))
     return found

@@ -113,7 +113,7 @@ def alike(cohort: Cohort) -> tuple[float, float, float]:
 
 def said(one: Mean) -> str:
     """A mean with its interval."""
-    return f"{one.mean:.3f} [{one.low:.3f}, {one.high:.3f}]"
+    return f"{one.mean:.3f} [{one.interval.low:.3f}, {one.interval.high:.3f}]"
 
 
 def dose_rows(found: dict[str, Found]) -> list[str]:

@@ -25,7 +25,7 @@ QUANTILES = 1.960 + 0.842
 
 def said(one: Mean, tested: bool) -> str:
     """Mean, deviation and interval, and p where 0 would be no effect."""
-    text = f"{one.mean:.3f} ± {one.std:.3f} [{one.low:.3f}, {one.high:.3f}]"
+    text = f"{one.mean:.3f} ± {one.std:.3f} [{one.interval.low:.3f}, {one.interval.high:.3f}]"
     return f"{text}, p {p_text(one.p)}" if tested else text
 
 

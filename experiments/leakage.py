@@ -47,6 +47,7 @@ def leakage(config: StudyConfig, slides: str | None, out: Path, banks: Path, lea
     `out`.
     """
     from nbjax.analysis.leakage import compare, measure, read_curves, summarise
+    from nbjax.analysis.uncertainty import flat
     from nbjax.report.figures.leakage import loss_curves, loss_numbers
     from nbjax.report.leakage import leakage_section
     from nbjax.training.folder import StudyFolder
@@ -68,12 +69,10 @@ def leakage(config: StudyConfig, slides: str | None, out: Path, banks: Path, lea
     curves = {leak: read_curves(table) for leak, table in tables.items()}
     measures = {leak: measure(of_one) for leak, of_one in curves.items()}
     summary, gaps = summarise(measures), compare(measures)
-    rows = [
-        {"leak": leak, "measure": name, **mean._asdict()} for leak, of in summary.items() for name, mean in of.items()
-    ]
+    rows = [{"leak": leak, "measure": name, **flat(mean)} for leak, of in summary.items() for name, mean in of.items()]
     write_csv(rows, out / "summary.csv")
     write_csv(
-        [{"measure": "gap", "leak": a, "less": b, **mean._asdict()} for (a, b), mean in gaps.items()],
+        [{"measure": "gap", "leak": a, "less": b, **flat(mean)} for (a, b), mean in gaps.items()],
         out / "comparisons.csv",
     )
     write_csv(loss_numbers(curves), out / "figures/figure8.csv")

@@ -18,12 +18,13 @@ from nbjax.analysis.distribution import dip_test, summarise
 from nbjax.analysis.mistakes import family_table, misclassified_table
 from nbjax.analysis.scores import Tested, score_levels, score_predictions, scores_table
 from nbjax.analysis.selection import CellKey, choose_cell, key_of, select_epochs, summarise_cells
-from nbjax.analysis.uncertainty import Interval, family_interval, jackknife_interval, naive_interval
+from nbjax.analysis.uncertainty import FamilyEstimate, Interval, family_interval, jackknife_interval, naive_interval
 from nbjax.analysis.units import units_at
 from nbjax.analysis.winner import expected_best, nested_choice
 
 __all__ = [
     "CellKey",
+    "FamilyEstimate",
     "Interval",
     "Tested",
     "cells_table",

@@ -8,7 +8,7 @@ import pyarrow as pa
 from scipy import stats
 
 from nbjax.analysis.selection import ACCURACY_CRITERION, CRITERIA, CellKey, Session, sessions_by_cell
-from nbjax.analysis.uncertainty import LEVEL
+from nbjax.analysis.uncertainty import LEVEL, Interval, flat
 
 RESAMPLES = 2000
 STATISTICS = ("mean", "median", "interquartile_mean", "best")
@@ -18,8 +18,7 @@ class Estimate(NamedTuple):
     """A number and its interval over sessions; no interval with one session, or where one has no finite epoch."""
 
     value: float
-    low: float | None
-    high: float | None
+    interval: Interval | None
 
 
 class CellScores(NamedTuple):
@@ -90,9 +89,9 @@ def _describe(
         scores = np.asarray([session.validation_accuracy for session in sessions])
     whole = all(session.epoch is not None for session in sessions)
     several = len(scores) > 1 and whole
-    ends = session_intervals(scores, quantity, seed, resamples) if several else [(None, None)] * len(STATISTICS)
+    ends = session_intervals(scores, quantity, seed, resamples) if several else [None] * len(STATISTICS)
     numbers = _statistics(scores, quantity)
-    estimates = [Estimate(float(value), *end) for value, end in zip(numbers, ends, strict=True)]
+    estimates = [Estimate(float(value), end) for value, end in zip(numbers, ends, strict=True)]
     return CellScores(
         key=key,
         criterion=criterion,
@@ -113,7 +112,7 @@ def _statistics(scores: np.ndarray, quantity: str, axis: int = -1) -> np.ndarray
 
 def session_intervals(
     scores: np.ndarray, quantity: str, seed: int = 0, resamples: int = RESAMPLES, level: float = LEVEL
-) -> list[tuple[float, float]]:
+) -> list[Interval]:
     """Percentile bootstrap intervals of `STATISTICS` over sessions, by `scipy.stats.bootstrap`.
 
     Percentiles, since a median or a best of few sessions takes few values, where the bias-corrected interval is not
@@ -135,7 +134,7 @@ def session_intervals(
         vectorized=True,
         rng=np.random.default_rng(seed),
     ).confidence_interval
-    return list(zip(interval.low.tolist(), interval.high.tolist(), strict=True))
+    return list(map(Interval, interval.low.tolist(), interval.high.tolist()))
 
 
 def cells_table(cells: Sequence[CellScores]) -> pa.Table:
@@ -146,7 +145,8 @@ def cells_table(cells: Sequence[CellScores]) -> pa.Table:
         row |= {"diverged": cell.diverged, "std": cell.std}
         for name in STATISTICS:
             estimate = getattr(cell, name)
-            row |= {name: estimate.value, f"{name}_low": estimate.low, f"{name}_high": estimate.high}
+            columns = flat(estimate)
+            row |= {name: columns["value"], f"{name}_low": columns["low"], f"{name}_high": columns["high"]}
         rows.append(row)
     table = pa.Table.from_pylist(rows)
     # A column of nothing but None has no type of its own.

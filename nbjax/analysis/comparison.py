@@ -9,7 +9,7 @@ from scipy import stats
 
 from nbjax.analysis.cells import RESAMPLES
 from nbjax.analysis.selection import ACCURACY_CRITERION, CellKey, sessions_by_cell
-from nbjax.analysis.uncertainty import LEVEL
+from nbjax.analysis.uncertainty import LEVEL, Interval
 from nbjax.errors import InputError
 
 
@@ -18,16 +18,14 @@ class Improvement(NamedTuple):
 
     Attributes:
         probability: that it does, ties counted half; 0.5 where neither is better.
-        low: lower end of the bootstrap interval over sessions; None with one session on a side.
-        high: its upper end.
+        interval: bootstrap's, over sessions; None with one session on a side, or where all comparisons end alike.
         p_value: two-sided, that the probability is 0.5: Mann and Whitney's test, or the sign test on pairs; None with
             one session on a side.
         sessions: of the first and of the second; the number of pairs twice where they are paired.
     """
 
     probability: float
-    low: float | None
-    high: float | None
+    interval: Interval | None
     p_value: float | None
     sessions: tuple[int, int]
 
@@ -61,15 +59,15 @@ def probability_of_improvement(
     counts = len(first), len(second)
     probability = float(wins.mean())
     if min(counts) < 2:
-        return Improvement(probability, None, None, None, counts)
+        return Improvement(probability, None, None, counts)
     rng = np.random.default_rng(seed)
     drawn = [rng.multinomial(count, np.full(count, 1 / count), size=resamples) / count for count in counts]
     values = np.einsum("rn,nm,rm->r", drawn[0], wins, drawn[1], optimize=True)
-    low, high = _ends(wins, values, level)
+    interval = _interval(wins, values, level)
     # Of sessions all alike the test statistic has no variance.
     alike = len(np.unique(np.concatenate([first, second]))) == 1
     p_value = 1.0 if alike else float(stats.mannwhitneyu(first, second).pvalue)
-    return Improvement(probability, low, high, p_value, counts)
+    return Improvement(probability, interval, p_value, counts)
 
 
 def paired_improvement(
@@ -106,20 +104,20 @@ def paired_improvement(
     wins = (ours > theirs) + 0.5 * (ours == theirs)
     counts = len(shared), len(shared)
     if len(shared) < 2:
-        return Improvement(float(wins.mean()), None, None, None, counts)
+        return Improvement(float(wins.mean()), None, None, counts)
     drawn = wins[np.random.default_rng(seed).integers(0, len(wins), (resamples, len(wins)))].mean(axis=1)
-    low, high = _ends(wins, drawn, level)
+    interval = _interval(wins, drawn, level)
     decided = int((wins != 0.5).sum())
     p_value = float(stats.binomtest(int((wins == 1).sum()), decided).pvalue) if decided else 1.0
-    return Improvement(float(wins.mean()), low, high, p_value, counts)
+    return Improvement(float(wins.mean()), interval, p_value, counts)
 
 
-def _ends(wins: np.ndarray, drawn: np.ndarray, level: float) -> tuple[float | None, float | None]:
+def _interval(wins: np.ndarray, drawn: np.ndarray, level: float) -> Interval | None:
     """The bootstrap's quantiles; none where all comparisons end alike, of which drawing again tells nothing."""
     if np.ptp(wins) == 0:
-        return None, None
+        return None
     low, high = np.quantile(drawn, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return Interval(float(low), float(high))
 
 
 def compare_cells(

@@ -10,7 +10,7 @@ from sklearn.model_selection import PredefinedSplit, StratifiedGroupKFold, Strat
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from nbjax.analysis.uncertainty import LEVEL
+from nbjax.analysis.uncertainty import LEVEL, Interval
 
 
 class Point(NamedTuple):
@@ -18,16 +18,14 @@ class Point(NamedTuple):
 
     Attributes:
         mean: of the draws' means over their sessions.
-        low: lower end of the 95 % interval for the mean over all draws from this cohort.
-        high: upper end.
+        interval: for the mean over all draws from this cohort.
         std: sample standard deviation over draws.
         draws: how many.
         sessions: of all draws.
     """
 
     mean: float
-    low: float
-    high: float
+    interval: Interval
     std: float
     draws: int
     sessions: int
@@ -43,7 +41,7 @@ def point_of(values: np.ndarray, level: float = LEVEL) -> Point:
     draws = values.mean(axis=1)
     reach = float(stats.t.ppf((1 + level) / 2, len(draws) - 1) * stats.sem(draws))
     mean = float(draws.mean())
-    return Point(mean, mean - reach, mean + reach, float(draws.std(ddof=1)), len(draws), values.size)
+    return Point(mean, Interval(mean - reach, mean + reach), float(draws.std(ddof=1)), len(draws), values.size)
 
 
 def score_matrix(table: pa.Table, column: str) -> np.ndarray:

@@ -12,7 +12,7 @@ import pyarrow as pa
 from scipy import stats
 
 from nbjax.analysis.selection import keys_of_rows
-from nbjax.analysis.uncertainty import LEVEL
+from nbjax.analysis.uncertainty import LEVEL, Interval
 from nbjax.errors import InputError
 from nbjax.partition.inputs import SPLITS
 
@@ -61,8 +61,7 @@ class Mean(NamedTuple):
         sessions: how many.
         mean: of them.
         std: their sample standard deviation.
-        low: lower end of the 95 % interval.
-        high: upper end.
+        interval: Student's.
         p: of the two-sided t-test (SciPy's `ttest_1samp`; of differences it is the paired test).
         p_ranks: of Wilcoxon's signed ranks; with n sessions it cannot be less than 2^(1 - n).
         effect: mean over standard deviation (Cohen's d of paired differences).
@@ -71,8 +70,7 @@ class Mean(NamedTuple):
     sessions: int
     mean: float
     std: float
-    low: float
-    high: float
+    interval: Interval
     p: float
     p_ranks: float
     effect: float
@@ -130,11 +128,12 @@ def mean_of(values: np.ndarray) -> Mean:
     count, mean, std = len(values), float(values.mean()), float(values.std(ddof=1))
     if std == 0:
         p = 1.0 if mean == 0 else 0.0
-        return Mean(count, mean, std, mean, mean, p, p, float(np.sign(mean)) * np.inf if mean else 0.0)
+        return Mean(count, mean, std, Interval(mean, mean), p, p, float(np.sign(mean)) * np.inf if mean else 0.0)
     test = stats.ttest_1samp(values, 0)
-    interval = test.confidence_interval(LEVEL)
+    ends = test.confidence_interval(LEVEL)
+    interval = Interval(float(ends.low), float(ends.high))
     ranks = float(stats.wilcoxon(values).pvalue)
-    return Mean(count, mean, std, float(interval.low), float(interval.high), float(test.pvalue), ranks, mean / std)
+    return Mean(count, mean, std, interval, float(test.pvalue), ranks, mean / std)
 
 
 def summarise(measures: Mapping[str, Measures]) -> dict[str, dict[str, Mean]]:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from nbjax.analysis.uncertainty import LEVEL, strata_of
+from nbjax.analysis.uncertainty import LEVEL, Interval, strata_of
 
 
 def drawn_weights(rng: np.random.Generator, sizes: np.ndarray, resamples: int) -> np.ndarray:
@@ -33,7 +33,7 @@ def left_out_weights(clusters: int) -> np.ndarray:
     return np.ones((clusters, clusters)) - np.eye(clusters)
 
 
-def percentile_interval(values: np.ndarray, sizes: np.ndarray, level: float = LEVEL) -> tuple[float, float] | None:
+def percentile_interval(values: np.ndarray, sizes: np.ndarray, level: float = LEVEL) -> Interval | None:
     """Percentiles of a bootstrap's values, as `scipy.stats.bootstrap` has them; None where a label has one cluster.
 
     Args:
@@ -44,4 +44,4 @@ def percentile_interval(values: np.ndarray, sizes: np.ndarray, level: float = LE
     if (sizes > 0).sum(axis=0).min() < 2:
         return None
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
-    return float(low), float(high)
+    return Interval(float(low), float(high))

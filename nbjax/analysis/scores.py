@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 
 from nbjax.analysis.resampling import drawn_weights, left_out_weights, percentile_interval
-from nbjax.analysis.uncertainty import Interval, family_interval, family_sizes, jackknife_interval
+from nbjax.analysis.uncertainty import FamilyEstimate, Interval, family_interval, family_sizes, flat, jackknife_interval
 from nbjax.analysis.units import LEVELS, Units, units_at
 from nbjax.analysis.weighted import BINARY_ONLY, METRICS, weighted_scores
 
@@ -29,14 +29,10 @@ class Score(NamedTuple):
         distinct_families: how many families there are, each counted once.
         estimate: mean over sessions; None where the score is not defined (then `reason` says why).
         std: sample standard deviation over sessions; None with one session.
-        low: lower end of the 95 % interval for other families of the same kinds (Student's t over families); None
-            where no interval can be had.
-        high: its upper end.
-        bootstrap_low: lower end of the percentile bootstrap over families, the usual one; too narrow with few
-            families (`benchmarks/coverage.md`).
-        bootstrap_high: its upper end.
-        naive_low: lower end of the percentile bootstrap over units as if they were independent.
-        naive_high: its upper end.
+        interval: for other families of the same kinds (Student's t over families); None where none can be had.
+        bootstrap: percentile bootstrap over families, the usual one; too narrow with few families
+            (`benchmarks/coverage.md`).
+        naive: percentile bootstrap over units as if they were independent.
         times_wider: how many times wider the bootstrap over families is than the one over units: what it costs that
             patches of a family are alike. 1 where every unit is a family of its own; None where one is missing or has
             no width.
@@ -51,12 +47,9 @@ class Score(NamedTuple):
     distinct_families: int
     estimate: float | None
     std: float | None
-    low: float | None
-    high: float | None
-    bootstrap_low: float | None
-    bootstrap_high: float | None
-    naive_low: float | None
-    naive_high: float | None
+    interval: Interval | None
+    bootstrap: Interval | None
+    naive: Interval | None
     times_wider: float | None
     reason: str
 
@@ -154,11 +147,11 @@ def score_units(units: Units, *, seed: int = 0, resamples: int = RESAMPLES) -> l
             scores.append(_undefined(units, metric, sizes))
             continue
         values = by_session[metric][:, 0]
-        interval = _interval(units, metric, float(values.mean()), left_out.get(metric), sizes)
+        by_families = _by_families(units, metric, float(values.mean()), left_out.get(metric), sizes)
         column = _column(units, MEANS.get(metric))
         bootstrap = percentile_interval(by_family[metric], sizes[:, column])
         as_if = percentile_interval(naive[metric], apart[:, column])
-        scores.append(_score(units, metric, values, interval, bootstrap, as_if))
+        scores.append(_score(units, metric, values, by_families, bootstrap, as_if))
     return scores
 
 
@@ -166,10 +159,8 @@ def scores_table(scores: Sequence[Score]) -> pa.Table:
     """A row a score, the numbers of families by label as text (`10 + 12`), as CSV and Parquet hold it."""
     text = {"level", "metric", "families", "reason"}
     whole = {"units", "sessions", "distinct_families"}
-    kinds = {
-        name: pa.string() if name in text else pa.int64() if name in whole else pa.float64() for name in Score._fields
-    }
-    rows = [{**score._asdict(), "families": " + ".join(map(str, score.families))} for score in scores]
+    rows = [flat(score) | {"families": " + ".join(map(str, score.families))} for score in scores]
+    kinds = {name: pa.string() if name in text else pa.int64() if name in whole else pa.float64() for name in rows[0]}
     return pa.Table.from_pylist(rows, pa.schema(list(kinds.items())))
 
 
@@ -183,7 +174,9 @@ def _column(units: Units, label: int | None) -> slice | np.ndarray:
     return slice(None) if label is None else np.flatnonzero(np.unique(units.labels) == label)
 
 
-def _interval(units: Units, metric: str, estimate: float, left_out: np.ndarray | None, sizes: np.ndarray) -> Interval:
+def _by_families(
+    units: Units, metric: str, estimate: float, left_out: np.ndarray | None, sizes: np.ndarray
+) -> FamilyEstimate:
     fraction = metric != "loss" and not (metric == "brier" and units.probabilities.shape[2] > 2)
     if metric not in MEANS:
         left_out = np.zeros(len(sizes)) if left_out is None else left_out
@@ -198,30 +191,27 @@ def _score(
     units: Units,
     metric: str,
     values: np.ndarray,
-    interval: Interval,
-    bootstrap: tuple[float, float] | None,
-    naive: tuple[float, float] | None,
+    by_families: FamilyEstimate,
+    bootstrap: Interval | None,
+    naive: Interval | None,
 ) -> Score:
     wider = None
-    if bootstrap is not None and naive is not None and naive[1] - naive[0] > 1e-9:
-        wider = (bootstrap[1] - bootstrap[0]) / (naive[1] - naive[0])
+    if bootstrap is not None and naive is not None and naive.high - naive.low > 1e-9:
+        wider = (bootstrap.high - bootstrap.low) / (naive.high - naive.low)
     return Score(
         level=units.level,
         metric=metric,
         units=len(units.labels),
         sessions=len(units.seeds),
-        families=interval.families,
-        distinct_families=interval.distinct_families,
+        families=by_families.families,
+        distinct_families=by_families.distinct_families,
         estimate=float(values.mean()),
         std=float(values.std(ddof=1)) if len(values) > 1 else None,
-        low=interval.low,
-        high=interval.high,
-        bootstrap_low=bootstrap and bootstrap[0],
-        bootstrap_high=bootstrap and bootstrap[1],
-        naive_low=naive and naive[0],
-        naive_high=naive and naive[1],
+        interval=by_families.interval,
+        bootstrap=bootstrap,
+        naive=naive,
         times_wider=wider,
-        reason=interval.reason,
+        reason=by_families.reason,
     )
 
 
@@ -237,12 +227,9 @@ def _undefined(units: Units, metric: str, sizes: np.ndarray) -> Score:
         distinct_families=len(sizes),
         estimate=None,
         std=None,
-        low=None,
-        high=None,
-        bootstrap_low=None,
-        bootstrap_high=None,
-        naive_low=None,
-        naive_high=None,
+        interval=None,
+        bootstrap=None,
+        naive=None,
         times_wider=None,
         reason=f"{metric} {reason}",
     )

@@ -1,6 +1,6 @@
 """Intervals that respect families: patches of one family are alike, so families are what is counted."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
 from scipy import special, stats
@@ -13,12 +13,36 @@ ROUNDING = 1e-24
 
 
 class Interval(NamedTuple):
-    """A mean and its interval.
+    """Ends of an interval of confidence; of 95 % where nothing else is said."""
+
+    low: float
+    high: float
+
+
+def flat(record: Any) -> dict[str, Any]:
+    """The fields of a record for a table: an interval is two columns, its name's and `low` and `high`.
+
+    `interval` gives `low` and `high`, `share_interval` gives `share_low`, and `naive`, `naive_low`; None where there is
+    none.
+    """
+    row: dict[str, Any] = {}
+    for name, kind in get_type_hints(type(record)).items():
+        value = getattr(record, name)
+        if kind in (Interval, Interval | None):
+            prefix = name.removesuffix("interval").removesuffix("_")
+            ends = (None, None) if value is None else value
+            row |= dict(zip((f"{prefix}_{end}".lstrip("_") for end in Interval._fields), ends, strict=True))
+        else:
+            row[name] = value
+    return row
+
+
+class FamilyEstimate(NamedTuple):
+    """A score of samples and its interval for other families.
 
     Attributes:
-        estimate: mean over samples.
-        low: lower end; None where no interval can be had.
-        high: upper end; None likewise.
+        estimate: the score.
+        interval: None where none can be had.
         families: number of families by label, in the labels' order; one with two labels counts for both.
         distinct_families: number of families, each counted once.
         effective: of each label the number of families had they been of equal size, `(sum n)^2 / sum n^2` (Kish).
@@ -26,8 +50,7 @@ class Interval(NamedTuple):
     """
 
     estimate: float
-    low: float | None
-    high: float | None
+    interval: Interval | None
     families: tuple[int, ...]
     distinct_families: int
     effective: tuple[float, ...]
@@ -63,7 +86,7 @@ def strata_of(sizes: np.ndarray) -> np.ndarray:
 
 def family_interval(
     values: np.ndarray, families: np.ndarray, labels: np.ndarray, *, fraction: bool, level: float = LEVEL
-) -> Interval:
+) -> FamilyEstimate:
     """Mean of `values` over samples, with a confidence interval for other families of the same kinds.
 
     Families are the independent units, stratified by label with the labels' shares as they are; one with samples of two
@@ -97,7 +120,7 @@ def jackknife_interval(
     *,
     fraction: bool,
     level: float = LEVEL,
-) -> Interval:
+) -> FamilyEstimate:
     """The interval of `family_interval` for a score that is no plain mean, as an area under a curve is not.
 
     Args:
@@ -112,7 +135,7 @@ def jackknife_interval(
     return _students(estimate, left_out - means[strata], sizes, fraction, level)
 
 
-def _students(estimate: float, changes: np.ndarray, sizes: np.ndarray, fraction: bool, level: float) -> Interval:
+def _students(estimate: float, changes: np.ndarray, sizes: np.ndarray, fraction: bool, level: float) -> FamilyEstimate:
     """Student's interval from what leaving out each family changes `[families]` and their sizes `[families,
     labels]`.
     """
@@ -122,7 +145,7 @@ def _students(estimate: float, changes: np.ndarray, sizes: np.ndarray, fraction:
     about = (tuple(counts.tolist()), distinct, effective)
     if counts.min() < 2:
         reason = "a label has one family only, and nothing tells how families of that label differ"
-        return Interval(estimate, None, None, *about, reason)
+        return FamilyEstimate(estimate, None, *about, reason)
     # The jackknife's factor, (n - 1) / n of a label with n families.
     squares = (present * (counts - 1) / counts).sum(axis=1) / present.sum(axis=1) * changes**2
     variance = float(squares.sum())
@@ -130,21 +153,21 @@ def _students(estimate: float, changes: np.ndarray, sizes: np.ndarray, fraction:
         variance = 0.0
     if fraction and variance == 0:
         exact = stats.binomtest(round(estimate * distinct), distinct).proportion_ci(level, "exact")
-        return Interval(estimate, float(exact.low), float(exact.high), *about, "")
+        return FamilyEstimate(estimate, Interval(float(exact.low), float(exact.high)), *about, "")
     if variance == 0:
-        return Interval(estimate, estimate, estimate, *about, "")
+        return FamilyEstimate(estimate, Interval(estimate, estimate), *about, "")
     if fraction and not 0 < estimate < 1:
         reason = "the score is at the end of its range, but not without every one of the families"
-        return Interval(estimate, None, None, *about, reason)
+        return FamilyEstimate(estimate, None, *about, reason)
     freedom = variance**2 / _squared_error(squares, sizes)
     reach = float(stats.t.ppf((1 + level) / 2, freedom)) * variance**0.5
     if not fraction:
         # Two families far apart can ask for a factor that no float holds; a thousandfold says as much.
         factor = float(np.exp(min(reach / estimate, np.log(WIDEST))))
-        return Interval(estimate, estimate / factor, estimate * factor, *about, "")
+        return FamilyEstimate(estimate, Interval(estimate / factor, estimate * factor), *about, "")
     centre, scale = special.logit(estimate), 1 / (estimate * (1 - estimate))
     low, high = (float(special.expit(centre + sign * reach * scale)) for sign in (-1, 1))
-    return Interval(estimate, low, high, *about, "")
+    return FamilyEstimate(estimate, Interval(low, high), *about, "")
 
 
 def _squared_error(squares: np.ndarray, sizes: np.ndarray) -> float:
@@ -171,7 +194,7 @@ def _ratio_changes(sums: np.ndarray, sizes: np.ndarray) -> np.ndarray:
     return changes
 
 
-def naive_interval(hits: int, samples: int, level: float = LEVEL) -> tuple[float, float]:
+def naive_interval(hits: int, samples: int, level: float = LEVEL) -> Interval:
     """Wilson's interval as if every sample were independent: what a report that forgets families would print."""
     interval = stats.binomtest(hits, samples).proportion_ci(level, "wilson")
-    return float(interval.low), float(interval.high)
+    return Interval(float(interval.low), float(interval.high))

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from nbjax.analysis.uncertainty import LEVEL
+from nbjax.analysis.uncertainty import LEVEL, Interval
 from nbjax.errors import InputError
 
 
@@ -13,20 +13,16 @@ class Component(NamedTuple):
 
     Attributes:
         variance: its estimate; 0 where the estimate was negative.
-        low: lower end of the interval.
-        high: upper end.
+        interval: its.
         share: of the sum of the three components, in [0, 1]; 0 where all are 0.
-        share_low: lower end of its interval.
-        share_high: upper end.
+        share_interval: the share's.
         truncated: the estimate was negative, which means too small to be told from 0.
     """
 
     variance: float
-    low: float
-    high: float
+    interval: Interval
     share: float
-    share_low: float
-    share_high: float
+    share_interval: Interval
     truncated: bool
 
 
@@ -113,11 +109,9 @@ def variance_components(scores: np.ndarray, resamples: int = 2000, seed: int = 0
     partition, session, interaction = (
         Component(
             variance=float(points[part]),
-            low=float(intervals[part, 0]),
-            high=float(intervals[part, 1]),
+            interval=Interval(*intervals[part].tolist()),
             share=float(shares[part]),
-            share_low=float(share_intervals[part, 0]),
-            share_high=float(share_intervals[part, 1]),
+            share_interval=Interval(*share_intervals[part].tolist()),
             truncated=bool(raw[part] < 0),
         )
         for part in range(3)

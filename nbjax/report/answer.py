@@ -101,7 +101,7 @@ def _test_split(findings: Findings) -> str:
 
 def says_nothing(score: Score) -> bool:
     """Whether a score has no interval, or one so wide that it decides nothing."""
-    return score.low is None or score.high is None or score.high - score.low > SAYS_NOTHING
+    return score.interval is None or score.interval.high - score.interval.low > SAYS_NOTHING
 
 
 def _unseen(dataset: Mapping[str, Any]) -> str:
@@ -228,12 +228,12 @@ def _guessing(name: str, tested: Tested) -> list[str]:
             f"The {name} accuracy, {percent(accuracy.estimate)}, is not above the {percent(guess)} of always answering "
             "the most frequent label."
         ]
-    if accuracy.low is not None and accuracy.low > guess:
+    if accuracy.interval is not None and accuracy.interval.low > guess:
         return []
     reach = (
         f"has no interval ({accuracy.reason}) that would show it to be above"
-        if accuracy.low is None
-        else f"has an interval down to {percent(accuracy.low)}, not above"
+        if accuracy.interval is None
+        else f"has an interval down to {percent(accuracy.interval.low)}, not above"
     )
     return [
         f"The {name} accuracy {reach} the {percent(guess)} of always answering the most frequent label: it alone does "

@@ -10,7 +10,7 @@ from matplotlib.ticker import PercentFormatter
 
 from nbjax.analysis import Tested, score_predictions
 from nbjax.analysis.scores import Score
-from nbjax.analysis.uncertainty import Interval
+from nbjax.analysis.uncertainty import FamilyEstimate
 from nbjax.baselines.run import Baseline, run_baselines
 from nbjax.files import replacing
 from nbjax.report.figures.style import BLACK, BLUE, ORANGE, new_figure, plain
@@ -119,10 +119,11 @@ def _numbers(row: Row) -> dict[str, Any]:
     line: dict[str, Any] = {"method": row.name, "text": row.text, "sessions": row.test.sessions, "level": level}
     for name, result in (("test", row.test), ("folds", row.folds)):
         accuracy = result and result.score("accuracy")
+        interval = accuracy and accuracy.interval
         line |= {
             f"{name}_accuracy": accuracy and accuracy.estimate,
-            f"{name}_low": accuracy and accuracy.low,
-            f"{name}_high": accuracy and accuracy.high,
+            f"{name}_low": interval and interval.low,
+            f"{name}_high": interval and interval.high,
             f"{name}_accuracy_std": accuracy and accuracy.std,
             f"{name}_roc_auc": result and result.score("roc_auc").estimate,
             f"{name}_loss": result and result.score("loss").estimate,
@@ -161,7 +162,7 @@ def _scores(result: Tested | None) -> list[Entry]:
     accuracy = result.score("accuracy")
     return [
         spread(accuracy.estimate, accuracy.std, percent),
-        word(span(accuracy.low, accuracy.high, percent) or "none"),
+        word(span(accuracy.interval, percent) or "none"),
         number(result.score("roc_auc").estimate, three),
     ]
 
@@ -177,8 +178,8 @@ class Scored(NamedTuple):
     """
 
     text: str
-    test: Interval | Score
-    folds: Interval | Score | None
+    test: FamilyEstimate | Score
+    folds: FamilyEstimate | Score | None
     is_study: bool = False
 
 
@@ -197,11 +198,11 @@ def baseline_accuracies(rows: Sequence[Scored], chance: float, title: str) -> Fi
     ):
         placed = [(place, getattr(row, field)) for place, row in enumerate(rows) if getattr(row, field) is not None]
         for place, score in placed:
-            if score.low is not None:
-                axis.plot([score.low, score.high], [place + shift] * 2, color=colour, linewidth=2)
+            if score.interval is not None:
+                axis.plot(score.interval, [place + shift] * 2, color=colour, linewidth=2)
         centres, heights = [score.estimate for _, score in placed], [place + shift for place, _ in placed]
         # A hollow mark has no interval.
-        faces = [colour if score.low is not None else "white" for _, score in placed]
+        faces = [colour if score.interval is not None else "white" for _, score in placed]
         axis.scatter(centres, heights, 45, color=faces, edgecolors=colour, marker=marker, zorder=3)
         if placed:
             axis.plot([], [], color=colour, marker=marker, linewidth=2, label=f"{label}, 95 % interval by family")

@@ -160,8 +160,8 @@ def _ranking(test: Tested, classes: Sequence[str]) -> dict[str, Drawn]:
     if len(classes) == 2:
         for said, metric in zip(intervals, ("roc_auc", "average_precision"), strict=True):
             score = test.score(metric)
-            if score.low is not None:
-                said[classes[1]] = f"95 % by family {span(score.low, score.high, three)}"
+            if score.interval is not None:
+                said[classes[1]] = f"95 % by family {span(score.interval, three)}"
     figure = ranking_curves(roc, recall, LEVELS[test.units.level], intervals)
     return {"ranking": Drawn(figure, pa.concat_tables(numbers), test.sessions)}
 

@@ -40,9 +40,9 @@ def session_note(tested: Tested, accuracy: Score) -> str:
 
 def interval(score: Score) -> str:
     """A score's interval, or why there is none."""
-    if score.low is None:
+    if score.interval is None:
         return f"no interval: {score.reason}"
-    return f"95 % interval {span(score.low, score.high, percent)}, counting families"
+    return f"95 % interval {span(score.interval, percent)}, counting families"
 
 
 def in_folds(findings: Findings) -> list[str]:
@@ -170,7 +170,7 @@ def doubt(findings: Findings) -> tuple[str, str] | None:
     of = f"With families held out in turn {share} are classified rightly"
     if accuracy.estimate <= guess:
         return "Not for other families", f"{of}, not above the {percent(guess)} of always answering one label."
-    if accuracy.low is None or accuracy.low <= guess:
+    if accuracy.interval is None or accuracy.interval.low <= guess:
         return (
             "It does not show for other families",
             f"{of}, not surely above the {percent(guess)} of always answering one label.",

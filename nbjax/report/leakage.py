@@ -7,7 +7,7 @@ from nbjax.analysis.leakage import Mean
 from nbjax.analysis.uncertainty import LEVEL
 from nbjax.report.figures.leakage import STYLES
 from nbjax.report.sections import Picture, Section
-from nbjax.report.table import Entry, Head, Table, word
+from nbjax.report.table import Entry, Head, Table, span, three, word
 
 Summary = Mapping[str, Mapping[str, Mean]]
 Gaps = Mapping[tuple[str, str], Mean]
@@ -71,11 +71,11 @@ def _experiment(name: str, measures: Mapping[str, Mean]) -> str:
 
 def _verdict(value: Mean, above: str, below: str, neither: str) -> str:
     """What the interval says of the sign."""
-    return above if value.low > 0 else below if value.high < 0 else neither
+    return above if value.interval.low > 0 else below if value.interval.high < 0 else neither
 
 
 def _mean(value: Mean) -> str:
-    return f"{value.mean:.3f} ({100 * LEVEL:.0f} % interval {value.low:.3f} to {value.high:.3f})"
+    return f"{value.mean:.3f} ({100 * LEVEL:.0f} % interval {span(value.interval, three)})"
 
 
 def experiment_table(summary: Summary) -> Table:
@@ -111,7 +111,7 @@ def comparison_table(gaps: Gaps) -> Table:
 
 
 def _entry(value: Mean, tested: bool) -> Entry:
-    under = f"{value.low:.3f} to {value.high:.3f}{f'; p {p_text(value.p)}' if tested else ''}"
+    under = f"{span(value.interval, three)}{f'; p {p_text(value.p)}' if tested else ''}"
     return Entry(f"{value.mean:.3f} ± {value.std:.3f}", under, value.mean)
 
 

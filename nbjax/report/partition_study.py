@@ -9,13 +9,14 @@ import numpy as np
 import pyarrow as pa
 
 from nbjax.analysis.leak_curve import Point, leak_points, point_of, score_matrix
+from nbjax.analysis.uncertainty import flat
 from nbjax.analysis.variance import Component, Components, variance_components
 from nbjax.english import listing
 from nbjax.files import replacing
 from nbjax.report.figures.partition_study import leak_figure, score_distribution, variance_figure
 from nbjax.report.paper import published
 from nbjax.report.sections import Picture, Section
-from nbjax.report.table import percent
+from nbjax.report.table import percent, span
 from nbjax.spreadsheet import write_csv
 from nbjax.training.config import PartitionStudyConfig
 
@@ -102,7 +103,7 @@ def _leak_curves(tables: Mapping[str, pa.Table]) -> dict[str, Curve]:
 
 def _points_of(curves: Mapping[str, Curve]) -> list[dict[str, Any]]:
     return [
-        {"curve": name, "fraction": fraction, **point._asdict()}
+        {"curve": name, "fraction": fraction, **flat(point)}
         for name, points in curves.items()
         for fraction, point in points.items()
     ]
@@ -124,12 +125,12 @@ def _placed(sessions: np.ndarray, filing: float, paper: float) -> dict[str, Any]
 
 
 def _plain(components: Components) -> dict[str, Any]:
-    return {name: part._asdict() if hasattr(part, "_asdict") else part for name, part in components._asdict().items()}
+    return {name: flat(part) if isinstance(part, Component) else part for name, part in components._asdict().items()}
 
 
 def _rows(components: Mapping[str, Components]) -> list[dict[str, Any]]:
     return [
-        {"level": level, "part": part, **getattr(components_of_level, part)._asdict()}
+        {"level": level, "part": part, **flat(getattr(components_of_level, part))}
         for level, components_of_level in components.items()
         for part in ("partition", "seed", "interaction")
     ]
@@ -137,7 +138,7 @@ def _rows(components: Mapping[str, Components]) -> list[dict[str, Any]]:
 
 def _answer(parts: Components, placed: Mapping[str, Any], method: str) -> list[str]:
     def share(part: Component) -> str:
-        return f"{_whole(part.share)} ({_whole(part.share_low)} to {_whole(part.share_high)})"
+        return f"{_whole(part.share)} ({span(part.share_interval, _whole)})"
 
     def points(part: Component) -> str:
         return f"{100 * part.variance**0.5:.1f}"
@@ -166,7 +167,7 @@ def _answer(parts: Components, placed: Mapping[str, Any], method: str) -> list[s
 
 def _leak_answer(curves: Mapping[str, Curve], table: pa.Table) -> list[str]:
     def said(point: Point) -> str:
-        return f"{percent(point.mean)} ({percent(point.low)} to {percent(point.high)})"
+        return f"{percent(point.mean)} ({span(point.interval, percent)})"
 
     reported, true, regression = (list(curves[name].items()) for name in (REPORTED, TRUE, REGRESSION))
     (first, start), (last, end) = reported[0], reported[-1]
@@ -204,4 +205,4 @@ def _gap_by_draw(table: pa.Table, fraction: float) -> np.ndarray:
 def _points(draws: np.ndarray) -> str:
     """A mean over draws with its 95 % interval, in points of accuracy."""
     point = point_of(100 * draws[:, None])
-    return f"{point.mean:+.1f} ({point.low:+.1f} to {point.high:+.1f})"
+    return f"{point.mean:+.1f} ({span(point.interval, '{:+.1f}'.format)})"

@@ -86,9 +86,7 @@ def family_counts(score: Score) -> str:
 
 def _estimate(tested: Tested, level: str, metric: str) -> Entry:
     score, text = tested.scores[level, metric], metric_text(metric)
-    return number(
-        score.estimate, text, span(score.low, score.high, text) or ("" if score.estimate is None else "no interval")
-    )
+    return number(score.estimate, text, span(score.interval, text) or ("" if score.estimate is None else "no interval"))
 
 
 def _recall_line(test: Tested, folds: Tested | None, levels: int, place: int, name: str) -> list[Entry]:
@@ -129,12 +127,11 @@ def _intervals(score: Score, text: Callable[[float], str]) -> list[Entry]:
     """By family, by the bootstrap of families, by that of units, and how many times wider the second is than the
     third.
     """
-    pairs = (
-        (score.low, score.high),
-        (score.bootstrap_low, score.bootstrap_high),
-        (score.naive_low, score.naive_high),
-    )
-    return [*(word(span(*pair, text) or "none") for pair in pairs), number(score.times_wider, "{:.1f}".format)]
+    intervals = (score.interval, score.bootstrap, score.naive)
+    return [
+        *(word(span(interval, text) or "none") for interval in intervals),
+        number(score.times_wider, "{:.1f}".format),
+    ]
 
 
 def scores_table(results: Sequence[tuple[str, Tested]]) -> Table:

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from nbjax import spreadsheet
+from nbjax.analysis.uncertainty import Interval
 
 NONE = "–"
 LATEX = {
@@ -112,9 +113,9 @@ def three(value: float | None) -> str:
     return NONE if value is None else f"{value:.3f}"
 
 
-def span(low: float | None, high: float | None, text: Callable[[float], str]) -> str:
+def span(interval: Interval | None, text: Callable[[float], str]) -> str:
     """An interval's ends; empty where there is none."""
-    return "" if low is None or high is None else f"{text(low)} to {text(high)}"
+    return "" if interval is None else f"{text(interval.low)} to {text(interval.high)}"
 
 
 class Column(NamedTuple):

@@ -108,16 +108,14 @@ def cells_table(findings: Findings) -> Table:
 
 
 def _ends(estimate: Estimate, text: Any) -> str:
-    return span(estimate.low, estimate.high, text)
+    return span(estimate.interval, text)
 
 
 def _beaten(findings: Findings, cell: CellKey) -> Entry:
     improvement = findings.beats.get(cell)
     if improvement is None:
         return Entry("chosen")
-    return Entry(
-        percent(improvement.probability), span(improvement.low, improvement.high, percent), improvement.probability
-    )
+    return Entry(percent(improvement.probability), span(improvement.interval, percent), improvement.probability)
 
 
 def statistics_table(findings: Findings) -> Table:

@@ -83,18 +83,12 @@ def uncertainty(findings: Findings) -> list[str]:
         "question is how well other families would be classified, so families are what the intervals count."
     )
     if accuracy.times_wider is not None:
-        drawn, naive = (
-            span(low, high, percent)
-            for low, high in (
-                (accuracy.bootstrap_low, accuracy.bootstrap_high),
-                (accuracy.naive_low, accuracy.naive_high),
-            )
-        )
+        drawn, naive = (span(interval, percent) for interval in (accuracy.bootstrap, accuracy.naive))
         said += (
             f" For the accuracy a bootstrap that draws families gives an interval {accuracy.times_wider:.1f} times as "
             f"wide as one that draws {units} ({drawn} against {naive}). With few families even the former is too "
             "narrow; the intervals of this report are Student's t over "
-            f"families{'' if accuracy.low is None else f': {span(accuracy.low, accuracy.high, percent)}'}."
+            f"families{'' if accuracy.interval is None else f': {span(accuracy.interval, percent)}'}."
         )
     if accuracy.std is not None:
         said += (

@@ -65,8 +65,8 @@ def test_one_session_and_diverged_ones_have_no_interval(make_history):
     gone = (table["learning_rate"].to_numpy() == 0.2) & (table["seed"].to_numpy() == 0)
     table = table.set_column(place, "train_loss", [np.where(gone, np.nan, table["train_loss"].to_numpy())])
     alone, three = describe_cells(table, [PAPER], resamples=50)[::2]
-    assert (alone.std, alone.mean.low) == (None, None)
-    assert (three.mean.value, three.std, three.median.low) == (np.inf, None, None)
+    assert (alone.std, alone.mean.interval) == (None, None)
+    assert (three.mean.value, three.std, three.median.interval) == (np.inf, None, None)
     assert np.isfinite(three.median.value)
     (accuracy,) = describe_cells(table, [ACCURACY], resamples=50)[1:]
     assert accuracy.best.value > 0.5

@@ -37,14 +37,14 @@ def test_the_interval_equals_scipys_bootstrap():
     ours = probability_of_improvement(first, second, resamples=9999)
     given = {"method": "percentile", "vectorized": True, "paired": False, "n_resamples": 2000}
     theirs = stats.bootstrap((first, second), statistic, rng=rng, **given)
-    np.testing.assert_allclose((ours.low, ours.high), theirs.confidence_interval, atol=0.02)
+    np.testing.assert_allclose(ours.interval, theirs.confidence_interval, atol=0.02)
 
 
 def test_a_session_without_a_finite_loss_is_beaten_by_all():
     result = probability_of_improvement(np.array([0.3, 0.4]), np.array([np.inf, np.inf]))
-    assert (result.probability, result.low, result.high) == (1, None, None)
+    assert (result.probability, result.interval) == (1, None)
     assert probability_of_improvement(np.full(3, np.inf), np.full(3, np.inf)).p_value == 1
-    assert probability_of_improvement(np.array([0.3]), np.array([0.2, 0.4])).low is None
+    assert probability_of_improvement(np.array([0.3]), np.array([0.2, 0.4])).interval is None
 
 
 def test_pairs_take_out_what_a_seed_does_to_both():
@@ -53,10 +53,10 @@ def test_pairs_take_out_what_a_seed_does_to_both():
     first = {seed: value - 0.1 for seed, value in enumerate(shared)}
     second = dict(enumerate(shared)) | {99: 0.0}
     paired = paired_improvement(first, second)
-    assert (paired.probability, paired.low, paired.sessions) == (1, None, (20, 20))
+    assert (paired.probability, paired.interval, paired.sessions) == (1, None, (20, 20))
     assert paired.p_value == pytest.approx(stats.binomtest(20, 20).pvalue)
     apart = probability_of_improvement(np.array(list(first.values())), np.array(list(second.values())))
-    assert apart.low < 0.5 < apart.high
+    assert apart.interval.low < 0.5 < apart.interval.high
     with pytest.raises(InputError, match="share no seed"):
         paired_improvement({0: 0.1}, {1: 0.1})
 
@@ -77,7 +77,7 @@ def test_cells_against_the_chosen_one(make_history):
 
 def test_sessions_that_do_not_overlap_have_no_interval():
     one = probability_of_improvement(np.array([0.1, 0.2, 0.3]), np.array([0.4, 0.5, 0.6]))
-    assert (one.probability, one.low, one.high) == (1.0, None, None)
+    assert (one.probability, one.interval) == (1.0, None)
     pairs = paired_improvement({0: 0.1, 1: 0.2, 2: 0.3}, {0: 0.4, 1: 0.5, 2: 0.6})
-    assert (pairs.probability, pairs.low, pairs.high) == (1.0, None, None)
+    assert (pairs.probability, pairs.interval) == (1.0, None)
     assert pairs.p_value == pytest.approx(0.25)

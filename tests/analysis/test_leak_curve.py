@@ -53,7 +53,7 @@ def test_a_point_is_students_interval_over_draws():
     values = np.random.default_rng(0).normal(size=(12, 5))
     found = point_of(values)
     theirs = stats.ttest_1samp(values.mean(axis=1), 0).confidence_interval()
-    np.testing.assert_allclose((found.low, found.high), (theirs.low, theirs.high))
+    np.testing.assert_allclose(found.interval, (theirs.low, theirs.high))
     assert (found.draws, found.sessions) == (12, 60)
 
 

@@ -40,7 +40,7 @@ def test_comparisons_are_scipys_paired_tests():
         first, second = measures[one].gap, measures[other].gap
         paired = stats.ttest_rel(first, second)
         assert difference.p == pytest.approx(paired.pvalue)
-        assert (difference.low, difference.high) == pytest.approx(tuple(paired.confidence_interval(0.95)))
+        assert difference.interval == pytest.approx(tuple(paired.confidence_interval(0.95)))
         assert difference.p_ranks == pytest.approx(stats.wilcoxon(first, second).pvalue)
         assert difference.effect == pytest.approx(paired.statistic / np.sqrt(5))
 
@@ -76,7 +76,7 @@ def test_the_order_of_rows_changes_nothing():
 
 def test_equal_sessions_have_no_spread():
     found = mean_of(np.full(4, 0.25))
-    assert (found.mean, found.std, found.low, found.high) == (0.25, 0.0, 0.25, 0.25)
+    assert (found.mean, found.std, *found.interval) == (0.25, 0.0, 0.25, 0.25)
     assert mean_of(np.zeros(4)).p == 1
 
 
@@ -112,4 +112,4 @@ def test_a_curve_that_falls_to_its_end_does_not_rise():
     falling = 0.7 * np.exp(-np.arange(101) / 60) + rng.normal(0, 1e-3, (10, 101))
     rise = mean_of(measure(Curves(falling, falling, falling)).rise)
     assert abs(rise.mean) < 1e-3
-    assert not rise.low > 0
+    assert not rise.interval.low > 0

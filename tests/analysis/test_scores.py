@@ -95,7 +95,7 @@ def test_bootstraps_equal_scipys(make_predictions, metric):
     # A percentile's own standard error is 2.7 times a mean's where values are normal.
     error = 4 * theirs.standard_error / 600**0.5 * 2.7
     low, high = theirs.confidence_interval
-    np.testing.assert_allclose((score.bootstrap_low, score.bootstrap_high), (low, high), atol=error)
+    np.testing.assert_allclose(score.bootstrap, (low, high), atol=error)
 
 
 def test_the_headline_of_accuracy_and_loss_is_the_family_interval(make_predictions):
@@ -103,10 +103,10 @@ def test_the_headline_of_accuracy_and_loss_is_the_family_interval(make_predictio
     found = {score.metric: score for score in score_units(units, resamples=50)}
     for metric, values in (("accuracy", units.hits), ("loss", units.losses)):
         expected = family_interval(values.mean(axis=0), units.families, units.labels, fraction=metric == "accuracy")
-        assert (found[metric].low, found[metric].high) == (expected.low, expected.high)
+        assert found[metric].interval == expected.interval
     rows = units.labels == 1
     expected = family_interval(units.hits.mean(axis=0)[rows], units.families[rows], units.labels[rows], fraction=True)
-    assert (found["sensitivity"].low, found["sensitivity"].families) == (expected.low, (6,))
+    assert (found["sensitivity"].interval.low, found["sensitivity"].families) == (expected.interval.low, (6,))
 
 
 def test_order_of_rows_changes_nothing(make_predictions):
@@ -131,15 +131,15 @@ def test_samples_twice_narrow_the_naive_interval_alone(make_predictions):
     once, again = (score_levels(one, 2, ["sample"], resamples=1000) for one in (table, twice(table)))
     for one, other in zip(once, again, strict=True):
         np.testing.assert_allclose(
-            (other.low, other.high, other.bootstrap_low, other.bootstrap_high),
-            (one.low, one.high, one.bootstrap_low, one.bootstrap_high),
+            (*other.interval, *other.bootstrap),
+            (*one.interval, *one.bootstrap),
             rtol=1e-9,
         )
-        assert other.naive_high - other.naive_low < 0.85 * (one.naive_high - one.naive_low), one.metric
+        assert other.naive.high - other.naive.low < 0.85 * (one.naive.high - one.naive.low), one.metric
         assert other.times_wider > one.times_wider > 1
     # The patches are the same ones.
     for one, other in zip(*(score_levels(t, 2, ["patch"], resamples=50) for t in (table, twice(table))), strict=True):
-        assert (one.units, one.naive_low) == (other.units, pytest.approx(other.naive_low))
+        assert (one.units, one.naive.low) == (other.units, pytest.approx(other.naive.low))
 
 
 def test_families_twice_narrow_every_interval(make_predictions):
@@ -147,15 +147,15 @@ def test_families_twice_narrow_every_interval(make_predictions):
     once, again = (score_levels(one, 2, ["patch"], resamples=1000) for one in (table, twice(table, "b")))
     for one, other in zip(once, again, strict=True):
         assert other.estimate == pytest.approx(one.estimate)
-        for end in ("", "bootstrap_", "naive_"):
-            widths = [getattr(score, f"{end}high") - getattr(score, f"{end}low") for score in (one, other)]
-            assert widths[1] < 0.85 * widths[0], (one.metric, end)
+        for name in ("interval", "bootstrap", "naive"):
+            widths = [getattr(score, name).high - getattr(score, name).low for score in (one, other)]
+            assert widths[1] < 0.85 * widths[0], (one.metric, name)
 
 
 def test_where_every_unit_is_a_family_nothing_is_wider(make_predictions):
     for score in score_levels(make_predictions(families=7), 2, ["family"], resamples=200):
-        assert (score.naive_low, score.naive_high) == (score.bootstrap_low, score.bootstrap_high)
-        assert score.times_wider == (1 if score.naive_high > score.naive_low else None)
+        assert score.naive == score.bootstrap
+        assert score.times_wider == (1 if score.naive.high > score.naive.low else None)
 
 
 def test_one_family_of_a_label_gives_no_interval_but_says_why(make_predictions):
@@ -164,10 +164,10 @@ def test_one_family_of_a_label_gives_no_interval_but_says_why(make_predictions):
     for score in score_levels(table.filter(pa.array(keep)), 2, resamples=50):
         assert score.estimate is not None
         if score.metric == "specificity":
-            assert score.low is not None
-            assert score.bootstrap_low is not None
+            assert score.interval is not None
+            assert score.bootstrap is not None
         else:
-            assert (score.low, score.bootstrap_low, score.times_wider) == (None, None, None)
+            assert (score.interval, score.bootstrap, score.times_wider) == (None, None, None)
             assert "one family only" in score.reason
 
 
@@ -181,7 +181,7 @@ def test_families_all_alike_have_an_interval_for_every_fraction(make_predictions
         table = table.set_column(table.column_names.index(name), name, pa.array(values))
     (f1,) = (score for score in score_levels(table, 2, ["family"], resamples=50) if score.metric == "f1")
     expected = stats.binomtest(4, 6).proportion_ci(0.95, "exact")
-    assert (f1.estimate, f1.low, f1.high) == pytest.approx((2 / 3, expected.low, expected.high))
+    assert (f1.estimate, *f1.interval) == pytest.approx((2 / 3, expected.low, expected.high))
 
 
 def test_a_missing_label_leaves_out_what_needs_it(make_predictions):
@@ -205,7 +205,7 @@ def test_perfect_predictions_have_an_interval(make_predictions):
     found = {score.metric: score for score in score_levels(table, 2, ["patch"], resamples=50)}
     expected = stats.binomtest(10, 10).proportion_ci(0.95, "exact").low
     for metric in ("accuracy", "balanced_accuracy", "roc_auc", "average_precision", "f1"):
-        assert (found[metric].low, found[metric].high) == (pytest.approx(expected), 1.0), metric
+        assert found[metric].interval == (pytest.approx(expected), 1.0), metric
 
 
 def of_patients(table):
@@ -224,11 +224,11 @@ def test_patients_with_two_labels_are_counted_once(make_predictions, level):
         if one.metric in ("sensitivity", "specificity"):
             assert (other.families, other.distinct_families) == ((6,), 6)
             # Of one label nothing has changed.
-            assert (other.low, other.high) == (one.low, one.high)
+            assert other.interval == one.interval
         else:
             assert (one.families, one.distinct_families) == ((6, 6), 12)
             assert (other.families, other.distinct_families) == ((6, 6), 10)
-            assert None not in (other.low, other.high, other.bootstrap_low, other.naive_low)
+            assert None not in (other.interval, other.bootstrap, other.naive)
 
 
 def test_the_jackknife_leaves_out_a_patient_with_both_labels(make_predictions):
@@ -243,7 +243,7 @@ def test_the_jackknife_leaves_out_a_patient_with_both_labels(make_predictions):
         [(units.labels[units.families == f] == label).sum() for label in (0, 1)] for f in np.unique(units.families)
     ]
     expected = jackknife_interval(score.estimate, np.asarray(left_out), np.asarray(sizes), fraction=True)
-    np.testing.assert_allclose((score.low, score.high), (expected.low, expected.high), rtol=1e-9)
+    np.testing.assert_allclose(score.interval, expected.interval, rtol=1e-9)
 
 
 def test_every_draw_of_patients_has_every_label():

@@ -5,6 +5,8 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from nbjax.analysis import family_interval, jackknife_interval, naive_interval
+from nbjax.analysis.uncertainty import FamilyEstimate, Interval, flat
+from nbjax.analysis.variance import Component
 
 
 def draw(seed, families=6, size=8):
@@ -22,7 +24,7 @@ def test_one_sample_a_family_and_equal_labels_is_students_interval_with_pooled_s
     variances = [values[label == one].var(ddof=1) / 100 / 4 for one in (0, 1)]
     freedom = sum(variances) ** 2 / sum(v**2 / 99 for v in variances)
     reach = stats.t.ppf(0.975, freedom) * sum(variances) ** 0.5
-    np.testing.assert_allclose(np.log(ours.high / ours.estimate), reach / values.mean(), rtol=1e-9)
+    np.testing.assert_allclose(np.log(ours.interval.high / ours.estimate), reach / values.mean(), rtol=1e-9)
     np.testing.assert_allclose(ours.estimate, values.mean())
 
 
@@ -32,7 +34,7 @@ def test_near_scipys_bootstrap_where_families_are_many_and_of_one_size():
     values, family = np.repeat(means, 4), np.repeat(np.arange(300), 4)
     ours = family_interval(values, family, np.zeros(1200, int), fraction=True)
     theirs = stats.bootstrap((means,), np.mean, random_state=2, n_resamples=4000).confidence_interval
-    np.testing.assert_allclose((ours.low, ours.high), (theirs.low, theirs.high), atol=0.002)
+    np.testing.assert_allclose(ours.interval, (theirs.low, theirs.high), atol=0.002)
 
 
 @given(st.integers(0, 10_000))
@@ -43,26 +45,26 @@ def test_order_and_repetition_of_samples_change_nothing(seed):
     again = family_interval(values[order], family[order], label[order], fraction=True)
     thrice = family_interval(np.tile(values, 3), np.tile(family, 3), np.tile(label, 3), fraction=True)
     for other in (again, thrice):
-        np.testing.assert_allclose(other[:3], once[:3], rtol=1e-9)
+        np.testing.assert_allclose((other.estimate, *other.interval), (once.estimate, *once.interval), rtol=1e-9)
 
 
 @given(st.integers(0, 10_000))
 def test_a_fractions_interval_stays_within_bounds_and_holds_the_estimate(seed):
     values, family, label = draw(seed, families=3)
     result = family_interval(values, family, label, fraction=True)
-    assert 0 <= result.low <= result.estimate <= result.high <= 1
+    assert 0 <= result.interval.low <= result.estimate <= result.interval.high <= 1
 
 
 def test_families_make_the_interval_wider_than_samples():
     values, family, label = draw(3, families=5, size=60)
     result = family_interval(values, family, label, fraction=True)
     low, high = naive_interval(int(values.sum()), len(values))
-    assert result.high - result.low > 2 * (high - low)
+    assert result.interval.high - result.interval.low > 2 * (high - low)
 
 
 def test_one_family_of_a_label_gives_no_interval():
     result = family_interval(np.ones(6), np.array([0, 0, 1, 1, 2, 2]), np.array([0, 0, 1, 1, 1, 1]), fraction=True)
-    assert (result.low, result.high) == (None, None)
+    assert result.interval is None
     assert result.families == (1, 2)
     assert "one family only" in result.reason
 
@@ -70,7 +72,7 @@ def test_one_family_of_a_label_gives_no_interval():
 def test_agreeing_families_are_counted_as_samples_are_by_clopper_and_pearson():
     result = family_interval(np.ones(40), np.repeat(np.arange(8), 5), np.repeat([0, 1], 20), fraction=True)
     expected = stats.binomtest(8, 8).proportion_ci(0.95, "exact")
-    assert (result.low, result.high) == pytest.approx((expected.low, 1.0))
+    assert result.interval == pytest.approx((expected.low, 1.0))
 
 
 def test_the_variance_is_the_jackknifes_where_families_are_of_unlike_size():
@@ -82,7 +84,7 @@ def test_the_variance_is_the_jackknifes_where_families_are_of_unlike_size():
     deviation = (7 / 8 * ((without - values.mean()) ** 2).sum()) ** 0.5
     sizes = np.bincount(family)
     reach = stats.t.ppf(0.975, sizes.sum() ** 2 / (sizes**2).sum() - 1) * deviation
-    np.testing.assert_allclose(np.log(ours.high / ours.estimate), reach / values.mean(), rtol=1e-9)
+    np.testing.assert_allclose(np.log(ours.interval.high / ours.estimate), reach / values.mean(), rtol=1e-9)
 
 
 def test_the_jackknife_of_a_mean_of_equal_families_is_the_family_interval():
@@ -91,10 +93,10 @@ def test_the_jackknife_of_a_mean_of_equal_families_is_the_family_interval():
     without = np.array([values[family != one].mean() for one in range(12)])
     one = family_interval(values, family, label, fraction=True)
     other = jackknife_interval(values.mean(), without, np.full((12, 1), 5), fraction=True)
-    np.testing.assert_allclose(other[:3], one[:3], rtol=1e-9)
-    assert other[3:] == one[3:]
+    np.testing.assert_allclose((other.estimate, *other.interval), (one.estimate, *one.interval), rtol=1e-9)
+    assert other[2:] == one[2:]
     alone = jackknife_interval(0.5, np.zeros(3), np.eye(2)[[0, 0, 1]], fraction=True)
-    assert (alone.low, "one family only" in alone.reason) == (None, True)
+    assert (alone.interval, "one family only" in alone.reason) == (None, True)
 
 
 def test_families_twice_as_new_families_narrow_the_interval():
@@ -103,7 +105,7 @@ def test_families_twice_as_new_families_narrow_the_interval():
     both = [np.concatenate(pair) for pair in ((values, values), (family, family + 100), (label, label))]
     twice = family_interval(*both, fraction=True)
     assert twice.estimate == pytest.approx(once.estimate)
-    assert twice.high - twice.low < 0.75 * (once.high - once.low)
+    assert twice.interval.high - twice.interval.low < 0.75 * (once.interval.high - once.interval.low)
 
 
 def test_the_interval_covers_as_often_as_it_says_and_the_naive_one_does_not():
@@ -114,7 +116,7 @@ def test_the_interval_covers_as_often_as_it_says_and_the_naive_one_does_not():
         family = np.repeat(np.arange(24), rng.geometric(1 / 15, 24))
         hits = (rng.random(len(family)) < accuracy[family]).astype(float)
         result = family_interval(hits, family, family // 12, fraction=True)
-        held.append(result.low <= 0.75 <= result.high)
+        held.append(result.interval.low <= 0.75 <= result.interval.high)
         low, high = naive_interval(int(hits.sum()), len(hits))
         naive.append(low <= 0.75 <= high)
     assert 0.92 <= np.mean(held) <= 0.98
@@ -143,7 +145,7 @@ def test_a_patient_with_two_labels_is_one_family_of_an_interval():
     assert (apart.families, apart.distinct_families) == ((11, 10), 21)
     assert result.estimate == apart.estimate
     agreeing = family_interval(np.ones(len(values)), patient, label, fraction=True)
-    assert agreeing.low == pytest.approx(stats.binomtest(16, 16).proportion_ci(0.95, "exact").low)
+    assert agreeing.interval.low == pytest.approx(stats.binomtest(16, 16).proportion_ci(0.95, "exact").low)
 
 
 def test_where_every_patient_has_both_labels_alike_patients_alone_are_counted():
@@ -153,10 +155,10 @@ def test_where_every_patient_has_both_labels_alike_patients_alone_are_counted():
     both = family_interval(values, patient, label, fraction=True)
     # As if there were one label.
     plain = family_interval(values, patient, np.zeros(120, int), fraction=True)
-    assert (both.low, both.high) == pytest.approx((plain.low, plain.high))
+    assert both.interval == pytest.approx(plain.interval)
     # Two labels taken apart would say that there are 24 families.
     apart = family_interval(values, 2 * patient + label, label, fraction=True)
-    assert apart.high - apart.low < 0.75 * (both.high - both.low)
+    assert apart.interval.high - apart.interval.low < 0.75 * (both.interval.high - both.interval.low)
 
 
 def test_the_jackknife_of_a_mean_is_the_family_interval_of_patients_with_two_labels():
@@ -165,8 +167,8 @@ def test_the_jackknife_of_a_mean_is_the_family_interval_of_patients_with_two_lab
     without = np.array([values[patient != one].mean() for one in range(12)])
     one = family_interval(values, patient, label, fraction=True)
     other = jackknife_interval(values.mean(), without, np.full((12, 2), 10), fraction=True)
-    np.testing.assert_allclose(other[:3], one[:3], rtol=1e-9)
-    assert other[3:] == one[3:]
+    np.testing.assert_allclose((other.estimate, *other.interval), (one.estimate, *one.interval), rtol=1e-9)
+    assert other[2:] == one[2:]
 
 
 def test_intervals_of_patients_with_two_labels_cover_as_often_as_they_say():
@@ -176,20 +178,36 @@ def test_intervals_of_patients_with_two_labels_cover_as_often_as_they_say():
         values, patient, label = patients(rng, 18)
         for families, found in ((patient, held), (2 * patient + label, apart)):
             result = family_interval(values, families, label, fraction=True)
-            found.append(result.low <= 0.78 <= result.high)
+            found.append(result.interval.low <= 0.78 <= result.interval.high)
     assert 0.92 <= np.mean(held) <= 0.98
     assert np.mean(apart) < np.mean(held)
 
 
 def test_two_families_far_apart_give_ends_that_can_be_printed():
     result = family_interval(np.array([0.01, 9.0]), np.array([0, 1]), np.zeros(2, int), fraction=False)
-    assert result.estimate / result.low == pytest.approx(1000)
-    assert result.high == pytest.approx(1000 * result.estimate)
+    assert result.estimate / result.interval.low == pytest.approx(1000)
+    assert result.interval.high == pytest.approx(1000 * result.estimate)
     fraction = family_interval(np.array([0.01, 0.99]), np.array([0, 1]), np.zeros(2, int), fraction=True)
-    assert (fraction.low, fraction.high) == (pytest.approx(0, abs=1e-6), pytest.approx(1))
+    assert fraction.interval == (pytest.approx(0, abs=1e-6), pytest.approx(1))
 
 
 def test_a_score_at_the_end_of_its_range_that_families_move_has_no_interval():
     found = jackknife_interval(0.0, np.array([0, 0.1, 0, 0.1, 0, 0]), np.eye(2)[[0, 0, 0, 1, 1, 1]], fraction=True)
-    assert (found.estimate, found.low, found.high) == (0.0, None, None)
+    assert (found.estimate, found.interval) == (0.0, None)
     assert "end of its range" in found.reason
+
+
+def test_a_records_intervals_are_columns_of_their_own():
+    component = Component(0.04, Interval(0.01, 0.09), 0.5, Interval(0.2, 0.8), False)
+    assert flat(component) == {
+        "variance": 0.04,
+        "low": 0.01,
+        "high": 0.09,
+        "share": 0.5,
+        "share_low": 0.2,
+        "share_high": 0.8,
+        "truncated": False,
+    }
+    alone = FamilyEstimate(0.5, None, (1, 1), 2, (1.0, 1.0), "one family")
+    assert list(flat(alone)) == ["estimate", "low", "high", "families", "distinct_families", "effective", "reason"]
+    assert (flat(alone)["low"], flat(alone)["high"]) == (None, None)

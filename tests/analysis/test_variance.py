@@ -46,7 +46,7 @@ def test_intervals_hold_the_truth_about_as_often_as_they_say():
     for seed in range(60):
         found = variance_components(simulate(seed, 60, 20), resamples=200, seed=seed)
         for part, (component, truth) in enumerate(zip(found[:3], (9, 1, 4), strict=True)):
-            inside[part] += component.low <= truth <= component.high
+            inside[part] += component.interval.low <= truth <= component.interval.high
     # The seeds' part rests on 20 of them, and its interval is known to be short.
     assert (inside / 60 >= [0.85, 0.75, 0.85]).all()
 

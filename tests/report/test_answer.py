@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from nbjax.analysis.selection import key_of
+from nbjax.analysis.uncertainty import Interval
 from nbjax.analysis.verdict import judge
 from nbjax.errors import InputError
 from nbjax.files import sealing
@@ -252,8 +253,8 @@ def test_folds_whose_best_loss_is_no_better_than_guessing_are_counted(found):
     [
         ({}, "Yes", None),
         ({"estimate": 0.4}, "Not for other families", "not above the"),
-        ({"low": 0.3}, "It does not show for other families", "not surely above the"),
-        ({"low": None, "high": None}, "It does not show for other families", "not surely above the"),
+        ({"interval": Interval(0.3, 0.9)}, "It does not show for other families", "not surely above the"),
+        ({"interval": None}, "It does not show for other families", "not surely above the"),
     ],
 )
 def test_whether_it_learned_is_asked_of_held_out_families_too(found, change, word, reason):
@@ -280,7 +281,7 @@ def test_a_median_between_two_epochs_is_not_rounded(tmp_path):
 
 
 def test_a_test_split_whose_interval_is_wide_says_next_to_nothing(found):
-    score = found.test.score("accuracy")._replace(low=0.04, high=1.0)
+    score = found.test.score("accuracy")._replace(interval=Interval(0.04, 1.0))
     test = found.test._replace(scores={**found.test.scores, (found.test.units.level, "accuracy"): score})
     assert "says next to nothing" in answer(found._replace(test=test))[-1]
     assert "4.0 % to 100.0 %" in answer(found._replace(test=test))[-1]
@@ -288,7 +289,7 @@ def test_a_test_split_whose_interval_is_wide_says_next_to_nothing(found):
 
 def test_held_out_scores_are_compared_with_guessing(found):
     assert not [text for text in cautions(found) if "held-out" in text]
-    low = found.folds.score("accuracy")._replace(low=0.3)
+    low = found.folds.score("accuracy")._replace(interval=Interval(0.3, 0.9))
     folds = found.folds._replace(scores={**found.folds.scores, (found.folds.units.level, "accuracy"): low})
     assert "The held-out families' accuracy has an interval down to 30.0 %" in " ".join(
         cautions(found._replace(folds=folds))

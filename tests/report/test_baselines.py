@@ -110,7 +110,8 @@ def test_the_studys_line_says_what_its_report_says(finished):
         accuracy = tested.score("accuracy")
         shown = rows[-1]
         assert shown["level"] == tested.units.level == "patch"
-        for end, value in (("accuracy", accuracy.estimate), ("low", accuracy.low), ("high", accuracy.high)):
+        low, high = accuracy.interval or (None, None)
+        for end, value in (("accuracy", accuracy.estimate), ("low", low), ("high", high)):
             assert (float(shown[f"{name}_{end}"]) if shown[f"{name}_{end}"] else None) == value
         # One number for one thing, in every line.
         assert {row[f"{name}_units"] for row in rows} == {str(accuracy.units)}

@@ -109,7 +109,7 @@ def test_every_score_at_every_level(study, page):
             assert shown[metric][0] == text_of(metric, np.mean(found)), (metric, level)
         hits = ((values > 0.5) == labels).mean(axis=0)
         interval = family_interval(hits, families, labels, fraction=True)
-        assert shown["accuracy"][1] == f"{per_cent(interval.low)} to {per_cent(interval.high)}"
+        assert shown["accuracy"][1] == f"{per_cent(interval.interval.low)} to {per_cent(interval.interval.high)}"
 
 
 def test_an_interval_of_an_area_leaves_out_one_family_at_a_time(study, page):
@@ -121,7 +121,7 @@ def test_an_interval_of_an_area_leaves_out_one_family_at_a_time(study, page):
     estimate = np.mean([sklearn.metrics.roc_auc_score(labels, one) for one in values])
     interval = jackknife_interval(estimate, np.array(left_out), sizes, fraction=True)
     shown = scores_of(page)["area under the ROC curve"]
-    assert shown == (f"{estimate:.3f}", f"{interval.low:.3f} to {interval.high:.3f}")
+    assert shown == (f"{estimate:.3f}", f"{interval.interval.low:.3f} to {interval.interval.high:.3f}")
 
 
 def test_all_scores_repeat_the_table_of_test_scores(page):

@@ -101,7 +101,7 @@ def test_intervals_in_the_answer_and_the_table(make_study):
     hits = ((probability > 0.5) == label).reshape(4, 30).mean(axis=0)
     interval = family_interval(hits, np.array(table["family"].to_pylist()[:30]), label[:30], fraction=True)
     page = page_of(folder)
-    ends = f"{per_cent(interval.low)} to {per_cent(interval.high)}"
+    ends = f"{per_cent(interval.interval.low)} to {per_cent(interval.interval.high)}"
     assert scores_of(page)["accuracy"][1] == ends
     wider = {row[0]: row[1:] for row in page.tables["wider"][1:]}
     assert wider["accuracy"][1] == ends

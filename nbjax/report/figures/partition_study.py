@@ -29,9 +29,9 @@ def variance_figure(components: Mapping[str, Components], title: str) -> Figure:
     for index, (part, words, colour) in enumerate(PARTS):
         places = np.arange(len(components)) + (index - 1) * height
         of_part = [getattr(component, part) for component in components.values()]
-        shares = np.array([[component.share, component.share_low, component.share_high] for component in of_part])
+        shares = np.array([[component.share, *component.share_interval] for component in of_part])
         # Percentage points.
-        sizes = 100 * np.sqrt([[component.variance, component.low, component.high] for component in of_part])
+        sizes = 100 * np.sqrt([[component.variance, *component.interval] for component in of_part])
         for axis, values in zip(axes, (shares, sizes), strict=True):
             middle, low, high = values.T
             reach = [np.maximum(middle - low, 0), np.maximum(high - middle, 0)]
@@ -116,7 +116,7 @@ def leak_figure(curves: Mapping[str, Mapping[float, Point]], title: str) -> Figu
     looks = zip((ORANGE, BLUE, GREEN, PURPLE), "osD^", ("-", "--", ":", "-."), strict=True)
     for (name, points), (colour, marker, dash) in zip(curves.items(), looks, strict=False):
         fractions = np.array(list(points))
-        mean, low, high = np.array([[point.mean, point.low, point.high] for point in points.values()]).T
+        mean, low, high = np.array([[point.mean, *point.interval] for point in points.values()]).T
         draws = max(point.draws for point in points.values())
         label = f"{plain(name)} ({draws} draws a point)"
         axis.fill_between(fractions, low, high, color=colour, alpha=0.18, linewidth=0)

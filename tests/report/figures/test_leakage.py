@@ -3,6 +3,7 @@ import io
 import numpy as np
 
 from nbjax.analysis.leakage import Curves, Mean, compare, measure, summarise
+from nbjax.analysis.uncertainty import Interval
 from nbjax.report.figures.leakage import STYLES, loss_curves, loss_numbers
 from nbjax.report.leakage import ROWS, answer, comparison_table, experiment_table
 
@@ -45,7 +46,7 @@ def words(gap):
 
 def test_words_follow_the_interval():
     def difference(low, high):
-        return Mean(4, (low + high) / 2, 0.1, low, high, 0.01, 0.125, 1.0)
+        return Mean(4, (low + high) / 2, 0.1, Interval(low, high), 0.01, 0.125, 1.0)
 
     assert ", larger." in words(difference(0.1, 0.3))
     assert ", smaller." in words(difference(-0.3, -0.1))
@@ -63,7 +64,7 @@ def test_tables_have_the_numbers_of_the_analysis():
     for row, name in zip(grid.rows, ROWS, strict=True):
         of_one = [summary[leak][name] for leak in CURVES]
         assert [entry.value for entry in row[1:]] == [mean.mean for mean in of_one]
-        assert all(f"{mean.low:.3f} to" in entry.under for mean, entry in zip(of_one, row[1:], strict=True))
+        assert all(f"{mean.interval.low:.3f} to" in entry.under for mean, entry in zip(of_one, row[1:], strict=True))
     pairs = comparison_table(gaps)
     assert [row[2].value for row in pairs.rows] == [one.mean for one in gaps.values()]
     p_values = [one.p for one in gaps.values()]

@@ -10,6 +10,7 @@ import pyarrow.parquet
 import pytest
 
 from nbjax.analysis.leakage import Mean
+from nbjax.analysis.uncertainty import Interval
 from nbjax.errors import InputError
 from nbjax.files import sealing
 from nbjax.report.leakage import ROWS, leakage_section
@@ -58,9 +59,9 @@ def folder(make_study, tmp_path):
     )
     pictures = [Picture(tmp_path / "partition/heat_map_D.png", "Figure 4")]
     store_section(Section("Ways", [], pictures, [table]), tmp_path / "partition" / SECTION)
-    mean = Mean(4, 0.5, 0.1, 0.4, 0.6, 0.2, 0.25, 1.0)
+    mean = Mean(4, 0.5, 0.1, Interval(0.4, 0.6), 0.2, 0.25, 1.0)
     summary = {leak: dict.fromkeys(ROWS, mean) for leak in ("none", "exchange")}
-    gaps = {("none", "exchange"): Mean(4, 0.0987, 0.1, -0.1, 0.3, 0.0451, 0.125, 1.0)}
+    gaps = {("none", "exchange"): Mean(4, 0.0987, 0.1, Interval(-0.1, 0.3), 0.0451, 0.125, 1.0)}
     section = leakage_section(summary, gaps, tmp_path / "leakage/figures/figure8.png")
     store_section(
         section._replace(lines=["Experiment 1 <ends> at 0.9."], notes=["What intervals are over."]),
