@@ -17,8 +17,9 @@ VARIABLE = "NBJAX_CHOICE"
 KINDS = ("vmap", "map")
 BLOCK = 16
 NAMES = tuple(f"{kind}-{block}" for kind in KINDS for block in (1, BLOCK))
-# Samples a step up to which a CPU takes several steps at once: their products grow with the batch.
-SMALL_BATCH = 16
+# Features a sample of a step from which on a CPU takes several steps at once: their products grow with the batch, what
+# they save with the features.
+WIDE = 128
 
 
 def choose(program: Program, devices: int = 1, whole: bool = True) -> tuple[Program, Batching]:
@@ -54,5 +55,5 @@ def rule(program: Program, backend: str) -> str:
     """
     if not program.head_only:
         return "map-1"
-    several = backend != "cpu" or program.batch_size <= SMALL_BATCH
+    several = backend != "cpu" or program.features >= WIDE * program.batch_size
     return f"vmap-{BLOCK}" if several else "vmap-1"

@@ -7,7 +7,7 @@ from nbjax.models.networks import build_network
 from nbjax.training.choice import NAMES, choose, rule
 from nbjax.training.program import Program
 
-HEAD = Program(features=4, nonlinearities=1, batch_size=8)
+HEAD = Program(features=2048, nonlinearities=1, batch_size=8)
 
 
 def chosen(program, **settings):
@@ -26,6 +26,7 @@ def nothing_forced(monkeypatch):
     [
         (HEAD, "vmap-16"),
         (HEAD._replace(batch_size=64), "vmap-1"),
+        (HEAD._replace(features=512), "vmap-1"),
         # Steps of Adam, or with weight decay, are taken one after the other.
         (HEAD._replace(optimiser="adam"), "vmap-1"),
         (HEAD._replace(weight_decay=0.1), "vmap-1"),
