@@ -22,7 +22,7 @@ hypothesis.settings.load_profile("alike")
 
 SHARED = Path(__file__).parents[1] / "shared"
 
-# Nor on what the user's cache folder holds, or on which batching a stopwatch prefers: `NBJAX_CHOICE=map-16 make test`
+# Nor on what the user's cache folder holds, or on how a rule has sessions run: `NBJAX_CHOICE=map-16 make test`
 # and the like try the others.
 _home = tempfile.TemporaryDirectory(prefix="nbjax-tests-", ignore_cleanup_errors=True)
 os.environ["NBJAX_HOME"] = _home.name

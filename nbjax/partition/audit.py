@@ -125,7 +125,7 @@ def _mixed(
     present = np.zeros((len(families), len(distinct)), dtype=bool)
     present[number, value] = True
     for mixed in np.flatnonzero(present.sum(axis=1) > 1):
-        mixed_names = [str(names[one] if names else one) for one in distinct[present[mixed]]]
+        mixed_names = [str(names[code] if names else code) for code in distinct[present[mixed]]]
         patches = tuple(np.flatnonzero(number == mixed).tolist())
         yield Violation(kind, f"Family {families[mixed]} has patches of the {noun} {', '.join(mixed_names)}.", patches)
 

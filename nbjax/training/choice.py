@@ -17,8 +17,8 @@ VARIABLE = "NBJAX_CHOICE"
 KINDS = ("vmap", "map")
 BLOCK = 16
 NAMES = tuple(f"{kind}-{block}" for kind in KINDS for block in (1, BLOCK))
-# Features a sample of a step from which on a CPU takes several steps at once: their products grow with the batch, what
-# they save with the features.
+# So many features for each sample of a batch, and a CPU takes several steps at once: their products grow with the
+# batch, what they save with the features.
 WIDE = 128
 
 

@@ -76,7 +76,7 @@ def samples_of(bank: Bank, split: str) -> Samples:
 def plan_study(study: Study) -> dict[str, list[Task]]:
     """Every backbone's tasks; what cannot run, does not fit or has no weights is found here, before anything starts.
 
-    Each is described in its folder: a study that was stopped goes on as it was planned, whatever is measured then.
+    Each is described in its folder: a study that was stopped goes on as it was planned.
     """
     tasks: dict[str, list[Task]] = {}
     missing: dict[Path, int] = {}

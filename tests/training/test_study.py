@@ -217,7 +217,7 @@ def test_chunks_that_fit_give_the_same_results_and_stay_as_they_are(finished, tm
 
 
 @pytest.mark.parametrize("choice", NAMES)
-def test_another_measured_choice_changes_nothing_of_what_was_planned(choice, finished, tmp_path, monkeypatch):
+def test_another_choice_changes_nothing_of_what_was_planned(choice, finished, tmp_path, monkeypatch):
     copy = tmp_path / "moved"
     shutil.copytree(finished, copy)
     monkeypatch.setenv("NBJAX_CHOICE", choice)
