@@ -1,187 +1,201 @@
 """How often 95 % intervals hold the truth, in simulated cohorts whose truth is known.
 
-    python -m benchmarks.coverage          # about five minutes on two cores
+    python -m benchmarks.coverage          # about ten minutes on two cores
 
-Every cohort has two labels with the same number of families, whose numbers of patches are lognormal (deviation of the
-logarithm 0.7, so that one family often holds much of a label). Three intervals are compared: nbjax's, which is
-Student's t over families with a jackknife variance; the percentile bootstrap over families within each label, the usual
-one; and what a report prints that takes patches for independent.
+The cohorts are drawn in ways that the intervals do not assume (`COHORTS`): among them large families that are the hard
+ones, one giant among small families, one family in eight that is bad where all others are nearly right. A patch's logit
+is 1.6 times (its family's distance from the boundary on the side of its label, plus a normal deviate of its own). The
+truth of a score is that of 24,000 families, each counted once.
 
-First an accuracy alone, in many cohorts: a family's own accuracy is drawn from a beta distribution (mean 0.78,
-deviation 0.18), and each of its patches is right with that probability; the truth is 0.78. Then every score of
-`nbjax.analysis.scores`: a patch's logit is 1.6 times (±0.8 for its label, plus its family's deviation, normal of 0.7,
-plus its own, normal of 1); the truth is the score of a cohort of 200,000 families. Writes `benchmarks/coverage.md`.
+Beside nbjax's interval stands what a report prints that takes patches for independent: Wilson's, of all patches. Writes
+`benchmarks/coverage.md`.
 """
 
 import datetime
+import multiprocessing
 import platform
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import scipy
 
-from nbjax.analysis.resampling import drawn_weights, percentile_interval
 from nbjax.analysis.scores import score_units
-from nbjax.analysis.uncertainty import family_interval, family_sizes, naive_interval
+from nbjax.analysis.uncertainty import naive_interval, once_weights
 from nbjax.analysis.units import Units
-from nbjax.analysis.weighted import METRICS, weighted_scores
+from nbjax.analysis.weighted import weighted_scores
 
-TRUTH, DEVIATION = 0.78, 0.18
-COHORTS, RESAMPLES = 2000, 500
-SCORE_COHORTS = 500
-SHIFT, FAMILY_DEVIATION, SLOPE = 0.8, 0.7, 1.6
-NAMES = ("nbjax (by family)", "bootstrap over families", "patches taken as independent")
-
-
-def draw_sizes(rng: np.random.Generator, families: int) -> np.ndarray:
-    """Number of patches of each of two labels' families."""
-    return np.maximum(1, np.round(rng.lognormal(2.7, 0.7, 2 * families))).astype(int)
+REPEATS, RESAMPLES = 500, 100
+FAMILIES = (3, 5, 10, 20)
+SLOPE = 1.6
+METRICS = ("accuracy", "balanced_accuracy", "roc_auc", "sensitivity", "brier", "loss")
 
 
-def cohort(rng: np.random.Generator, families: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Hits, family and label of every patch."""
-    strength = TRUTH * (1 - TRUTH) / DEVIATION**2 - 1
-    sizes = draw_sizes(rng, families)
-    accuracy = rng.beta(TRUTH * strength, (1 - TRUTH) * strength, 2 * families)
-    family = np.repeat(np.arange(2 * families), sizes)
-    hits = (rng.random(len(family)) < accuracy[family]).astype(float)
-    return hits, family, family // families
+def usual_sizes(rng: np.random.Generator, count: int) -> np.ndarray:
+    """Patches of each family: lognormal, so that the largest of ten has a third of all."""
+    return np.maximum(1, np.round(rng.lognormal(2.7, 0.7, count))).astype(int)
 
 
-def measure_accuracy(families: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coverage and median width of the three intervals of an accuracy."""
-    rng = np.random.default_rng(families)
-    ends = []
-    for _ in range(COHORTS):
-        hits, family, label = cohort(rng, families)
-        ours = family_interval(hits, family, label, fraction=True)
-        sizes, _ = family_sizes(family, label)
-        weights = drawn_weights(rng, sizes, RESAMPLES)
-        drawn = (weights @ np.bincount(family, hits)) / (weights @ np.bincount(family))
-        naive = naive_interval(int(hits.sum()), len(hits))
-        ends.append([ours.interval, percentile_interval(drawn, sizes), naive])
-    low, high = np.moveaxis(np.asarray(ends, float), 2, 0)
-    return ((low <= TRUTH) & (high >= TRUTH)).mean(axis=0), np.median(high - low, axis=0)
+def predictions(
+    rng: np.random.Generator, label: np.ndarray, size: np.ndarray, distance: np.ndarray, deviation: float
+) -> Units:
+    """One session's predictions on families of a label, a size and a mean distance from the boundary."""
+    count = len(label)
+    family = np.repeat(np.arange(count), size)
+    distance = distance + deviation * rng.normal(size=count)
+    logit = SLOPE * ((2 * label - 1) * distance)[family] + SLOPE * rng.normal(size=len(family))
+    one, labels = scipy.special.expit(logit), label[family]
+    loss = np.logaddexp(0, logit) - labels * logit
+    return Units("patch", np.zeros(1, int), labels, family, np.stack([1 - one, one], axis=1)[None], loss[None])
 
 
-def measure_shared(families: int) -> tuple[np.ndarray, np.ndarray]:
-    """Coverage and median width for patients, a third of whom has both labels: by patient, by patient and label, by
-    patch.
-    """
-    rng = np.random.default_rng(families)
-    strength = TRUTH * (1 - TRUTH) / DEVIATION**2 - 1
-    kinds, ends = np.arange(families) % 3, []
-    for _ in range(COHORTS):
-        sizes = np.maximum(1, np.round(rng.lognormal(2.7, 0.7, (families, 2)))).astype(int)
-        sizes *= np.stack([kinds != 1, kinds != 0], axis=1)
-        patient, label = (np.repeat(index.ravel(), sizes.ravel()) for index in np.indices(sizes.shape))
-        accuracy = rng.beta(TRUTH * strength, (1 - TRUTH) * strength, families)
-        hits = (rng.random(len(patient)) < accuracy[patient]).astype(float)
-        ours, apart = (family_interval(hits, names, label, fraction=True) for names in (patient, 2 * patient + label))
-        ends.append([ours.interval, apart.interval, naive_interval(int(hits.sum()), len(hits))])
-    low, high = np.moveaxis(np.asarray(ends, float), 2, 0)
-    return ((low <= TRUTH) & (high >= TRUTH)).mean(axis=0), np.median(high - low, axis=0)
+def alike(rng: np.random.Generator, families: int) -> Units:
+    """Families differ by chance, size and difficulty are independent."""
+    label = np.repeat([0, 1], families)
+    return predictions(rng, label, usual_sizes(rng, len(label)), np.full(len(label), 0.8), 0.7)
 
 
-def predictions(rng: np.random.Generator, families: int) -> Units:
-    """One session's predictions on a cohort."""
-    family = np.repeat(np.arange(2 * families), draw_sizes(rng, families))
-    label = family // families
-    own = SHIFT * (2 * label - 1) + FAMILY_DEVIATION * rng.normal(size=2 * families)[family]
-    logit = SLOPE * (own + rng.normal(size=len(family)))
-    one = scipy.special.expit(logit)
-    loss = np.logaddexp(0, logit) - label * logit
-    return Units("patch", np.zeros(1, int), label, family, np.stack([1 - one, one], axis=1)[None], loss[None])
+def heavy(rng: np.random.Generator, families: int) -> Units:
+    """Sizes follow Pareto's law (exponent 1.1), and the larger a family the harder it is."""
+    label = np.repeat([0, 1], families)
+    size = np.minimum(np.ceil(4 * rng.random(len(label)) ** (-1 / 1.1)), 1500).astype(int)
+    return predictions(rng, label, size, 1.5 - 0.5 * np.log(size / 4), 0.3)
 
 
-def measure_scores(families: int, truth: dict[str, float]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
-    """Coverage and median width of the three intervals of every score, by metric."""
-    rng = np.random.default_rng(families)
-    ends: dict[str, list[tuple[float | None, ...]]] = {metric: [] for metric in METRICS}
-    for number in range(SCORE_COHORTS):
-        for one in score_units(predictions(rng, families), seed=number, resamples=RESAMPLES):
-            ends[one.metric].append([interval or (None, None) for interval in (one.interval, one.bootstrap, one.naive)])
-    found = {}
-    for metric, rows in ends.items():
-        low, high = np.moveaxis(np.asarray(rows, float), 2, 0)
-        covered = (low <= truth[metric]) & (high >= truth[metric])
-        found[metric] = (covered.mean(axis=0), np.median(high - low, axis=0))
-    return found
+def giants(rng: np.random.Generator, families: int) -> Units:
+    """Three families in twenty are fifteen times as large as the others, and are classified at random."""
+    label = np.repeat([0, 1], families)
+    giant = rng.random(len(label)) < 0.15
+    size = usual_sizes(rng, len(label)) * np.where(giant, 15, 1)
+    return predictions(rng, label, size, np.where(giant, -0.1, 1.2), 0.4)
 
 
-def _cells(coverage: np.ndarray, width: np.ndarray) -> str:
-    return " | ".join(f"{100 * c:.1f} % / {width:.3f}" for c, width in zip(coverage, width, strict=True))
+def some_bad(rng: np.random.Generator, families: int) -> Units:
+    """Nearly all patches are right, but for one family in eight, of which a third is wrong."""
+    label = np.repeat([0, 1], families)
+    bad = rng.random(len(label)) < 1 / 8
+    return predictions(rng, label, usual_sizes(rng, len(label)), np.where(bad, 0.6, 3.0), 0.3)
 
 
-def _accuracy_table() -> list[str]:
-    lines = [f"| families a label | {' | '.join(NAMES)} |", "| ---: | ---: | ---: | ---: |"]
-    for families in (2, 3, 5, 10, 20, 30):
-        lines.append(f"| {families} | {_cells(*measure_accuracy(families))} |")
-        print(lines[-1], flush=True)
-    return lines
+def some_inverted(rng: np.random.Generator, families: int) -> Units:
+    """As before, but of the bad families most patches are taken for the other label."""
+    label = np.repeat([0, 1], families)
+    bad = rng.random(len(label)) < 1 / 8
+    return predictions(rng, label, usual_sizes(rng, len(label)), np.where(bad, -0.5, 3.0), 0.2)
 
 
-def _shared_table() -> list[str]:
-    lines = [
-        "| patients | nbjax (by patient) | by patient and label | patches taken as independent |",
-        "| ---: | ---: | ---: | ---: |",
-    ]
-    for families in (6, 9, 16, 30):
-        lines.append(f"| {families} | {_cells(*measure_shared(families))} |")
-        print(lines[-1], flush=True)
-    return lines
+def single(rng: np.random.Generator, families: int) -> Units:
+    """One patch a family."""
+    label = np.repeat([0, 1], families)
+    return predictions(rng, label, np.ones(len(label), int), np.full(len(label), 0.8), 0.7)
 
 
-def _score_table() -> list[str]:
-    large = predictions(np.random.default_rng(0), 100_000)
-    truth = {
-        metric: float(values[0, 0])
-        for metric, values in weighted_scores(large, np.ones((1, len(large.labels)))).items()
-    }
-    lines = [
-        f"| score | truth | families a label | {' | '.join(NAMES)} |",
-        "| --- | ---: | ---: | ---: | ---: | ---: |",
-    ]
-    measured = {families: measure_scores(families, truth) for families in (3, 5, 10, 20)}
-    for metric in METRICS:
-        for families, found in measured.items():
-            name = metric.replace("_", " ")
-            lines.append(f"| {name} | {truth[metric]:.3f} | {families} | {_cells(*found[metric])} |")
-            print(lines[-1], flush=True)
-    return lines
+def imbalanced(rng: np.random.Generator, families: int) -> Units:
+    """Four times as many families of the one label as of the other."""
+    label = np.repeat([0, 1], [families, 4 * families])
+    return predictions(rng, label, usual_sizes(rng, len(label)), np.full(len(label), 0.8), 0.7)
+
+
+def guessing(rng: np.random.Generator, families: int) -> Units:
+    """Nothing was learned, but families have a look of their own."""
+    label = np.repeat([0, 1], families)
+    return predictions(rng, label, usual_sizes(rng, len(label)), np.zeros(len(label)), 0.7)
+
+
+def two_labels(rng: np.random.Generator, families: int) -> Units:
+    """A third of the families, each a patient, has patches of both labels, with one difficulty for both."""
+    kinds = np.arange(2 * families) % 3
+    family, label = (index.ravel() for index in np.indices((2 * families, 2)))
+    size = usual_sizes(rng, len(family)) * ((kinds != 1)[family] * (label == 0) + (kinds != 0)[family] * (label == 1))
+    distance = (0.8 + 0.7 * rng.normal(size=2 * families))[family]
+    drawn = predictions(rng, label, size, distance, 0.0)
+    return drawn._replace(families=family[drawn.families])
+
+
+def three_labels(rng: np.random.Generator, families: int) -> Units:
+    """Three labels with as many families each."""
+    label = np.repeat([0, 1, 2], families)
+    family = np.repeat(np.arange(len(label)), usual_sizes(rng, len(label)))
+    own = 1.2 * np.eye(3)[label] + 0.7 * rng.normal(size=(len(label), 3))
+    logs = scipy.special.log_softmax(SLOPE * (own[family] + rng.normal(size=(len(family), 3))), axis=1)
+    labels = label[family]
+    return Units(
+        "patch", np.zeros(1, int), labels, family, np.exp(logs)[None], -logs[np.arange(len(labels)), labels][None]
+    )
+
+
+COHORTS: dict[str, Callable[[np.random.Generator, int], Units]] = {
+    "by chance": alike,
+    "large ones hard": heavy,
+    "giants": giants,
+    "one in eight bad": some_bad,
+    "one in eight inverted": some_inverted,
+    "one patch a family": single,
+    "four to one": imbalanced,
+    "nothing learned": guessing,
+    "patients of two labels": two_labels,
+    "three labels": three_labels,
+}
+
+
+def truth(name: str) -> dict[str, float]:
+    """Every score of many families, each counted once."""
+    rng, values = np.random.default_rng(12345), []
+    for _ in range(6):
+        units = COHORTS[name](rng, 2000)
+        weights = once_weights(units.families, units.labels)
+        values.append({metric: score[0, 0] for metric, score in weighted_scores(units, weights[None]).items()})
+    return {metric: float(np.mean([one[metric] for one in values])) for metric in values[0]}
+
+
+def measure(task: tuple[str, int]) -> tuple[list[str], float]:
+    """A line of the table, and the coverage of the naive interval of the accuracy."""
+    name, families = task
+    true, rng = truth(name), np.random.default_rng([families, *map(ord, name)])
+    ends: dict[str, list[tuple[float, float]]] = {metric: [] for metric in METRICS}
+    naive = []
+    for number in range(REPEATS):
+        units = COHORTS[name](rng, families)
+        for score in score_units(units, families_once=True, seed=number, resamples=RESAMPLES):
+            if score.metric in ends and score.interval is not None:
+                ends[score.metric].append(score.interval)
+        naive.append(naive_interval(int(units.hits.sum()), len(units.labels)))
+    cells = []
+    for metric, intervals in ends.items():
+        if not intervals:
+            cells.append("–")
+            continue
+        low, high = np.asarray(intervals).T
+        held = np.mean((low <= true[metric]) & (high >= true[metric]))
+        cells.append(f"{100 * held:.1f} % / {np.median(high - low):.2f}")
+    low, high = np.asarray(naive).T
+    return cells, float(np.mean((low <= true["accuracy"]) & (high >= true["accuracy"])))
 
 
 def main() -> None:
-    """Measures and writes the tables."""
-    errors = [100 * (0.95 * 0.05 / cohorts) ** 0.5 for cohorts in (COHORTS, SCORE_COHORTS)]
+    """Measures and writes the table."""
+    tasks = [(name, families) for name in COHORTS for families in FAMILIES]
+    rows = []
+    with multiprocessing.Pool() as pool:
+        for (name, families), (cells, naive) in zip(tasks, pool.imap(measure, tasks), strict=True):
+            rows.append(f"| {name} | {families} | {' | '.join(cells)} | {100 * naive:.1f} % |")
+            print(rows[-1], flush=True)
+    error = 100 * (0.95 * 0.05 / REPEATS) ** 0.5
     lines = [
         "# Coverage of 95 % intervals",
         "",
         f"`python -m benchmarks.coverage`, {datetime.date.today()}, Python {platform.python_version()}, NumPy "
-        f"{np.__version__}, SciPy {scipy.__version__}. Simulated cohorts with known truth; each cell is coverage / "
-        "median width. nbjax's interval is Student's t over families with a jackknife variance; with two or three "
-        "families a label it is very wide, and holds the truth more often than it says, because little can be said "
-        "from so few. The bootstrap over families is too narrow until there are many. Patches taken as independent "
-        "give an interval that misses far more often than it says, and no number of patches or families mends that.",
+        f"{np.__version__}, SciPy {scipy.__version__}. Simulated cohorts with known truth, {REPEATS} a row: a coverage "
+        f"of 95 % has a standard error of {error:.1f} points. A cell is coverage / median width of nbjax's interval of "
+        "a score in which every family counts once; the last column is the coverage of an interval of the accuracy "
+        "that takes patches for independent. With three families a label intervals are wide and hold the truth more "
+        "often than they say, because little can be said from so few. The cohorts:",
         "",
-        f"## An accuracy of {TRUTH}, {COHORTS:,} cohorts a row (a coverage of 95 % has a standard error of "
-        f"{errors[0]:.1f} points)",
+        *(f"- {name}: {' '.join(str(cohort.__doc__).split())}" for name, cohort in COHORTS.items()),
         "",
-        *_accuracy_table(),
-        "",
-        f"## The same where a third of the patients has both labels, {COHORTS:,} cohorts a row",
-        "",
-        "A patient's accuracy is the same for both labels, so that a patient is one family; taken for two, the "
-        "interval is too narrow.",
-        "",
-        *_shared_table(),
-        "",
-        f"## Every score, {SCORE_COHORTS} cohorts a row (standard error {errors[1]:.1f} points)",
-        "",
-        "The expected calibration error is the exception: it is never negative, so that it is too large with few "
-        "patches, and no interval of this kind can say so.",
-        "",
-        *_score_table(),
+        f"| cohorts | families a label | {' | '.join(METRICS).replace('_', ' ')} | patches, accuracy |",
+        f"| --- | ---: |{' ---: |' * (len(METRICS) + 1)}",
+        *rows,
     ]
     Path(__file__).with_suffix(".md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -4,7 +4,8 @@ By question:
 
 - which epoch, which cell: `selection`; what its sessions reached: `cells`; is it better than another: `comparison`; how
   much of its lead is luck: `winner`
-- how good on families that no session saw: `scores` (every score at every level), `curves`, `calibration`
+- how good on families that no session saw: `scores` (every family counted once, then every unit), `curves`,
+  `calibration`
 - which patches, which families are wrong: `mistakes`
 - how sure: `uncertainty` (intervals that respect families), `resampling`
 - what shape have the sessions: `distribution`
@@ -16,7 +17,7 @@ from nbjax.analysis.comparison import compare_cells, paired_improvement, probabi
 from nbjax.analysis.curves import confusion_matrices, precision_recall_curves, roc_curves
 from nbjax.analysis.distribution import dip_test, summarise
 from nbjax.analysis.mistakes import family_table, misclassified_table
-from nbjax.analysis.scores import Tested, score_levels, score_predictions, scores_table
+from nbjax.analysis.scores import Tested, score_predictions, score_units, scores_table
 from nbjax.analysis.selection import CellKey, choose_cell, key_of, select_epochs, summarise_cells
 from nbjax.analysis.uncertainty import FamilyEstimate, Interval, family_interval, jackknife_interval, naive_interval
 from nbjax.analysis.units import units_at
@@ -48,8 +49,8 @@ __all__ = [
     "reliability",
     "roc_curves",
     "scale_temperatures",
-    "score_levels",
     "score_predictions",
+    "score_units",
     "scores_table",
     "select_epochs",
     "summarise",

@@ -3,13 +3,19 @@
 from typing import Any, NamedTuple, get_type_hints
 
 import numpy as np
-from scipy import special, stats
+from scipy import stats
 from scipy.sparse.csgraph import connected_components
 
 LEVEL = 0.95
 WIDEST = 1000.0
 # Families that agree to the last bit of their sums.
 ROUNDING = 1e-24
+# How much of a family that answers at random every interval is made with: in its centre, and of each label in its
+# variance. Few families may all be easy ones; without it intervals miss where one family in eight is bad
+# (`benchmarks/coverage.md`).
+IN_CENTRE, IN_VARIANCE = 0.5, 0.75
+# The same for a loss, which has no end on the side of the bad families.
+LOSS_IN_CENTRE, LOSS_IN_VARIANCE = 1.0, 1.0
 
 
 class Interval(NamedTuple):
@@ -38,14 +44,13 @@ def flat(record: Any) -> dict[str, Any]:
 
 
 class FamilyEstimate(NamedTuple):
-    """A score of samples and its interval for other families.
+    """A score in which every family counts once, and its interval for other families.
 
     Attributes:
         estimate: the score.
         interval: None where none can be had.
         families: number of families by label, in the labels' order; one with two labels counts for both.
         distinct_families: number of families, each counted once.
-        effective: of each label the number of families had they been of equal size, `(sum n)^2 / sum n^2` (Kish).
         reason: why there is no interval; empty where there is one.
     """
 
@@ -53,7 +58,6 @@ class FamilyEstimate(NamedTuple):
     interval: Interval | None
     families: tuple[int, ...]
     distinct_families: int
-    effective: tuple[float, ...]
     reason: str
 
 
@@ -84,33 +88,63 @@ def strata_of(sizes: np.ndarray) -> np.ndarray:
     return strata
 
 
-def family_interval(
-    values: np.ndarray, families: np.ndarray, labels: np.ndarray, *, fraction: bool, level: float = LEVEL
-) -> FamilyEstimate:
-    """Mean of `values` over samples, with a confidence interval for other families of the same kinds.
+def once_weights(families: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Weights of samples under which every family counts once, float64 `[samples]`; with two labels once for either.
 
-    Families are the independent units, stratified by label with the labels' shares as they are; one with samples of two
-    labels is one unit, and what it adds to both is added up before it is squared. The variance is the jackknife's of a
-    ratio estimator, leaving out one family at a time within each label (Cochran, Sampling Techniques, 3rd ed., 6.17;
-    the formula without leaving out, 6.3, is too small where one family holds much of a label). Student's t has the
-    degrees of freedom of Satterthwaite, with the effective number of families less one of each label (of each set of
-    labels that families have). A fraction's interval is made on the logit scale and stays within [0, 1], a loss's on
-    the logarithmic scale and stays positive. Where every family agrees entirely, families take the place of samples in
-    the interval of Clopper and Pearson. `benchmarks/coverage.md` has the coverage: a percentile bootstrap over families
-    is far too narrow with few of them.
+    Args:
+        families: names `[samples]`.
+        labels: `[samples]`.
+    """
+    sizes, member = family_sizes(families, labels)
+    of_label = np.unique(labels, return_inverse=True)[1]
+    weights: np.ndarray = 1 / sizes[member, of_label]
+    return weights
+
+
+def effective_families(sizes: np.ndarray) -> float:
+    """How many families of equal size would tell as much of a mean over samples: `(sum n)^2 / sum n^2` (Kish 1965).
+
+    Args:
+        sizes: number of samples of each family by label `[families, labels]`.
+    """
+    of_family = sizes.sum(axis=1)
+    return float(of_family.sum() ** 2 / (of_family**2).sum())
+
+
+def family_interval(
+    values: np.ndarray,
+    families: np.ndarray,
+    labels: np.ndarray,
+    *,
+    fraction: bool,
+    guess: float = 0.5,
+    level: float = LEVEL,
+) -> FamilyEstimate:
+    """Mean of `values` in which every family counts once, with an interval for other families of the same kinds.
+
+    See `jackknife_interval`, of which this is the case of a plain mean. Were families to count by their samples, no
+    number of families would give an interval that holds where the large ones are the hard ones.
 
     Args:
         values: float `[samples]`; of a fraction each in [0, 1], else at least 0.
         families: `[samples]`, names.
         labels: `[samples]`.
         fraction: the values are hits or means of hits.
+        guess: what answering at random would give.
         level: of confidence, in (0, 1).
     """
     sizes, member = family_sizes(families, labels)
-    sums = np.zeros_like(sizes)
-    np.add.at(sums, (member, np.unique(labels, return_inverse=True)[1]), values)
-    changes = _ratio_changes(sums, sizes) / len(values)
-    return _students(float(np.mean(values)), changes, sizes, fraction, level)
+    weights = once_weights(families, labels)
+    weights /= weights.sum()
+    estimate = float(weights @ values)
+    of_family = np.bincount(member, weights * values), np.bincount(member, weights)
+    left_out = np.full(len(sizes), estimate)
+    if len(sizes) > 1:
+        left_out = (estimate - of_family[0]) / (1 - of_family[1])
+    of_label = np.unique(labels, return_inverse=True)[1]
+    means = np.bincount(of_label, weights * values) / np.bincount(of_label, weights)
+    alone = float((weights**2) @ (values - means[of_label]) ** 2)
+    return jackknife_interval(estimate, left_out, sizes, fraction=fraction, guess=guess, independent=alone, level=level)
 
 
 def jackknife_interval(
@@ -119,79 +153,78 @@ def jackknife_interval(
     sizes: np.ndarray,
     *,
     fraction: bool,
+    guess: float = 0.5,
+    independent: float = 0.0,
     level: float = LEVEL,
 ) -> FamilyEstimate:
-    """The interval of `family_interval` for a score that is no plain mean, as an area under a curve is not.
+    """Interval of a score in which every family counts once, for other families of the same kinds.
+
+    Families are the independent units, stratified by label with the labels' shares as they are; one with samples of two
+    labels is one unit. The variance is the jackknife's, leaving out one family at a time within each label (Efron 1982,
+    The Jackknife, the Bootstrap and Other Resampling Plans, 3), and no less than independent samples would give: two
+    families that agree by chance tell nothing of how families differ. Student's t has Satterthwaite's degrees of
+    freedom. A part of a family that answers at random is added to the families (`IN_CENTRE`, `IN_VARIANCE`), as Agresti
+    and Coull (1998) add two hits and two misses. The interval of a fraction is Wilson's, with as many trials as give
+    the variance; that of a loss is made on the logarithmic scale, where leaving out the worst family weighs most.
 
     Args:
         estimate: the score with all families.
         left_out: the score without each family, float `[families]`; not looked at where a label has one family.
         sizes: number of samples of each family by label `[families, labels]`.
         fraction: the score lies in [0, 1]; else it is at least 0.
+        guess: the score of answering at random.
+        independent: variance of the score were its samples independent, each family counting once.
         level: of confidence, in (0, 1).
     """
-    strata = strata_of(sizes)
-    means = np.bincount(strata, weights=left_out) / np.bincount(strata)
-    return _students(estimate, left_out - means[strata], sizes, fraction, level)
-
-
-def _students(estimate: float, changes: np.ndarray, sizes: np.ndarray, fraction: bool, level: float) -> FamilyEstimate:
-    """Student's interval from what leaving out each family changes `[families]` and their sizes `[families,
-    labels]`.
-    """
-    present = sizes > 0
-    counts, distinct = present.sum(axis=0), len(sizes)
-    effective = tuple((sizes.sum(axis=0) ** 2 / (sizes**2).sum(axis=0)).tolist())
-    about = (tuple(counts.tolist()), distinct, effective)
+    counts, distinct = (sizes > 0).sum(axis=0), len(sizes)
+    about = (tuple(counts.tolist()), distinct)
     if counts.min() < 2:
         reason = "a label has one family only, and nothing tells how families of that label differ"
         return FamilyEstimate(estimate, None, *about, reason)
+    scores = left_out if fraction else np.log(np.maximum(left_out, np.finfo(float).tiny))
+    variance, freedom = _jackknife(scores, sizes)
+    centred, of_label = (IN_CENTRE, IN_VARIANCE) if fraction else (LOSS_IN_CENTRE, LOSS_IN_VARIANCE)
+    centre = (distinct * estimate + centred * guess) / (distinct + centred)
+    scale = 1.0 if fraction else centre
+    strata = len(np.unique(strata_of(sizes)))
+    guessing = of_label * strata * ((guess - estimate) / (distinct + strata)) ** 2
+    variance = max(variance, independent / scale**2) + guessing / scale**2
+    if variance <= ROUNDING:
+        return FamilyEstimate(estimate, None, *about, "every sample has the score of a guess")
+    reach = float(stats.t.ppf((1 + level) / 2, freedom))
+    low, high = _wilson(centre, variance, reach) if fraction else _lognormal(centre, variance, reach)
+    return FamilyEstimate(estimate, Interval(min(low, estimate), max(high, estimate)), *about, "")
+
+
+def _jackknife(scores: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
+    """Variance and Satterthwaite's degrees of freedom, from the scores without each family `[families]`."""
+    present, strata = sizes > 0, strata_of(sizes)
+    changes = scores - (np.bincount(strata, scores) / np.bincount(strata))[strata]
+    counts = present.sum(axis=0)
     # The jackknife's factor, (n - 1) / n of a label with n families.
     squares = (present * (counts - 1) / counts).sum(axis=1) / present.sum(axis=1) * changes**2
     variance = float(squares.sum())
+    # Families of the same labels are one kind.
+    kind = np.unique(present, axis=0, return_inverse=True)[1].ravel()
+    own = np.maximum(np.bincount(kind) - 1, 0.5)
     if variance <= ROUNDING:
-        variance = 0.0
-    if fraction and variance == 0:
-        exact = stats.binomtest(round(estimate * distinct), distinct).proportion_ci(level, "exact")
-        return FamilyEstimate(estimate, Interval(float(exact.low), float(exact.high)), *about, "")
-    if variance == 0:
-        return FamilyEstimate(estimate, Interval(estimate, estimate), *about, "")
-    if fraction and not 0 < estimate < 1:
-        reason = "the score is at the end of its range, but not without every one of the families"
-        return FamilyEstimate(estimate, None, *about, reason)
-    freedom = variance**2 / _squared_error(squares, sizes)
-    reach = float(stats.t.ppf((1 + level) / 2, freedom)) * variance**0.5
-    if not fraction:
-        # Two families far apart can ask for a factor that no float holds; a thousandfold says as much.
-        factor = float(np.exp(min(reach / estimate, np.log(WIDEST))))
-        return FamilyEstimate(estimate, Interval(estimate / factor, estimate * factor), *about, "")
-    centre, scale = special.logit(estimate), 1 / (estimate * (1 - estimate))
-    low, high = (float(special.expit(centre + sign * reach * scale)) for sign in (-1, 1))
-    return FamilyEstimate(estimate, Interval(low, high), *about, "")
+        return 0.0, float(own.sum())
+    return variance, float(variance**2 / (np.bincount(kind, squares) ** 2 / own).sum())
 
 
-def _squared_error(squares: np.ndarray, sizes: np.ndarray) -> float:
-    """Satterthwaite's sum over sets of labels of (variance from families with these labels)² / their degrees of
-    freedom.
-    """
-    kind = np.unique(sizes > 0, axis=0, return_inverse=True)[1].ravel()
-    of_family = sizes.sum(axis=1)
-    effective = np.bincount(kind, of_family) ** 2 / np.bincount(kind, of_family**2)
-    return float((np.bincount(kind, squares) ** 2 / np.maximum(effective - 1, 0.5)).sum())
+def _wilson(centre: float, variance: float, reach: float) -> tuple[float, float]:
+    """Wilson's interval of a fraction that as many trials as have this variance gave; `reach` in standard errors."""
+    square = reach**2 * variance / (centre * (1 - centre))
+    middle = (centre + square / 2) / (1 + square)
+    half = (square * centre * (1 - centre) + square**2 / 4) ** 0.5 / (1 + square)
+    return max(middle - half, 0.0), min(middle + half, 1.0)
 
 
-def _ratio_changes(sums: np.ndarray, sizes: np.ndarray) -> np.ndarray:
-    """By how much leaving out each family changes the sum of all values, float `[families]`; the labels' shares stay.
-
-    Args:
-        sums: of the values `[families, labels]`.
-        sizes: number of samples `[families, labels]`.
-    """
-    total = sizes.sum(axis=0)
-    # A label with one family has no interval; there the change is not looked at.
-    share = np.where(sizes < total, sizes / total, 0.0)
-    changes: np.ndarray = ((sums - sums.sum(axis=0) / total * sizes) / (1 - share)).sum(axis=1)
-    return changes
+def _lognormal(centre: float, variance: float, reach: float) -> tuple[float, float]:
+    """Interval of what is positive; `variance` is of its logarithm."""
+    # Two families far apart can ask for a factor that no float holds; a thousandfold says as much.
+    factor = float(np.exp(min(reach * variance**0.5, np.log(WIDEST))))
+    return centre / factor, centre * factor
 
 
 def naive_interval(hits: int, samples: int, level: float = LEVEL) -> Interval:

@@ -60,6 +60,14 @@ class Units(NamedTuple):
         return squares / 2 if classes == 2 else squares
 
 
+def ensemble(units: Units) -> Units:
+    """The sessions as one prediction: the mean of their probabilities, as if of one session with the first's seed."""
+    probabilities = units.probabilities.mean(axis=0, keepdims=True)
+    # The loss keeps what a probability next to 0 or 1 loses.
+    losses = -np.log(np.maximum(np.exp(-units.losses).mean(axis=0, keepdims=True), LEAST))
+    return units._replace(seeds=units.seeds[:1], probabilities=probabilities, losses=losses)
+
+
 def units_at(table: pa.Table, level: str, classes: int) -> Units:
     """Predictions averaged up to one level.
 

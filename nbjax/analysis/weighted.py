@@ -38,7 +38,9 @@ BINS = 15
 ROOM = 4_000_000
 
 
-def weighted_scores(units: Units, weights: np.ndarray, member: np.ndarray | None = None) -> dict[str, np.ndarray]:
+def weighted_scores(
+    units: Units, weights: np.ndarray, member: np.ndarray | None = None, each: np.ndarray | None = None
+) -> dict[str, np.ndarray]:
     """Scores `[sessions, rows]` by metric, under each row of weights; a metric that is not defined is absent.
 
     Every metric needs units of every class, those of two classes aside that look at one class only.
@@ -48,12 +50,14 @@ def weighted_scores(units: Units, weights: np.ndarray, member: np.ndarray | None
         weights: of the units `[rows, units]`, or of clusters of them `[rows, clusters]`; in every row some of each
             label.
         member: which cluster each unit is of, int `[units]`.
+        each: how much a unit counts to begin with `[units]`; None: once.
     """
     step = max(1, ROOM // len(units.labels))
     parts = []
     for begin in range(0, len(weights), step):
-        some = weights[begin : begin + step]
-        parts.append(_scores(units, some if member is None else some[:, member]))
+        rows = weights[begin : begin + step]
+        rows = rows if member is None else rows[:, member]
+        parts.append(_scores(units, rows if each is None else rows * each))
     return {metric: np.concatenate([part[metric] for part in parts], axis=1) for metric in parts[0]}
 
 
@@ -66,7 +70,8 @@ def _scores(units: Units, weights: np.ndarray) -> dict[str, np.ndarray]:
     gaps = _one_hot(confidence_bins(units.confidence), BINS) * (units.hits - units.confidence)[..., None]
     scores = {
         "loss": _sums(weights, units.losses[..., None])[..., 0] / total,
-        "accuracy": right.sum(axis=2) / total,
+        # Of the same sums, so that 1 is 1 whatever the weights.
+        "accuracy": right.sum(axis=2) / confusion.sum(axis=3).sum(axis=2),
         "brier": _sums(weights, units.brier[..., None])[..., 0] / total,
         "expected_calibration_error": np.abs(_sums(weights, gaps)).sum(axis=2) / total,
     }
@@ -125,5 +130,7 @@ def _ranking(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> t
     # A negative loses to every positive above it, and to half of those at its own score.
     losses = (found[:, before[~positive]] + found[:, after[~positive]]) / 2
     area = np.einsum("ru,ru->r", misses, losses) / (misses.sum(axis=1) * hits.sum(axis=1))
+    # Weights that no float holds add up to a little more than they should.
+    area = np.minimum(area, 1.0)
     precision = np.divide(found[:, after[positive]], above, out=np.zeros_like(above), where=above > 0)
-    return area, np.einsum("ru,ru->r", hits, precision) / hits.sum(axis=1)
+    return area, np.minimum(np.einsum("ru,ru->r", hits, precision) / hits.sum(axis=1), 1.0)

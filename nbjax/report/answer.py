@@ -9,7 +9,16 @@ from nbjax.analysis.scores import Score
 from nbjax.analysis.verdict import Verdict
 from nbjax.english import counted, listed, listing
 from nbjax.report.findings import Findings, Tested
-from nbjax.report.held_out import SESSION, chance, distinct, doubt, in_folds, interval, session_note
+from nbjax.report.held_out import (
+    SESSION,
+    against_guessing,
+    distinct,
+    doubt,
+    guessing,
+    in_folds,
+    interval,
+    session_note,
+)
 from nbjax.report.score_tables import LEVELS
 from nbjax.report.table import percent
 
@@ -46,8 +55,7 @@ def answer(findings: Findings) -> list[str]:
     if verdict.untrained:
         done = (
             f"{task[0]} was to tell {task[1]}. In {verdict.untrained} of {counted(verdict.sessions, 'session')} "
-            "nothing was learned: they kept their random start, and the scores below are means over all "
-            f"{verdict.sessions}."
+            "nothing was learned: they kept their random start, and answer below together with the others."
         )
     return [done, *in_folds(findings), *([text] if (text := _test_split(findings)) else [])]
 
@@ -88,14 +96,13 @@ def _test_split(findings: Findings) -> str:
     who = f"{counted(distinct(test), 'family', 'families')}{_unseen(findings.study['dataset'])}"
     if findings.folds is not None and says_nothing(accuracy):
         return (
-            f"The one test split, {who}, says next to nothing: {percent(accuracy.estimate)} of its {units} were "
+            f"The one test split, {who}, says next to nothing: {percent(accuracy.estimate)} of a family's {units} were "
             f"classified rightly, with {interval(accuracy)}."
         )
     note = session_note(test, accuracy) if findings.folds is None else ""
     return (
-        f"On the test split, {who}, {percent(accuracy.estimate)} of the {units} were classified rightly "
-        f"({interval(accuracy)}).{_by_slide(test)} {note} Always answering the most frequent label would give "
-        f"{percent(chance(test.units))} there."
+        f"On the test split, {who}, {percent(accuracy.estimate)} of a family's {units} were classified rightly, in the "
+        f"mean over families ({interval(accuracy)}).{_by_slide(test)} {note} {guessing(test)}."
     ).replace("  ", " ")
 
 
@@ -125,7 +132,7 @@ def _trained(strategy: str) -> str:
 
 def _by_slide(test: Tested) -> str:
     slides = test.scores.get(("slide", "accuracy"))
-    if slides is None or slides.units == test.score("accuracy").units:
+    if slides is None or slides.units == len(test.units.labels):
         return ""
     share = f"{percent(slides.estimate)} of {slides.units} slides"
     return f" With all patches of a slide taken together, {share} were classified rightly."
@@ -222,22 +229,22 @@ def cautions(findings: Findings) -> list[str]:
 
 
 def _guessing(name: str, tested: Tested) -> list[str]:
-    accuracy, guess = tested.score("accuracy"), chance(tested.units)
-    if accuracy.estimate is not None and accuracy.estimate <= guess:
+    score, guess, metric = against_guessing(tested)
+    if score.estimate is not None and score.estimate <= guess:
         return [
-            f"The {name} accuracy, {percent(accuracy.estimate)}, is not above the {percent(guess)} of always answering "
-            "the most frequent label."
+            f"The {name} {metric}, {percent(score.estimate)}, is not above the {percent(guess)} of always answering "
+            "one label."
         ]
-    if accuracy.interval is not None and accuracy.interval.low > guess:
+    if score.interval is not None and score.interval.low > guess:
         return []
     reach = (
-        f"has no interval ({accuracy.reason}) that would show it to be above"
-        if accuracy.interval is None
-        else f"has an interval down to {percent(accuracy.interval.low)}, not above"
+        f"has no interval ({score.reason}) that would show it to be above"
+        if score.interval is None
+        else f"has an interval down to {percent(score.interval.low)}, not above"
     )
     return [
-        f"The {name} accuracy {reach} the {percent(guess)} of always answering the most frequent label: it alone does "
-        "not show that anything was learned."
+        f"The {name} {metric} {reach} the {percent(guess)} of always answering one label: it alone does not show that "
+        "anything was learned."
     ]
 
 

@@ -19,7 +19,7 @@ from nbjax.report.paper.tables import other_methods
 from nbjax.report.reading import read_predictions, read_record
 from nbjax.report.score_tables import LEVELS, family_counts
 from nbjax.report.sections import BASELINES_SECTION, Picture, Section, of_study, store_section
-from nbjax.report.table import Entry, Head, Table, markdown, number, percent, span, spread, three, whole, word
+from nbjax.report.table import Entry, Head, Table, markdown, number, percent, span, three, whole, word
 from nbjax.spreadsheet import write_csv
 from nbjax.training.folder import StudyFolder
 
@@ -71,8 +71,8 @@ def write_baselines(folder: Path, banks: Path) -> None:
     accuracy = first.score("accuracy")
     write_csv([_numbers(row) for row in rows], folder / "baselines.csv")
     note = (
-        f"{accuracy.units} test {LEVELS[first.units.level]} of {family_counts(accuracy)} families; always answering "
-        f"the most frequent label: {percent(chance(first.units))}. {CAUTION}"
+        f"{accuracy.units} test {LEVELS[first.units.level]} of {family_counts(accuracy)} families, each counted once; "
+        f"always answering the label that most families have: {percent(chance(first))}. {CAUTION}"
     )
     table = _table(rows, note)
     with replacing(folder / "baselines.md") as temporary:
@@ -81,10 +81,13 @@ def write_baselines(folder: Path, banks: Path) -> None:
     title = f"{study['name']}: {family_counts(accuracy)} families in the test split{every}"
     path = folder / "figures" / "baselines.png"
     with replacing(path) as temporary:
-        figure = baseline_accuracies([_scored(row) for row in rows], chance(first.units), title)
+        figure = baseline_accuracies([_scored(row) for row in rows], chance(first), title)
         figure.savefig(temporary, format="png", facecolor="white", metadata={"Software": None})
     level = first.units.level
-    caption = f"Accuracy by {level} on the test split, and with every family held out once; 95 % intervals by family."
+    caption = (
+        f"Accuracy by {level}, every family counted once, on the test split and with every family held out once; 95 % "
+        "intervals for other families."
+    )
     tables = [table._replace(title="On this dataset"), other_methods()]
     section = Section("Older kinds of methods", [], [Picture(path, caption)], tables, about=of_study(study))
     store_section(section, folder / BASELINES_SECTION)
@@ -161,7 +164,7 @@ def _scores(result: Tested | None) -> list[Entry]:
         return [word(None)] * 3
     accuracy = result.score("accuracy")
     return [
-        spread(accuracy.estimate, accuracy.std, percent),
+        number(accuracy.estimate, percent),
         word(span(accuracy.interval, percent) or "none"),
         number(result.score("roc_auc").estimate, three),
     ]
@@ -188,7 +191,7 @@ def baseline_accuracies(rows: Sequence[Scored], chance: float, title: str) -> Fi
 
     Args:
         rows: from the top downwards.
-        chance: accuracy of always answering the most frequent label, drawn as a line.
+        chance: accuracy of always answering the label that most families have, drawn as a line.
         title: above the picture.
     """
     figure, (axis,) = new_figure(8.4, 1.5 + 0.55 * len(rows))
@@ -208,12 +211,12 @@ def baseline_accuracies(rows: Sequence[Scored], chance: float, title: str) -> Fi
             axis.plot([], [], color=colour, marker=marker, linewidth=2, label=f"{label}, 95 % interval by family")
     axis.axvline(chance, color=BLACK, linestyle="--", linewidth=1)
     axis.annotate(
-        "most frequent label", (chance, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9
+        "one answer for all", (chance, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9
     )
     for place in np.flatnonzero(np.diff([row.is_study for row in rows])).tolist():
         axis.axhline(place + 0.5, color="#999999", linewidth=1)
     axis.set_yticks(range(len(rows)), [plain(row.text) for row in rows])
-    axis.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xlabel="samples classified rightly")
+    axis.set(xlim=(0, 1), ylim=(len(rows) - 0.5, -0.5), xlabel="classified rightly, every family counted once")
     axis.grid(axis="y", visible=False)
     axis.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axis.set_title(plain(title), loc="left", fontsize=10, pad=18)
@@ -225,5 +228,5 @@ def baseline_accuracies(rows: Sequence[Scored], chance: float, title: str) -> Fi
 
 def _scored(row: Row) -> Scored:
     sessions = row.test.sessions
-    text = row.text if sessions == 1 else f"{row.text}\n(mean of {sessions} sessions)"
+    text = row.text if sessions == 1 else f"{row.text}\n({sessions} sessions together)"
     return Scored(text, row.test.score("accuracy"), row.folds and row.folds.score("accuracy"), row.name == "study")

@@ -123,7 +123,7 @@ def _curves(history: pa.Table, chosen: Mapping[str, Any]) -> dict[str, Drawn]:
 
 
 def _model(test: Tested, classes: Sequence[str], calibration: Calibration | None) -> dict[str, Drawn]:
-    """What the test split says of the chosen cell."""
+    """What the test split says of the chosen cell; the matrix is of its sessions taken together."""
     units, count = LEVELS[test.units.level], test.sessions
     matrix = confusion(test)
     numbers = [
@@ -152,7 +152,7 @@ def _ranking(test: Tested, classes: Sequence[str]) -> dict[str, Drawn]:
     if not both:
         return {}
     roc, recall = (
-        {classes[label]: curves(test.units, label) for label in both}
+        {classes[label]: curves(test.by_session, label) for label in both}
         for curves in (roc_curves, precision_recall_curves)
     )
     numbers = [_curve_numbers(label, curves) for panel in (roc, recall) for label, curves in panel.items()]
@@ -161,7 +161,7 @@ def _ranking(test: Tested, classes: Sequence[str]) -> dict[str, Drawn]:
         for said, metric in zip(intervals, ("roc_auc", "average_precision"), strict=True):
             score = test.score(metric)
             if score.interval is not None:
-                said[classes[1]] = f"95 % by family {span(score.interval, three)}"
+                said[classes[1]] = f"together, by family {three(score.estimate)} ({span(score.interval, three)})"
     figure = ranking_curves(roc, recall, LEVELS[test.units.level], intervals)
     return {"ranking": Drawn(figure, pa.concat_tables(numbers), test.sessions)}
 
@@ -193,13 +193,13 @@ def _reliability(calibration: Calibration, sessions: int) -> Drawn:
 
 
 def _accuracies(result: Tested, classes: Sequence[str]) -> Drawn:
-    """How many of each family's units are classified rightly, mean over sessions."""
-    units, hits = result.units, result.units.hits.mean(axis=0)
+    """How many of each family's units are classified rightly by all sessions together."""
+    units, hits = result.units, result.units.hits[0]
     rows = []
     for label, family in sorted(set(zip(units.labels.tolist(), units.families.tolist(), strict=True))):
         here = (units.labels == label) & (units.families == family)
         rows.append((classes[label], family, int(here.sum()), float(hits[here].mean())))
     names = ("label", "family", LEVELS[units.level], "accuracy")
     numbers = pa.Table.from_pylist([dict(zip(names, row, strict=True)) | {"sessions": result.sessions} for row in rows])
-    figure = family_accuracies(rows, chance(units), LEVELS[units.level], result.sessions)
+    figure = family_accuracies(rows, chance(result), LEVELS[units.level], result.sessions)
     return Drawn(figure, numbers, result.sessions)

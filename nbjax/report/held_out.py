@@ -7,18 +7,45 @@ from typing import Any
 import numpy as np
 
 from nbjax.analysis.scores import Score, Tested
-from nbjax.analysis.units import Units
+from nbjax.analysis.uncertainty import once_weights
 from nbjax.english import counted
 from nbjax.report.findings import Findings
 from nbjax.report.score_tables import LEVELS
 from nbjax.report.table import Head, Table, number, percent, span, three, whole
 
 SESSION = "a session is one training run from a random start of its own"
+# A family with more of all units than this is named.
+LARGE = 0.25
 
 
-def chance(units: Units) -> float:
-    """Accuracy of always answering the most frequent label."""
-    return float(np.bincount(units.labels).max() / len(units.labels))
+def chance(tested: Tested) -> float:
+    """Accuracy of always answering the label that most families have, every family counted once."""
+    weights = once_weights(tested.units.families, tested.units.labels)
+    return float(np.bincount(tested.units.labels, weights).max() / weights.sum())
+
+
+def against_guessing(tested: Tested) -> tuple[Score, float, str]:
+    """The accuracy that is compared with guessing, what one answer for all families has of it, and its name.
+
+    That is the mean of the labels' own accuracies where there are units of every label, of which one answer is right
+    for one label alone: how many families of each label happen to be there does not matter.
+    """
+    balanced = tested.score("balanced_accuracy")
+    if balanced.estimate is None:
+        return tested.score("accuracy"), chance(tested), "accuracy"
+    return balanced, 1 / tested.units.probabilities.shape[2], "balanced accuracy"
+
+
+def guessing(tested: Tested) -> str:
+    """How good one answer for all families is, beside what is compared with it."""
+    score, guess, name = against_guessing(tested)
+    of_most = f"always answering the label that most families have would give {percent(chance(tested))}"
+    if name == "accuracy":
+        return of_most[0].upper() + of_most[1:]
+    return (
+        f"In the mean over labels (balanced accuracy) it is {percent(score.estimate)} ({interval(score)}), where one "
+        f"answer for all has {percent(guess)}; of the families alike, {of_most}"
+    )
 
 
 def distinct(tested: Tested) -> int:
@@ -27,22 +54,27 @@ def distinct(tested: Tested) -> int:
 
 
 def session_note(tested: Tested, accuracy: Score) -> str:
-    """What the numbers are means of, and the loss, each explained where it first stands."""
+    """Whose answers these are, how one session's differ, and the loss, each explained where it first stands."""
     labels, loss = tested.units.probabilities.shape[2], tested.score("loss")
-    spread = "" if accuracy.std is None else f", standard deviation {percent(accuracy.std)}"
-    of = (
-        "This is of 1 session" if tested.sessions == 1 else f"These are means over {tested.sessions:,} sessions{spread}"
+    of = f"This is of 1 session ({SESSION})"
+    if tested.sessions > 1:
+        alone = percent(accuracy.session_mean)
+        spread = "" if accuracy.std is None else f" ± {percent(accuracy.std)}"
+        of = (
+            f"{tested.sessions:,} sessions answer together, by the mean of their probabilities ({SESSION}; by itself "
+            f"one has {alone}{spread})"
+        )
+    return (
+        f"{of}; the loss is {three(loss.estimate)} nats (cross-entropy: 0 is certain and right, guessing gives "
+        f"{three(math.log(labels))})."
     )
-    nats = three(loss.estimate) if loss.std is None else f"{three(loss.estimate)} ± {three(loss.std)}"
-    guess = three(math.log(labels))
-    return f"{of} ({SESSION}); the loss is {nats} nats (cross-entropy: 0 is certain and right, guessing gives {guess})."
 
 
 def interval(score: Score) -> str:
     """A score's interval, or why there is none."""
     if score.interval is None:
         return f"no interval: {score.reason}"
-    return f"95 % interval {span(score.interval, percent)}, counting families"
+    return f"95 % interval {span(score.interval, percent)}"
 
 
 def in_folds(findings: Findings) -> list[str]:
@@ -70,19 +102,37 @@ def _of_families(findings: Findings) -> Sequence[Mapping[str, Any]]:
 
 def _held_out(findings: Findings, folds: Tested) -> str:
     accuracy, units = folds.score("accuracy"), LEVELS[folds.units.level]
-    by_family = folds.scores.get(("family", "accuracy"))
-    also = ""
-    if by_family is not None and by_family.estimate is not None:
-        pairs = by_family.units != by_family.distinct_families
-        whose = f"{by_family.units} pairs of a family and a label" if pairs else "families"
-        also = f", and {percent(by_family.estimate)} of the {whose} by the mean of their {units}"
     trained = "a new head" if "extension" in findings.study["strategy"] else "a new last layer"
     return (
-        f"With each of the {distinct(folds)} families held out once, {percent(accuracy.estimate)} of the {units} were "
-        f"classified rightly ({interval(accuracy)}){also}. {session_note(folds, accuracy)} For this {trained} is "
+        f"With each of the {distinct(folds)} families held out once, {percent(accuracy.estimate)} of a family's "
+        f"{units} were classified rightly, in the mean over families ({interval(accuracy)}){_whole_families(folds)}. "
+        f"{session_note(folds, accuracy)} For this {trained} is "
         f"trained {folds.folds} times, each time without the families of one of {folds.folds} folds, "
-        f"{fold_settings(findings)}. Always answering the most frequent label would give "
-        f"{percent(chance(folds.units))}."
+        f"{fold_settings(findings)}. {guessing(folds)}.{_by_units(folds)}"
+    )
+
+
+def _whole_families(tested: Tested) -> str:
+    """How many families are classified rightly by the mean of their units."""
+    by_family = tested.scores.get(("family", "accuracy"))
+    if by_family is None or by_family.estimate is None:
+        return ""
+    return f", and {percent(by_family.estimate)} of the families by the mean of their {LEVELS[tested.units.level]}"
+
+
+def _by_units(tested: Tested) -> str:
+    """The accuracy with every unit counted once, and how much of it one family holds."""
+    level, accuracy = tested.units.level, tested.scores[tested.units.level, "accuracy"]
+    units, families = LEVELS[level], distinct(tested)
+    if accuracy.units == families or accuracy.estimate is None:
+        return ""
+    names, counts = np.unique(tested.units.families, return_counts=True)
+    share = counts.max() / counts.sum()
+    largest = f"; {names[counts.argmax()]} alone has {percent(share)} of them" if share > LARGE else ""
+    return (
+        f" Of all {accuracy.units:,} {units}, those of large families counting most, {percent(accuracy.estimate)} are "
+        f"classified rightly; so counted the {families} families tell as much as {accuracy.effective_families:.1f} of "
+        f"equal size would{largest}."
     )
 
 
@@ -135,7 +185,7 @@ def _random_split(findings: Findings) -> list[str]:
     if careless is None:
         return []
     units = LEVELS[careless.units.level]
-    if distinct(careless) == careless.score("accuracy").units:
+    if distinct(careless) == len(careless.units.labels):
         return [f"Every family has one patch only, so that {units} split at random would be no other test than this."]
     apparent = careless.score("accuracy")
     said = (
@@ -164,13 +214,12 @@ def doubt(findings: Findings) -> tuple[str, str] | None:
         if not _of_families(findings):
             return None
         return "Not for other families", "With families held out in folds, no epoch was better than the start."
-    accuracy, guess = findings.folds.score("accuracy"), chance(findings.folds.units)
-    assert accuracy.estimate is not None
-    share = f"{percent(accuracy.estimate)} of the {LEVELS[findings.folds.units.level]}"
-    of = f"With families held out in turn {share} are classified rightly"
-    if accuracy.estimate <= guess:
+    score, guess, name = against_guessing(findings.folds)
+    assert score.estimate is not None
+    of = f"With families held out in turn the {name} is {percent(score.estimate)} ({interval(score)})"
+    if score.estimate <= guess:
         return "Not for other families", f"{of}, not above the {percent(guess)} of always answering one label."
-    if accuracy.interval is None or accuracy.interval.low <= guess:
+    if score.interval is None or score.interval.low <= guess:
         return (
             "It does not show for other families",
             f"{of}, not surely above the {percent(guess)} of always answering one label.",

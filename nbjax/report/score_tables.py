@@ -1,12 +1,12 @@
 """Tables of the report on the test split and on families held out once."""
 
-import functools
 from collections.abc import Callable, Sequence
 
 import numpy as np
 
 from nbjax.analysis.curves import confusion_matrices
 from nbjax.analysis.scores import Score, Tested
+from nbjax.analysis.uncertainty import once_weights
 from nbjax.analysis.weighted import METRICS
 from nbjax.report.calibrating import Calibration
 from nbjax.report.table import NONE, Entry, Head, Table, number, percent, span, spread, three, whole, word
@@ -46,32 +46,41 @@ def metrics_of(tested: Tested) -> list[str]:
 
 
 def test_table(test: Tested, folds: Tested | None, classes: Sequence[str]) -> Table:
-    """Every metric by patch, slide and family, and with every family held out once; intervals by family below."""
-    levels = [level for level in LEVELS if (level, "accuracy") in test.scores]
+    """Every metric with every family held out once and on the test split, every family counted once, with intervals
+    below; then of test families, slides and patches, where every one counts.
+    """
+    levels = [level for level in reversed(LEVELS) if (level, "accuracy") in test.scores]
     levels = [level for level in levels if level != "sample" or test.units.level == "sample"]
-    names = {level: f"test {LEVELS[level]}" for level in levels}
+    names = {level: f"test {LEVELS[level]}, each counted once" for level in levels}
     if {"slide", "family"} <= set(levels) and len(
-        {test.scores[one, "accuracy"].units for one in ("slide", "family")}
+        {test.scores[level, "accuracy"].units for level in ("slide", "family")}
     ) == 1:
         # A column of the same numbers would only widen the table.
-        levels.remove("family")
-        names["slide"] = "test slides (each a family)"
-    heads = [Head("", True), *(Head(names[level]) for level in levels)]
-    heads += [] if folds is None else [Head(f"{LEVELS[folds.units.level]} of every family, each held out once")]
+        levels.remove("slide")
+        names["family"] = "test slides (each a family)"
+    units = LEVELS[test.units.level]
+    heads = [Head("", True), *([] if folds is None else [Head(f"{units} of every family, each held out once")])]
+    heads += [Head(f"test {units}, by family"), *(Head(names[level]) for level in levels)]
+    columns = [*([] if folds is None else [folds.by_family]), test.by_family]
+    columns += [{metric: test.scores[level, metric] for metric in METRICS} for level in levels]
 
-    def line(name: str, of: Callable[[Tested, str], Entry]) -> list[Entry]:
-        held_out = [] if folds is None else [of(folds, folds.units.level)]
-        return [word(name), *(of(test, level) for level in levels), *held_out]
+    def line(name: str, of: Callable[[Score], Entry], metric: str = "accuracy") -> list[Entry]:
+        return [word(name), *(of(column[metric]) for column in columns)]
 
-    rows = [
-        line(metric_name(metric, classes), functools.partial(_estimate, metric=metric)) for metric in metrics_of(test)
-    ]
+    rows = [line(metric_name(metric, classes), _estimate, metric) for metric in metrics_of(test)]
     if len(classes) > 2:
         rows += [_recall_line(test, folds, len(levels), place, name) for place, name in enumerate(classes)]
-    rows.append(line("how many", lambda one, level: whole(one.scores[level, "accuracy"].units)))
-    rows.append(line("families", lambda one, level: word(family_counts(one.scores[level, "accuracy"]))))
-    rows.append(line("sessions", lambda one, level: whole(one.sessions)))
+    rows.append(line("how many", lambda score: whole(score.units)))
+    rows.append(line("families", lambda score: word(family_counts(score))))
+    rows.append(line("as many families of equal size", _effective))
+    rows.append(line("sessions", lambda score: whole(score.sessions)))
     return Table("test", heads, rows)
+
+
+def _effective(score: Score) -> Entry:
+    """Kish's number of families where units are counted; where families are, every one counts."""
+    count = score.effective_families if score.counted == "units" else float(score.distinct_families)
+    return number(count, "{:.1f}".format)
 
 
 def family_counts(score: Score) -> str:
@@ -84,52 +93,59 @@ def family_counts(score: Score) -> str:
     )
 
 
-def _estimate(tested: Tested, level: str, metric: str) -> Entry:
-    score, text = tested.scores[level, metric], metric_text(metric)
-    return number(score.estimate, text, span(score.interval, text) or ("" if score.estimate is None else "no interval"))
+def _estimate(score: Score) -> Entry:
+    text = metric_text(score.metric)
+    missing = "no interval" if score.estimate is not None and score.counted == "families" else ""
+    return number(score.estimate, text, span(score.interval, text) or missing)
 
 
 def _recall_line(test: Tested, folds: Tested | None, levels: int, place: int, name: str) -> list[Entry]:
-    """With more than two classes, the share of one's units classified rightly, at the level of the report."""
-    shares = [number(recalls(result)[place], percent) for result in ([test] if folds is None else [test, folds])]
-    return [word(f"{name} classified rightly"), shares[0], *[Entry(NONE)] * (levels - 1), *shares[1:]]
+    """With more than two classes, the share of one's units classified rightly, every family counted once."""
+    shares = [number(recalls(result)[place], percent) for result in ([test] if folds is None else [folds, test])]
+    return [word(f"{name} classified rightly"), *shares, *[Entry(NONE)] * levels]
 
 
 def confusion(tested: Tested) -> np.ndarray:
-    """Units by label (rows) and predicted class, mean over sessions, float `[classes, classes]`."""
-    return confusion_matrices(tested.units).mean(axis=0)
+    """Units by label (rows) and class predicted by all sessions together, float `[classes, classes]`."""
+    return confusion_matrices(tested.units)[0].astype(np.float64)
 
 
 def recalls(tested: Tested) -> list[float | None]:
-    """Of each class, the share of its units classified rightly; None for one without units."""
-    return [float(row[place] / row.sum()) if row.sum() else None for place, row in enumerate(confusion(tested))]
+    """Of each class, the share of its units classified rightly, every family counted once; None without units."""
+    labels, weights = tested.units.labels, once_weights(tested.units.families, tested.units.labels)
+    hits, shares = tested.units.hits[0], []
+    for place in range(tested.units.probabilities.shape[2]):
+        own = labels == place
+        shares.append(float(np.average(hits[own], weights=weights[own])) if own.any() else None)
+    return shares
 
 
 def wider_table(test: Tested) -> Table:
     """Intervals that count families, and those of a report that forgets them."""
-    name = LEVELS[test.units.level]
-    heads = [Head("", True), Head("mean ± s.d. over sessions"), Head("95 % interval, by family")]
-    heads += [Head("bootstrap of families"), Head(f"bootstrap of {name}"), Head("times wider")]
+    heads = [Head("", True), Head("all sessions together"), *_interval_heads(LEVELS[test.units.level])]
     rows = []
     for metric in metrics_of(test):
         score, text = test.score(metric), metric_text(metric)
-        rows.append(
-            [
-                word(metric_name(metric)),
-                spread(score.estimate, score.std, text),
-                *_intervals(score, text),
-            ]
-        )
+        rows.append([word(metric_name(metric)), number(score.estimate, text), *_intervals(score, text)])
     return Table("wider", heads, rows, sortable=True, title="How much wider intervals by family are")
 
 
-def _intervals(score: Score, text: Callable[[float], str]) -> list[Entry]:
-    """By family, by the bootstrap of families, by that of units, and how many times wider the second is than the
-    third.
-    """
-    intervals = (score.interval, score.bootstrap, score.naive)
+def _interval_heads(units: str) -> list[Head]:
     return [
-        *(word(span(interval, text) or "none") for interval in intervals),
+        Head("one session, mean ± s.d."),
+        Head("95 % interval, by family"),
+        Head(f"as if {units} were independent"),
+        Head("times wider"),
+    ]
+
+
+def _intervals(score: Score, text: Callable[[float], str]) -> list[Entry]:
+    """One session's score; the interval by family, that which takes units for independent, and how many times wider the
+    former is.
+    """
+    return [
+        spread(score.session_mean, score.std, text),
+        *(word(span(interval, text) or "none") for interval in (score.interval, score.naive)),
         number(score.times_wider, "{:.1f}".format),
     ]
 
@@ -140,19 +156,20 @@ def scores_table(results: Sequence[tuple[str, Tested]]) -> Table:
     Args:
         results: each with its name.
     """
-    heads = [Head("of", True), Head("level", True), Head("score", True), Head("units"), Head("mean ± s.d.")]
-    heads += [Head("by family"), Head("bootstrap of families"), Head("bootstrap of units"), Head("times wider")]
+    heads = [Head("of", True), Head("level", True), Head("counted once", True), Head("score", True), Head("units")]
+    heads += [Head("all sessions together"), *_interval_heads("units")]
     rows = []
     for name, tested in results:
-        for (level, metric), score in tested.scores.items():
-            text = metric_text(metric)
+        for score in tested.every_score:
+            text = metric_text(score.metric)
             rows.append(
                 [
                     word(name),
-                    word(level),
-                    word(metric_name(metric)),
+                    word(score.level),
+                    word(score.counted),
+                    word(metric_name(score.metric)),
                     whole(score.units),
-                    spread(score.estimate, score.std, text, score.reason if score.estimate is None else ""),
+                    number(score.estimate, text, score.reason),
                     *_intervals(score, text),
                 ]
             )
@@ -160,7 +177,7 @@ def scores_table(results: Sequence[tuple[str, Tested]]) -> Table:
 
 
 def confusion_table(test: Tested, classes: Sequence[str]) -> Table:
-    """Shares of each label's units by predicted class, mean over sessions."""
+    """Shares of each label's units by the class that all sessions together predict."""
     rows = []
     for name, line in zip(classes, confusion(test), strict=True):
         total = line.sum()

@@ -17,7 +17,7 @@ from nbjax.report import score_tables, tables, words
 from nbjax.report.answer import answer, cautions, families, verdict_words
 from nbjax.report.drawing import OF_RESULTS, draw
 from nbjax.report.findings import Findings, find
-from nbjax.report.held_out import chance, fold_settings, folds_table
+from nbjax.report.held_out import fold_settings, folds_table, guessing
 from nbjax.report.html import as_text, render, save
 from nbjax.report.limits import limits
 from nbjax.report.sections import BASELINES_SECTION, Section, of_study, read_section
@@ -102,7 +102,7 @@ def _numbers(findings: Findings) -> dict[str, pa.Table]:
         numbers["cells"] = cells_table([*findings.losses, *findings.accuracies])
     results = {"test": findings.test, "folds": findings.folds, "random folds": findings.random_folds}
     scores = [
-        scores_table(list(tested.scores.values())).add_column(0, "of", pa.array([name] * len(tested.scores)))
+        scores_table(tested.every_score).add_column(0, "of", pa.array([name] * len(tested.every_score)))
         for name, tested in results.items()
         if tested is not None
     ]
@@ -198,7 +198,7 @@ def _test(findings: Findings) -> dict[str, Any]:
         "unit": test.units.level,
         "units": units,
         "chosen_sessions": test.sessions,
-        "chance": percent(chance(test.units)),
+        "guessing": guessing(test),
         "fold_count": folds.folds if folds else 0,
         "fold_settings": "" if folds is None else fold_settings(findings),
         "folds_table": folds_table(findings),

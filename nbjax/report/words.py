@@ -80,20 +80,19 @@ def uncertainty(findings: Findings) -> list[str]:
         f"{units.capitalize()} of one family are alike, so that "
         f"{counted(accuracy.units, units[:-1] if units == 'samples' else 'patch', units)} of "
         f"{counted(distinct(findings.test), 'family', 'families')} say less than as many independent ones would. The "
-        "question is how well other families would be classified, so families are what the intervals count."
+        "question is how well other families would be classified, so every family counts once, however many "
+        f"{units} it has, and intervals are Student's t over families. Where {units} are counted there is no interval: "
+        "large families may be the hard ones, and then none would hold."
     )
     if accuracy.times_wider is not None:
-        drawn, naive = (span(interval, percent) for interval in (accuracy.bootstrap, accuracy.naive))
         said += (
-            f" For the accuracy a bootstrap that draws families gives an interval {accuracy.times_wider:.1f} times as "
-            f"wide as one that draws {units} ({drawn} against {naive}). With few families even the former is too "
-            "narrow; the intervals of this report are Student's t over "
-            f"families{'' if accuracy.interval is None else f': {span(accuracy.interval, percent)}'}."
+            f" For the accuracy the interval, {span(accuracy.interval, percent)}, is {accuracy.times_wider:.1f} times "
+            f"as wide as one that takes {units} for independent ({span(accuracy.naive, percent)})."
         )
     if accuracy.std is not None:
         said += (
             f" Seeds matter too: {counted(accuracy.sessions, 'session')} that differ in nothing else have a standard "
-            f"deviation of {percent(accuracy.std)}."
+            f"deviation of {percent(accuracy.std)}; all scores are those of their answers taken together."
         )
     return [said]
 

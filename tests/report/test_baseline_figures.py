@@ -3,8 +3,8 @@ import numpy as np
 from nbjax.analysis.uncertainty import FamilyEstimate, Interval
 from nbjax.report.baselines import Scored, baseline_accuracies
 
-WIDE = FamilyEstimate(0.8, Interval(0.6, 0.9), (4, 4), 8, (3.0, 3.0), "")
-NONE = FamilyEstimate(0.7, None, (1, 4), 5, (1.0, 3.0), "one family")
+WIDE = FamilyEstimate(0.8, Interval(0.6, 0.9), (4, 4), 8, "")
+NONE = FamilyEstimate(0.7, None, (1, 4), 5, "one family")
 
 
 def test_marks_and_intervals_stand_where_they_belong():

@@ -62,26 +62,35 @@ def units(folder, name, key):
     return np.array([place[0] for place in places]), np.array([place[1] for place in places]), values
 
 
-def calibration_error(labels, probability, bins=15):
+def calibration_error(labels, probability, sample_weight=None, bins=15):
     confidence, right = np.maximum(probability, 1 - probability), (probability > 0.5) == labels
+    weights = np.ones(len(labels)) if sample_weight is None else sample_weight
     total = 0.0
     for low in np.arange(bins) / bins:
         here = (confidence > low) & (confidence <= low + 1 / bins + 1e-12)
-        total += abs(right[here].sum() - confidence[here].sum())
-    return total / len(labels)
+        total += abs((weights * right)[here].sum() - (weights * confidence)[here].sum())
+    return total / weights.sum()
+
+
+def of_answers(score, **given):
+    return lambda y, p, w: score(y, p > 0.5, sample_weight=w, **given)
+
+
+def of_probabilities(score):
+    return lambda y, p, w: score(y, p, sample_weight=w)
 
 
 SCORES = {
-    "accuracy": lambda y, p: sklearn.metrics.accuracy_score(y, p > 0.5),
-    "balanced accuracy": lambda y, p: sklearn.metrics.balanced_accuracy_score(y, p > 0.5),
-    "area under the ROC curve": sklearn.metrics.roc_auc_score,
-    "average precision (PD)": sklearn.metrics.average_precision_score,
-    "sensitivity (PD classified rightly)": lambda y, p: sklearn.metrics.recall_score(y, p > 0.5),
-    "specificity (D classified rightly)": lambda y, p: sklearn.metrics.recall_score(y, p > 0.5, pos_label=0),
-    "F1 (PD)": lambda y, p: sklearn.metrics.f1_score(y, p > 0.5),
-    "Brier score": sklearn.metrics.brier_score_loss,
-    "expected calibration error": calibration_error,
-    "loss, nats": sklearn.metrics.log_loss,
+    "accuracy": of_answers(sklearn.metrics.accuracy_score),
+    "balanced accuracy": of_answers(sklearn.metrics.balanced_accuracy_score),
+    "area under the ROC curve": of_probabilities(sklearn.metrics.roc_auc_score),
+    "average precision (PD)": of_probabilities(sklearn.metrics.average_precision_score),
+    "sensitivity (PD classified rightly)": of_answers(sklearn.metrics.recall_score),
+    "specificity (D classified rightly)": of_answers(sklearn.metrics.recall_score, pos_label=0),
+    "F1 (PD)": of_answers(sklearn.metrics.f1_score),
+    "Brier score": of_probabilities(sklearn.metrics.brier_score_loss),
+    "expected calibration error": of_probabilities(calibration_error),
+    "loss, nats": of_probabilities(sklearn.metrics.log_loss),
 }
 SHARES = {"accuracy", "balanced accuracy", "expected calibration error"}
 
@@ -90,45 +99,75 @@ def text_of(name, value):
     return per_cent(value) if name in SHARES or "classified" in name else f"{value:.3f}"
 
 
+def once(labels, families):
+    """A weight of each unit, so that every family counts once."""
+    pairs = list(zip(labels.tolist(), families.tolist(), strict=True))
+    counts = collections.Counter(pairs)
+    return np.array([1 / counts[pair] for pair in pairs])
+
+
+# Predictions, level, and whether every family counts once, by column of the table.
+COLUMNS = {
+    1: ("fold_predictions", "patch", True),
+    2: ("test_predictions", "patch", True),
+    3: ("test_predictions", "family", True),
+    4: ("test_predictions", "slide", False),
+    5: ("test_predictions", "patch", False),
+}
+
+
 def test_every_score_at_every_level(study, page):
-    columns = {1: ("test_predictions", "patch"), 2: ("test_predictions", "slide"), 3: ("test_predictions", "family")}
-    columns[4] = ("fold_predictions", "patch")
     assert page.tables["test"][0][1:] == [
-        "test patches",
-        "test slides",
-        "test families",
         "patches of every family, each held out once",
+        "test patches, by family",
+        "test families, each counted once",
+        "test slides, each counted once",
+        "test patches, each counted once",
     ]
-    for column, (name, level) in columns.items():
+    for column, (name, level, families_once) in COLUMNS.items():
         labels, families, values = units(study, name, level)
+        weights = once(labels, families) if families_once else None
         shown = scores_of(page, column)
         assert shown["how many"][0] == str(len(labels))
         assert shown["families"][0] == "5 + 5"
+        sizes = np.unique(families, return_counts=True)[1]
+        effective = 10 if families_once else sizes.sum() ** 2 / (sizes**2).sum()
+        assert shown["as many families of equal size"][0] == f"{effective:.1f}"
+        together = values.mean(axis=0)
         for metric, score in SCORES.items():
-            found = [score(labels, one) for one in values]
-            assert shown[metric][0] == text_of(metric, np.mean(found)), (metric, level)
-        hits = ((values > 0.5) == labels).mean(axis=0)
-        interval = family_interval(hits, families, labels, fraction=True)
-        assert shown["accuracy"][1] == f"{per_cent(interval.interval.low)} to {per_cent(interval.interval.high)}"
+            assert shown[metric][0] == text_of(metric, score(labels, together, weights)), (metric, level)
+        if families_once:
+            hits = ((together > 0.5) == labels).astype(float)
+            low, high = family_interval(hits, families, labels, fraction=True).interval
+            ends = [float(end.rstrip(" %")) / 100 for end in shown["accuracy"][1].split(" to ")]
+            # Where families agree, the interval is as wide as a bootstrap of patches says.
+            np.testing.assert_allclose(ends, (low, high), atol=0.01)
+        else:
+            assert shown["accuracy"][1] == ""
 
 
 def test_an_interval_of_an_area_leaves_out_one_family_at_a_time(study, page):
     labels, families, values = units(study, "test_predictions", "patch")
+    together, weights = values.mean(axis=0), once(labels, families)
     names = sorted(set(zip(labels.tolist(), families.tolist(), strict=True)))
     rest = [families != family for _, family in names]
-    left_out = [np.mean([sklearn.metrics.roc_auc_score(labels[rows], one[rows]) for one in values]) for rows in rest]
+    area = sklearn.metrics.roc_auc_score
+    left_out = [area(labels[rows], together[rows], sample_weight=weights[rows]) for rows in rest]
     sizes = np.eye(2)[[label for label, _ in names]] * np.array([(~rows).sum() for rows in rest])[:, None]
-    estimate = np.mean([sklearn.metrics.roc_auc_score(labels, one) for one in values])
-    interval = jackknife_interval(estimate, np.array(left_out), sizes, fraction=True)
-    shown = scores_of(page)["area under the ROC curve"]
-    assert shown == (f"{estimate:.3f}", f"{interval.interval.low:.3f} to {interval.interval.high:.3f}")
+    estimate = area(labels, together, sample_weight=weights)
+    low, high = jackknife_interval(estimate, np.array(left_out), sizes, fraction=True).interval
+    value, ends = scores_of(page, 2)["area under the ROC curve"]
+    assert value == f"{estimate:.3f}"
+    np.testing.assert_allclose([float(end) for end in ends.split(" to ")], (low, high), atol=0.01)
 
 
 def test_all_scores_repeat_the_table_of_test_scores(page):
-    rows = {(row[0], row[1], row[2]): row[4].split(" ± ")[0] for row in page.tables["scores"][1:]}
-    for column, level in ((1, "patch"), (2, "slide"), (3, "family")):
+    rows = {tuple(row[:4]): row[5] for row in page.tables["scores"][1:]}
+    for column, (name, level, families_once) in COLUMNS.items():
+        of = "held out once" if name.startswith("fold") else "test split"
         for metric in SCORES:
-            assert rows["test split", level, metric.split(" (")[0]] == scores_of(page, column)[metric][0]
+            key = (of, level, "families" if families_once else "units", metric.split(" (")[0])
+            assert rows[key].split("\n")[0] == scores_of(page, column)[metric][0]
     assert {row[1] for row in page.tables["scores"][1:] if row[0] == "held out once"} == {"patch", "slide", "family"}
 
 
@@ -169,7 +208,7 @@ def test_what_the_best_of_many_is_worth(study, page):
 
 def test_confusion(study, page):
     labels, _, values = units(study, "test_predictions", "patch")
-    shares = np.mean([sklearn.metrics.confusion_matrix(labels, one > 0.5, normalize="true") for one in values], axis=0)
+    shares = sklearn.metrics.confusion_matrix(labels, values.mean(axis=0) > 0.5, normalize="true")
     assert page.tables["confusion"][1:] == [
         [name, str((labels == place).sum()), *(per_cent(share) for share in shares[place])]
         for place, name in enumerate(("D", "PD"))
@@ -197,9 +236,13 @@ def test_temperatures_come_from_validation_alone(study, page):
     assert text in page.text
     row = page.tables["temperature"][2]
     assert row[0] == "expected calibration error"
-    assert row[1].split(" ± ")[0] == scores_of(page)["expected calibration error"][0]
+    (scores,) = (row for row in page.tables["wider"][1:] if row[0] == "expected calibration error")
+    single = [calibration_error(labels, one) for one in units(study, "test_predictions", "patch")[2]]
+    losses = [sklearn.metrics.log_loss(labels, one) for one in units(study, "test_predictions", "patch")[2]]
+    assert row[1].split(" ± ")[0] == per_cent(np.mean(single))
+    assert scores[3:] == ["none", "none", "–"]
     assert float(row[2].split(" %")[0]) == pytest.approx(100 * np.mean(errors), abs=0.06)
-    assert page.tables["temperature"][1][1].split(" ± ")[0] == scores_of(page)["loss, nats"][0]
+    assert page.tables["temperature"][1][1].split(" ± ")[0] == f"{np.mean(losses):.3f}"
 
 
 def test_the_test_split_does_not_change_temperatures(study, page, tmp_path):

@@ -1,4 +1,5 @@
 import base64
+import functools
 import io
 import json
 import re
@@ -75,21 +76,26 @@ def test_a_method_that_took_the_place_of_another_says_why(make_study):
 def test_test_scores_equal_scikit_learns(make_study):
     folder = make_study()
     table = pyarrow.parquet.read_table(folder / "test_predictions.parquet")
-    label, probability, losses = (table[name].to_numpy() for name in ("label", "probability", "loss"))
-    predicted = (probability > 0.5).astype(int)
+    label, probability = (table[name].to_numpy().reshape(4, 30) for name in ("label", "probability"))
+    label, together = label[0], probability.mean(axis=0)
+    families = np.array(table["family"].to_pylist()[:30])
+    sizes = dict(zip(*np.unique(families, return_counts=True), strict=True))
+    weights = np.array([1 / sizes[family] for family in families])
     page = page_of(folder)
-    scores = {name: estimate for name, (estimate, _) in scores_of(page).items()}
-    wider = {row[0]: row[1:] for row in page.tables["wider"][1:]}
-    per_seed = (label == predicted).reshape(4, 30).mean(axis=1)
-    assert scores["accuracy"] == per_cent(sklearn.metrics.accuracy_score(label, predicted))
-    assert wider["accuracy"][0] == f"{per_cent(per_seed.mean())} ± {per_cent(per_seed.std(ddof=1))}"
-    assert scores["loss, nats"] == f"{losses.mean():.3f}"
-    assert scores["sensitivity (PD classified rightly)"] == per_cent(sklearn.metrics.recall_score(label, predicted))
-    specificity = sklearn.metrics.recall_score(label, predicted, pos_label=0)
-    assert scores["specificity (D classified rightly)"] == per_cent(specificity)
-    areas = [sklearn.metrics.roc_auc_score(label[:30], row) for row in probability.reshape(4, 30)]
-    assert scores["area under the ROC curve"] == f"{np.mean(areas):.3f}"
-    confusion = sklearn.metrics.confusion_matrix(label, predicted, normalize="true")
+    counted, wider = scores_of(page, 3), {row[0]: row[1:] for row in page.tables["wider"][1:]}
+    scores = {name: estimate for name, (estimate, _) in scores_of(page, 2).items()}
+    hits = (probability > 0.5) == label
+    per_seed = np.average(hits, axis=1, weights=weights)
+    assert scores["accuracy"] == per_cent(np.average((together > 0.5) == label, weights=weights))
+    assert counted["accuracy"] == (per_cent(((together > 0.5) == label).mean()), "")
+    assert wider["accuracy"][1] == f"{per_cent(per_seed.mean())} ± {per_cent(per_seed.std(ddof=1))}"
+    assert scores["loss, nats"] == f"{sklearn.metrics.log_loss(label, together, sample_weight=weights):.3f}"
+    recall = functools.partial(sklearn.metrics.recall_score, label, together > 0.5, sample_weight=weights)
+    assert scores["sensitivity (PD classified rightly)"] == per_cent(recall())
+    assert scores["specificity (D classified rightly)"] == per_cent(recall(pos_label=0))
+    area = sklearn.metrics.roc_auc_score(label, together, sample_weight=weights)
+    assert scores["area under the ROC curve"] == f"{area:.3f}"
+    confusion = sklearn.metrics.confusion_matrix(label, together > 0.5, normalize="true")
     assert [row[2:] for row in page.tables["confusion"][1:]] == [[per_cent(one) for one in row] for row in confusion]
     assert (scores["families"], scores["how many"], scores["sessions"]) == ("5 + 5", "30", "4")
 
@@ -97,19 +103,22 @@ def test_test_scores_equal_scikit_learns(make_study):
 def test_intervals_in_the_answer_and_the_table(make_study):
     folder = make_study()
     table = pyarrow.parquet.read_table(folder / "test_predictions.parquet")
-    label, probability = table["label"].to_numpy(), table["probability"].to_numpy()
-    hits = ((probability > 0.5) == label).reshape(4, 30).mean(axis=0)
-    interval = family_interval(hits, np.array(table["family"].to_pylist()[:30]), label[:30], fraction=True)
+    label, probability = (table[name].to_numpy().reshape(4, 30) for name in ("label", "probability"))
+    families, label = np.array(table["family"].to_pylist()[:30]), label[0]
+    hits = ((probability.mean(axis=0) > 0.5) == label).astype(float)
+    interval = family_interval(hits, families, label, fraction=True)
     page = page_of(folder)
-    ends = f"{per_cent(interval.interval.low)} to {per_cent(interval.interval.high)}"
-    assert scores_of(page)["accuracy"][1] == ends
+    estimate, ends = scores_of(page, 2)["accuracy"]
+    printed = [float(end.rstrip(" %")) / 100 for end in ends.split(" to ")]
+    np.testing.assert_allclose(printed, interval.interval, atol=0.01)
     wider = {row[0]: row[1:] for row in page.tables["wider"][1:]}
-    assert wider["accuracy"][1] == ends
+    assert wider["accuracy"][2] == ends
     naive = [float(one.rstrip(" %")) / 100 for one in wider["accuracy"][3].split(" to ")]
-    np.testing.assert_allclose(naive, bootstrap_of_samples(hits, label[:30]), atol=0.02)
-    drawn = [float(one.rstrip(" %")) / 100 for one in wider["accuracy"][2].split(" to ")]
-    assert float(wider["accuracy"][4]) == pytest.approx((drawn[1] - drawn[0]) / (naive[1] - naive[0]), abs=0.06)
-    assert f"{per_cent(hits.mean())} of the samples were classified rightly (95 % interval {ends}" in page.text
+    np.testing.assert_allclose(naive, bootstrap_of_samples(hits, label), atol=0.05)
+    ours, theirs = ([float(end) for end in wider["Brier score"][place].split(" to ")] for place in (2, 3))
+    assert float(wider["Brier score"][4]) == pytest.approx(np.ptp(ours) / np.ptp(theirs), rel=0.05)
+    said = f"{estimate} of a family's samples were classified rightly, in the mean over families (95 % interval {ends})"
+    assert said in page.text
 
 
 def test_dataset_and_partition_tables(make_study):
@@ -174,7 +183,7 @@ def test_caution_where_the_interval_includes_guessing_or_families_are_few(make_s
     columns = {"seed": np.zeros(16, int), "sample": np.arange(16), "family": family, "label": label}
     columns |= {"probability": probability, "loss": np.where(hit == 1, 0.1, 2.3)}
     page = page_of(make_study(test=pa.table(columns), folds=None))
-    assert "is not above the 50.0 % of always answering the most frequent label" in page.text
+    assert "is not above the 50.0 % of always answering one label" in page.text
     assert "With fewer than 5 of a label" in page.text
 
 
@@ -185,7 +194,7 @@ def test_no_interval_is_said_to_be_none(make_study):
     page = page_of(make_study(test=pa.table(columns), folds=None))
     assert "no interval: a label has one family only" in page.text
     assert scores_of(page)["accuracy"][1] == "no interval"
-    assert {row[0]: row[2] for row in page.tables["wider"][1:]}["accuracy"] == "none"
+    assert {row[0]: row[3] for row in page.tables["wider"][1:]}["accuracy"] == "none"
 
 
 def test_unfinished_study(make_study):
@@ -207,18 +216,22 @@ def test_unfinished_study(make_study):
 def test_three_classes(make_study):
     folder = make_study(classes=("D", "PD", "UD"))
     page = page_of(folder)
-    scores = scores_of(page)
+    scores = scores_of(page, 2)
     assert {"D classified rightly", "PD classified rightly", "UD classified rightly"} <= set(scores)
     table = pyarrow.parquet.read_table(folder / "test_predictions.parquet")
     label = table["label"].to_numpy().reshape(4, 45)[0]
     every = np.stack(table["probabilities"].to_pylist()).reshape(4, 45, 3)
     every /= every.sum(axis=2, keepdims=True)  # scikit-learn wants sums of 1 to the last bit
-    areas = [sklearn.metrics.roc_auc_score(label, one, multi_class="ovr") for one in every]
-    assert scores["area under the ROC curve"][0] == f"{np.mean(areas):.3f}"
-    recalls = [sklearn.metrics.recall_score(label, one.argmax(axis=1), average=None) for one in every]
-    assert [scores[f"{name} classified rightly"][0] for name in ("D", "PD", "UD")] == [
-        per_cent(one) for one in np.mean(recalls, axis=0)
+    together, families = every.mean(axis=0), np.array(table["family"].to_pylist()[:45])
+    sizes = dict(zip(*np.unique(families, return_counts=True), strict=True))
+    weights = np.array([1 / sizes[family] for family in families])
+    together /= together.sum(axis=1, keepdims=True)
+    areas = [
+        sklearn.metrics.roc_auc_score(label == place, together[:, place], sample_weight=weights) for place in range(3)
     ]
+    assert scores["area under the ROC curve"][0] == f"{np.mean(areas):.3f}"
+    recalls = sklearn.metrics.recall_score(label, together.argmax(axis=1), average=None, sample_weight=weights)
+    assert [scores[f"{name} classified rightly"][0] for name in ("D", "PD", "UD")] == [per_cent(one) for one in recalls]
     assert len(page.tables["confusion"]) == 4
 
 
@@ -349,7 +362,7 @@ def test_a_class_without_test_samples_has_no_share(make_study):
     table = pyarrow.parquet.read_table(folder / "test_predictions.parquet")
     page = page_of(make_study(classes=("D", "PD", "UD"), test=table.filter(pa.compute.less(table["label"], 2))))
     assert page.tables["confusion"][3] == ["UD", "0", "–", "–", "–"]
-    assert ["UD classified rightly", "–"] in [row[:2] for row in page.tables["test"]]
+    assert ["UD classified rightly", "–"] in [[row[0], row[2]] for row in page.tables["test"]]
 
 
 def test_leaks_and_findings_are_said(make_study):

@@ -70,10 +70,10 @@ def confusion_matrix(matrix: np.ndarray, classes: Sequence[str], units: str, ses
     """How many units of each label are taken for which class: shares of the label, and how many units that is.
 
     Args:
-        matrix: mean over sessions `[classes, classes]`, rows the label.
+        matrix: `[classes, classes]`, rows the label.
         classes: their names.
         units: what is counted, in the plural.
-        sessions: that the mean is over.
+        sessions: that predict together.
     """
     count = len(classes)
     figure, (axis,) = new_figure(1.9 + 1.25 * count, 1.5 + 0.95 * count)
@@ -82,13 +82,13 @@ def confusion_matrix(matrix: np.ndarray, classes: Sequence[str], units: str, ses
     axis.imshow(shares, cmap="Blues", vmin=0, vmax=1, aspect="auto")
     for row in range(count):
         for column in range(count):
-            text = f"{100 * shares[row, column]:.1f} %\n{matrix[row, column]:,.1f}" if totals[row] else "–"
+            text = f"{100 * shares[row, column]:.1f} %\n{matrix[row, column]:,.0f}" if totals[row] else "–"
             colour = "white" if shares[row, column] > 0.55 else BLACK
             axis.text(column, row, text, ha="center", va="center", color=colour)
     axis.set_xticks(range(count), [plain(name) for name in classes])
     axis.set_yticks(range(count), [plain(name) for name in classes])
     axis.set(xlabel="predicted", ylabel="label")
-    axis.set_title(f"{units.capitalize()}, mean of {_sessions(sessions)}", fontsize=10)
+    axis.set_title(f"{units.capitalize()}, {_sessions(sessions)}{' together' if sessions > 1 else ''}", fontsize=10)
     axis.grid(visible=False)
     for side in axis.spines.values():
         side.set_visible(False)

@@ -42,7 +42,7 @@ def family_accuracies(
         accuracies: label, family, units, accuracy in [0, 1].
         chance: accuracy of always answering the most frequent label, drawn as a line.
         units: what is counted, in the plural.
-        sessions: that an accuracy is the mean of.
+        sessions: that answer together.
     """
     rows = sorted(accuracies, key=lambda row: (row[0], row[3]))
     figure, (axis,) = new_figure(8.4, 0.9 + 0.22 * max(len(rows), 4))
@@ -56,10 +56,10 @@ def family_accuracies(
         axis.scatter(values, places, sizes, color=COLOURS[index % 4], marker=marker, label=plain(label), zorder=3)
     axis.axvline(chance, color=BLACK, linestyle="--", linewidth=1)
     axis.annotate(
-        "most frequent label", (chance, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9
+        "one answer for all", (chance, 1), xycoords=("data", "axes fraction"), ha="center", va="bottom", fontsize=9
     )
     axis.set_yticks(range(len(rows)), [plain(row[1].split("/")[-1]) for row in rows], fontsize=8)
-    mean = f", mean of {sessions:,} sessions" if sessions > 1 else ""
+    mean = f", {sessions:,} sessions together" if sessions > 1 else ""
     axis.set(
         xlabel=f"{units} classified rightly{mean} (area: number of {units})",
         xlim=(-0.03, 1.03),

@@ -27,11 +27,11 @@ def test_ranking_curves_are_the_sessions_and_their_mean(units):
 
 
 def test_confusion_matrix_says_shares_and_numbers():
-    matrix = np.array([[7.5, 2.5], [0.0, 0.0]])
+    matrix = np.array([[6.0, 2.0], [0.0, 0.0]])
     (axis,) = predictions.confusion_matrix(matrix, ("a$", "b"), "patches", 4).axes
-    assert [text.get_text() for text in axis.texts] == ["75.0 %\n7.5", "25.0 %\n2.5", "–", "–"]
+    assert [text.get_text() for text in axis.texts] == ["75.0 %\n6", "25.0 %\n2", "–", "–"]
     assert [tick.get_text() for tick in axis.get_yticklabels()] == [r"a\$", "b"]
-    assert axis.get_title() == "Patches, mean of 4 sessions"
+    assert axis.get_title() == "Patches, 4 sessions together"
 
 
 def test_reliability_diagram_has_every_bin_where_it_is():
