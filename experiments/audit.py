@@ -45,6 +45,7 @@ def main() -> None:
     if TABLE.value and Path(OUT.value).resolve() == Path(TABLE.value).resolve():
         raise InputError(f"--out={OUT.value} is the table itself; name another file, as in --out=audit.json.")
     check_file(OUT.value)
+    _check_own(Path(OUT.value))
     violations, patches, notes = _audit_dataset() if DATASET.value else _audit_table()
     kinds = {
         kind: [violation.message for violation in violations if violation.kind == kind]
@@ -64,6 +65,18 @@ def main() -> None:
     print(f"\n{patches} patches, {len(violations)} findings: {OUT.value}")
     if violations:
         sys.exit(1)
+
+
+def _check_own(path: Path) -> None:
+    """Raises InputError where a file lies at `path` that is not of an audit, so that it would be lost."""
+    if not path.is_file() or path.stat().st_size == 0:
+        return
+    try:
+        ours = {"patches", "findings"} <= json.loads(path.read_bytes()).keys()
+    except (ValueError, AttributeError):
+        ours = False
+    if not ours:
+        raise InputError(f"--out={path} is there and is no audit; give another name, or move that file away.")
 
 
 def _audit_dataset() -> tuple[list[Violation], int, list[str]]:

@@ -4,11 +4,12 @@ import atexit
 import contextlib
 import io
 import os
+import re
 import sys
 import warnings
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from absl import app, flags, logging
 
@@ -74,11 +75,24 @@ def run(main: Callable[[], None], refused: Collection[str] = ()) -> None:
             print(_help(refused))
             sys.exit(0)
         try:
-            return flags.FLAGS(arguments)
+            rest = flags.FLAGS(arguments)
         except flags.Error as error:
-            sys.exit(f"error: {' '.join(str(error).split()).removesuffix('.')}; see --help.")
+            sys.exit(f"error: {_said_of_flags(' '.join(str(error).split()).removesuffix('.'))}; see --help.")
+        for name, flag in _own_flags(refused).items():
+            if flag.present and flag.value == "":
+                sys.exit(f"error: --{name}= is empty; give it a value, or leave it out.")
+        return rest
 
     app.run(guarded, flags_parser=parse)
+
+
+def _said_of_flags(message: str) -> str:
+    """What absl says of a flag's value that is not of its type, in words instead of Python's."""
+    words = {"int": "a whole number, such as 250", "float": "a number, such as 0.25", "bool": "true or false"}
+    parts = re.match(r"flag (--(?P<name>\w+)=.*?): .*(invalid literal|could not convert|Non-boolean)", message)
+    if parts is None:
+        return message
+    return f"{parts[1]}: expected {words[flags.FLAGS[parts['name']].flag_type()]}"
 
 
 def _end_at_once(note: Callable[[], None] | None) -> NoReturn:
@@ -92,17 +106,21 @@ def _end_at_once(note: Callable[[], None] | None) -> NoReturn:
     os._exit(1)
 
 
-def _help(refused: Collection[str]) -> str:
-    """What the script says of itself, and its flags."""
-    lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "Flags:"]
-    of_scripts = {
+def _own_flags(refused: Collection[str]) -> dict[str, Any]:
+    """The flags of the script and of scripts it is built on, by name."""
+    return {
         name: flag
         for module, defined in flags.FLAGS.flags_by_module_dict().items()
         if module == sys.argv[0] or module.startswith("experiments.")
         for flag in defined
         if (name := flag.name) not in refused
     }
-    for name, flag in sorted(of_scripts.items()):
+
+
+def _help(refused: Collection[str]) -> str:
+    """What the script says of itself, and its flags."""
+    lines = [(sys.modules["__main__"].__doc__ or "").strip(), "", "Flags:"]
+    for name, flag in sorted(_own_flags(refused).items()):
         text = ",".join(map(str, flag.value)) if isinstance(flag.value, list) else flag.value
         default = f" (default: {text})" if text not in (None, "", False) else ""
         typed = f"--[no]{name}" if flag.boolean else f"--{name}=…"

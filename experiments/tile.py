@@ -18,7 +18,7 @@ from nbjax.errors import InputError
 from nbjax.files import check_file
 from nbjax.progress import bar
 from nbjax.slides.folder import left_out_sentences
-from nbjax.slides.manifest import check_labels, remarks, write_manifest
+from nbjax.slides.manifest import check_labels, check_own, remarks, write_manifest
 from nbjax.slides.nuclei import compare_magnifications
 from nbjax.slides.tile import Tiling, tile_folder
 
@@ -39,6 +39,9 @@ def main() -> None:
     if out.suffix != ".parquet":
         raise InputError(f"--out={out}: a manifest is a Parquet file; give a name that ends in .parquet.")
     check_file(out)
+    paths = [out, out.with_suffix(".csv")] if CSV.value else [out]
+    for path in paths:
+        check_own(path)
     out.parent.mkdir(parents=True, exist_ok=True)
     tiling = Tiling(
         patch_size=PATCH_SIZE.value,
@@ -55,7 +58,6 @@ def main() -> None:
         print(f"{label}: {kept[label]} of {patches} patches kept")
     if warning := compare_magnifications(SLIDES.value, manifest, tiling, flag="--"):
         print(f"caution: {warning}")
-    paths = [out, out.with_suffix(".csv")] if CSV.value else [out]
     for path in paths[1:]:
         write_manifest(manifest, path)
     print(f"\nmanifest: {', '.join(map(str, paths))}")

@@ -31,7 +31,7 @@ TEMPORARY = re.compile(r"\.(?P<name>.+)\.(?P<process>\d+)(-(?P<begin>\d+))?\.[0-
 @contextlib.contextmanager
 def replacing(path: str | Path) -> Iterator[Path]:
     """Gives a temporary name beside `path`; on success what was written there replaces `path`, on failure it is
-    removed.
+    removed; InputError where `path` is a folder and what was written is a file.
 
     Works for a file and for a folder. The folder that holds `path` is created. Everything is on the disk before the new
     name is, and at every moment there is the old one or the new one. What dead processes left of `path` is cleared.
@@ -43,6 +43,8 @@ def replacing(path: str | Path) -> Iterator[Path]:
     try:
         yield temporary
         sync(temporary)
+        if path.is_dir() and not temporary.is_dir():
+            raise InputError(f"{path} is a folder; expected a file of that name, or none: move the folder away.")
         _rename(temporary, path)
         sync_folder(path.parent)
     finally:

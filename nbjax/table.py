@@ -165,15 +165,19 @@ def _check_type(table: Table, name: str) -> None:
         )
 
 
-def _check_looks(table: Table, name: str, words: list[str]) -> None:
-    """Refuses two names that a reader takes for one: spaces around, characters that do not show, accents put together
+def looks_of(word: str) -> str:
+    """What a reader sees of a name: without spaces around, characters that do not show, and accents put together
     otherwise.
     """
+    visible = "".join(letter for letter in word if unicodedata.category(letter) != "Cf")
+    return unicodedata.normalize("NFC", visible).strip()
+
+
+def _check_looks(table: Table, name: str, words: list[str]) -> None:
+    """Refuses two names that a reader takes for one."""
     seen: dict[str, str] = {}
     for word in dict.fromkeys(words):
-        visible = "".join(letter for letter in word if unicodedata.category(letter) != "Cf")
-        looks = unicodedata.normalize("NFC", visible).strip()
-        other = seen.setdefault(looks, word)
+        other = seen.setdefault(looks_of(word), word)
         if other != word:
             raise InputError(
                 f"{table.path}: the column {name} has both {other!a} and {word!a}, which look the same; write them "

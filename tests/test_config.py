@@ -70,6 +70,11 @@ def test_settings(setting, field, value):
         ),
         ("dataset.leak=patch", r"config field dataset\.leak: found 'patch'"),
         ("dataset.tiling.minimum_tissue=2.0", r"config field dataset\.tiling\.minimum_tissue: found 2.0"),
+        ("seeds=100000000", "config field seeds: found 100000000; expected at least 1, at most 1,000,000"),
+        ("epochs=999999999999", "config field epochs: found .*; expected at least 1, at most 1,000,000"),
+        ("input_size=100000", "config field input_size: found 100000; expected 32 to 4096 pixels, or None"),
+        ("name=../../x", "config field name: found '../../x'; expected a plain name, as a folder has"),
+        ("name=", "config field name: found ''; expected a plain name"),
         ("batch_sizes=99999999999999", "config field batch_sizes: found .*; expected at most 16,777,216"),
     ],
 )

@@ -230,6 +230,16 @@ def test_places_that_cannot_be_written_are_said(tmp_path):
         check_folder("/proc/new")
 
 
+@pytest.mark.parametrize("write", [replacing, sealing])
+def test_a_folder_in_a_files_place_is_said(tmp_path, write):
+    (tmp_path / "it").mkdir()
+    (tmp_path / "it/mine.txt").write_text("", encoding="utf-8")
+    said = r"it is a folder; expected a file of that name, or none"
+    with pytest.raises(InputError, match=said), write(tmp_path / "it") as temporary:
+        temporary.write_text("", encoding="utf-8")
+    assert (tmp_path / "it/mine.txt").is_file()
+
+
 def test_a_lock_leaves_no_process_behind_and_an_empty_folder_not_at_all(tmp_path):
     with locked(tmp_path / "a", "this study"):
         assert (tmp_path / "a" / LOCK).read_text(encoding="utf-8") == f"process {os.getpid()}"

@@ -18,10 +18,6 @@ PROPORTIONS = (0.7, 0.15, 0.15)
 DIVERSITIES = (1 / 3, 1 / 3, 1 / 3)
 WEIGHTS = (1.0, 1.0)
 SECONDS = 60.0
-# So that there are fewer folds.
-LARGER_TEST = (
-    "--set=dataset.proportions=0.6,0.2,0.2 asks for fewer (python -m experiments.partition --proportions=0.6,0.2,0.2)."
-)
 
 
 @dataclass(frozen=True)
@@ -220,14 +216,13 @@ def stratified_group_folds(
     folds = round(1 / targets.proportions[2])
     for_validation = round(targets.proportions[1] / targets.proportions[2])
     if len(counts) < folds:
-        raise InputError(
-            f"patches_per_family_and_class: {len(counts)} families cannot fill {folds} folds; {LARGER_TEST}"
-        )
+        advice = _fewer_folds(len(counts))
+        raise InputError(f"patches_per_family_and_class: {len(counts)} families cannot fill {folds} folds; {advice}")
     fewest = counts.sum(axis=0)
     if fewest.min() < folds:
         raise InputError(
             f"patches_per_family_and_class: class {fewest.argmin()} has {fewest.min()} patches, expected at least "
-            f"{folds}, one a fold; {LARGER_TEST}"
+            f"{folds}, one a fold; {_fewer_folds(int(fewest.min()))}"
         )
     # scikit-learn takes seconds to import; only who asks for it pays.
     from sklearn.model_selection import StratifiedGroupKFold
@@ -241,6 +236,17 @@ def stratified_group_folds(
         if fold <= for_validation:
             assignment[np.unique(groups[held_out])] = 2 if fold == 0 else 1
     return _together(counts, assignment, targets, "stratified_group_folds")
+
+
+def _fewer_folds(available: int) -> str:
+    """Advice on shares with which there are no more folds than this."""
+    for shares, folds in (("0.6,0.2,0.2", 5), ("0.52,0.24,0.24", 4)):
+        if folds <= available:
+            return (
+                f"--set=dataset.proportions={shares} asks for {folds} (python -m experiments.partition "
+                f"--proportions={shares})."
+            )
+    return "gather more families, or leave this method."
 
 
 def _check_method(method: str) -> None:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from nbjax.english import listed
 from nbjax.errors import InputError
 from nbjax.files import printable
+from nbjax.table import looks_of
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff")
 OPENSLIDE_SUFFIXES = (".svs", ".ndpi", ".scn", ".mrxs", ".vms", ".bif")
@@ -49,26 +50,49 @@ def find_slides(folder: str | Path) -> tuple[list[SlideFile], dict[str, str]]:
 
     Raises:
         InputError: the folder is missing, holds no slide, a slide lies where no label can be read from its place, or
-            its name is not UTF-8.
+            its name is not UTF-8, two labels or two families have names that look the same.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise InputError(
-            f"{printable(folder)}: there is no such folder; give the folder that holds one folder of slides per label."
-        )
+        what = "this is a file" if folder.exists() else "there is no such folder"
+        raise InputError(f"{printable(folder)}: {what}; give the folder that holds one folder of slides per label.")
     names, left_out = [], {}
     for name, reason in _walk(folder):
         if reason:
             left_out[printable(name)] = reason
         else:
             names.append(name)
+    left_out |= _empty_labels(folder, names, left_out)
     _check_places(folder, names)
     if not names:
         raise InputError(
             f"{printable(folder)}: found no slide; expected <label>/<slide> or <label>/<family>/<slide> with one of "
             f"{', '.join(SUFFIXES)}{''.join(f'; {said}' for said in left_out_sentences(left_out))}."
         )
-    return [_slide_file(name) for name in sorted(names)], left_out
+    files = [_slide_file(name) for name in sorted(names)]
+    for what in ("label", "family"):
+        _check_looks(folder, what, sorted({getattr(file, what) for file in files}))
+    return files, left_out
+
+
+def _check_looks(folder: Path, what: str, names: list[str]) -> None:
+    """Refuses two labels, or two families, that a reader takes for one."""
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(looks_of(name), name)
+        if other != name:
+            raise InputError(
+                f"{printable(folder)}: each {what} has a name of its own, and {other!a} and {name!a} look the same; "
+                "put them into one folder where they are one, else give one another name."
+            )
+
+
+def _empty_labels(folder: Path, names: list[str], left_out: dict[str, str]) -> dict[str, str]:
+    """Folders that would be a label's and hold nothing that was found or left out."""
+    mentioned = {printable(name).split("/")[0] for name in names} | {name.split("/")[0] for name in left_out}
+    with os.scandir(folder) as scan:
+        labels = sorted(printable(entry.name) for entry in scan if _why_left_out(entry) is None)
+    return {label: "a folder without a slide" for label in labels if label not in mentioned}
 
 
 def _slide_file(name: str) -> SlideFile:

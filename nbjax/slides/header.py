@@ -128,10 +128,13 @@ def _look_inside(path: Path) -> tuple[str, list[tiff.Page]]:
 
 def _openslide_header(path: Path, kind: str, pages: list[tiff.Page]) -> Header:
     if kind in SCANNERS_TIFFS:
-        tiff.check_colour(max(pages, key=lambda page: page.width * page.height))
+        largest = max(pages, key=lambda page: page.width * page.height)
+        tiff.check_colour(largest)
+        tiff.check_whole(largest)
     elif pages:
         tiff.check_one_picture(pages)
         tiff.check_colour(pages[0])
+        tiff.check_whole(pages[0])
     with openslide.OpenSlide(path) as scan:
         width, height = scan.dimensions
         mpp = plausible_mpp(scan.properties.get(openslide.PROPERTY_NAME_MPP_X))
@@ -141,6 +144,7 @@ def _openslide_header(path: Path, kind: str, pages: list[tiff.Page]) -> Header:
 def _tiff_header(pages: list[tiff.Page]) -> Header:
     tiff.check_one_picture(pages)
     tiff.check_colour(pages[0])
+    tiff.check_whole(pages[0])
     width, height = pages[0].width, pages[0].height
     return Header(width, height, plausible_mpp(tiff.resolution(pages[0])), "tiff", BYTES_PER_PIXEL * width * height)
 

@@ -1,5 +1,6 @@
 """The patch manifest: one row a patch, kept or rejected and why."""
 
+import csv
 import json
 import math
 from pathlib import Path
@@ -91,6 +92,26 @@ def write_manifest(manifest: Manifest, path: str | Path) -> None:
     with sealing(path) as temporary:
         table = manifest.table.replace_schema_metadata({"nbjax": json.dumps(header)})
         pyarrow.parquet.write_table(table, temporary, write_page_checksum=True)
+
+
+def check_own(path: str | Path) -> None:
+    """Raises InputError where a file lies at `path` that is no manifest, so that it would be lost.
+
+    One that carries a seal is ours, whatever became of it.
+    """
+    path = Path(path)
+    if not path.is_file() or path.stat().st_size == 0 or Path(f"{path}{SEAL}").is_file():
+        return
+    try:
+        if path.suffix.lower() == ".csv":
+            with path.open(encoding="utf-8-sig", errors="replace") as file:
+                ours = next(csv.reader(file), None) == SCHEMA.names
+        else:
+            ours = b"nbjax" in (pyarrow.parquet.read_schema(path).metadata or {})
+    except (pa.ArrowException, OSError):
+        ours = False
+    if not ours:
+        raise InputError(f"--out: {path} is there and is no manifest; give another name, or move that file away.")
 
 
 def read_manifest(path: str | Path) -> Manifest:

@@ -24,7 +24,9 @@ SAMPLES, X_RESOLUTION, PLANES, RESOLUTION_UNIT, COLOUR_TABLE, EXTRA_SAMPLES, SAM
     338,
     339,
 )
-ORIENTATION = 274
+ORIENTATION, ROWS_PER_STRIP, TILE_WIDTH, TILE_LENGTH = 274, 278, 322, 323
+# Where the strips, or the tiles, lie: how many there are is all that is read.
+PIECES = (273, 324)
 DEFAULTS = {
     REDUCED: (0,),
     BITS: (1,),
@@ -35,6 +37,7 @@ DEFAULTS = {
     SAMPLE_FORMAT: (1,),
 }
 DEFAULTS |= {X_RESOLUTION: (), RESOLUTION_UNIT: (2,), COLOUR_TABLE: (), ORIENTATION: (1,)}
+DEFAULTS |= {ROWS_PER_STRIP: (2**32 - 1,), TILE_WIDTH: (), TILE_LENGTH: (), PIECES[0]: (0,), PIECES[1]: (0,)}
 TAGS = frozenset({*DEFAULTS, WIDTH, HEIGHT, PHOTOMETRIC})
 
 RGB, PALETTE, YCBCR = 2, 3, 6
@@ -53,7 +56,7 @@ class Page(NamedTuple):
     Attributes:
         width: pixels.
         height: pixels.
-        tags: values of the tags in `TAGS` by number, defaults filled in.
+        tags: values of the tags in `TAGS` by number, defaults filled in; of those in `PIECES` how many they have.
     """
 
     width: int
@@ -109,6 +112,9 @@ def _read_page(file: BinaryIO, order: str, big: bool) -> tuple[dict[int, tuple[i
     tags = {}
     for at in range(0, len(table), length):
         tag, kind, count = struct.unpack_from(order + ("HHQ" if big else "HHL"), table, at)
+        if tag in PIECES:
+            tags[tag] = (count,)
+            continue
         if tag not in TAGS or kind not in TYPES or count > MOST_VALUES:
             continue
         size, letter = TYPES[kind]
@@ -145,6 +151,27 @@ def check_colour(page: Page) -> None:
     if photometric != PALETTE and (samples != 3 + len(extra) or extra not in ((), (1,), (2,))):
         raise InputError(
             f"has {samples} samples a pixel; expected red, green and blue, and at most transparency; convert it."
+        )
+
+
+def check_whole(page: Page) -> None:
+    """Checks that a page has as many strips or tiles as its size asks for: decoders fill in what is missing.
+
+    Raises:
+        InputError: it has fewer.
+    """
+    tags = page.tags
+    width, length = tags[TILE_WIDTH], tags[TILE_LENGTH]
+    tiled = len(width) == len(length) == 1 and 0 not in (*width, *length)
+    rows, columns = (length[0], width[0]) if tiled else (tags[ROWS_PER_STRIP][0] or 1, page.width)
+    planes = tags[SAMPLES][0] if tags[PLANES][0] == 2 else 1
+    expected = -(-page.height // rows) * -(-page.width // columns) * planes
+    found = tags[PIECES[1 if tiled else 0]][0]
+    if found < expected:
+        pieces, pixels = "tiles" if tiled else "strips", f"{page.width}x{page.height} pixels"
+        raise InputError(
+            f"not a readable slide (it has {found} of the {expected} {pieces} that {pixels} take); copy or export it "
+            "again."
         )
 
 

@@ -92,10 +92,16 @@ def tile_folder(
 
     Raises:
         InputError: see `find_slides` and `read_header`, one message for all slides; a slide smaller than a patch; mixed
-            resolutions.
+            resolutions; slides of one label only.
     """
     folder, out = Path(folder), Path(out) if out is not None else None
     files, left_out = find_slides(folder)
+    labels = sorted({file.label for file in files})
+    if len(labels) < 2:
+        raise InputError(
+            f"{printable(folder)}: the slides carry one label only ({printable(labels[0])}); expected a folder for "
+            "each of two or more labels."
+        )
     headers = _read_headers(folder, files, tiling, flag)
     if not tiling.allow_mixed_resolution:
         _check_resolution(headers, flag)

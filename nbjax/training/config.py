@@ -1,6 +1,7 @@
 """The configs of studies, checked when they are made."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 
@@ -14,6 +15,9 @@ OPTIMISERS = ("sgd", "adam", "adagrad")
 BANK_DTYPES = ("float32", "bfloat16")
 # Samples of a step: more than any training set that fits a machine.
 MOST_TOGETHER = 2**24
+# Epochs, and seeds of a cell: more than anyone waits for.
+MOST = 1_000_000
+INPUT_SIZES = (32, 4096)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -61,6 +65,8 @@ class CellsConfig:
     memory_gib: float | None = None
 
     def __post_init__(self) -> None:
+        plain = self.name == Path(self.name).name and self.name.isprintable() and self.name not in ("", "..")
+        check(plain, "name", self.name, "a plain name, as a folder has")
         named = "imagenet, the name of a published set, a checkpoint file, or random (--set=weights=random)"
         check(self.weights not in (None, "None"), "weights", self.weights, named)
         check_types(self)
@@ -81,9 +87,10 @@ class CellsConfig:
         check(min(self.batch_sizes) >= 1, "batch_sizes", self.batch_sizes, "numbers of 1 or more")
         check(max(self.batch_sizes) <= MOST_TOGETHER, "batch_sizes", self.batch_sizes, f"at most {MOST_TOGETHER:,}")
         for field in ("epochs", "seeds"):
-            check(getattr(self, field) >= 1, field, getattr(self, field), "at least 1")
+            check(1 <= getattr(self, field) <= MOST, field, getattr(self, field), f"at least 1, at most {MOST:,}")
+        low, high = INPUT_SIZES
         size = self.input_size
-        check(size is None or size >= 32, "input_size", size, "at least 32 pixels, or None")
+        check(size is None or low <= size <= high, "input_size", size, f"{low} to {high} pixels, or None")
         check(self.optimiser in OPTIMISERS, "optimiser", self.optimiser, " or ".join(OPTIMISERS))
         check(0 <= self.momentum < 1, "momentum", self.momentum, "0 or more, below 1")
         check(self.criterion in CRITERIA, "criterion", self.criterion, " or ".join(CRITERIA))

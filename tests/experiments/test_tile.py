@@ -31,8 +31,31 @@ def test_bad_flags_get_one_sentence(slides, tmp_path):
         ([f"--slides={slides}", "--out=m.csv"], "a manifest is a Parquet file"),
         ([f"--slides={slides}", "--minimum_tissue=2"], "a fraction from 0 to 1"),
         ([f"--slides={tmp_path / 'none'}"], "there is no such folder"),
+        ([f"--slides={slides}", "--patch_size=1e2"], "--patch_size=1e2: expected a whole number, such as 250"),
+        ([f"--slides={slides}", "--minimum_tissue=25%"], "--minimum_tissue=25%: expected a number, such as 0.25"),
+        ([f"--slides={slides}", "--csv=maybe"], "--csv=maybe: expected true or false"),
+        (["--slides="], "--slides= is empty; give it a value, or leave it out"),
+        ([f"--slides={__file__}"], "this is a file; give the folder"),
     ]:
         done = run(*arguments)
         assert done.returncode == 1
         assert done.stderr.count("\n") == 1
         assert expected in done.stderr
+
+
+def test_a_file_that_is_no_manifest_is_never_replaced(slides, tmp_path):
+    notes = tmp_path / "notes.parquet"
+    notes.write_text("mine", encoding="utf-8")
+    done = run(f"--slides={slides}", f"--out={notes}")
+    assert (done.returncode, notes.read_text(encoding="utf-8")) == (1, "mine")
+    assert done.stderr.startswith(f"error: --out: {notes} is there and is no manifest; give another name")
+    (tmp_path / "m.csv").write_text("mine", encoding="utf-8")
+    done = run(f"--slides={slides}", f"--out={tmp_path / 'm.parquet'}", "--csv")
+    assert (done.returncode, (tmp_path / "m.csv").read_text(encoding="utf-8")) == (1, "mine")
+    # Its own it replaces, also where the seal was lost or nothing is in it.
+    (tmp_path / "m.csv").unlink()
+    for _ in range(2):
+        assert run(f"--slides={slides}", f"--out={tmp_path / 'm.parquet'}", "--csv").returncode == 0
+        (tmp_path / "m.parquet.sha256").unlink()
+    (tmp_path / "m.parquet").write_bytes(b"")
+    assert run(f"--slides={slides}", f"--out={tmp_path / 'm.parquet'}", "--csv").returncode == 0

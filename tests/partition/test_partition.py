@@ -242,3 +242,10 @@ def test_bad_tables_are_refused(counts, message):
 def test_too_few_families_for_folds_are_refused():
     with pytest.raises(InputError, match="4 families cannot fill 7 folds"):
         stratified_group_folds([[1], [2], [3], [4]])
+    # The advice is no more folds than there are families.
+    with pytest.raises(InputError, match=r"4 families cannot fill 7 folds; .*=0\.52,0\.24,0\.24 asks for 4"):
+        stratified_group_folds([[1], [2], [3], [4]])
+    for shares, folds in (((0.6, 0.2, 0.2), 5), ((0.52, 0.24, 0.24), 4)):
+        assert len(stratified_group_folds(np.ones((folds, 1), int), shares).assignment) == folds
+    with pytest.raises(InputError, match=r"3 families cannot fill 4 folds; gather more families"):
+        stratified_group_folds([[1], [2], [3]], (0.52, 0.24, 0.24))

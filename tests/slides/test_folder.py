@@ -111,3 +111,26 @@ def test_wrong_places_are_named(folder, tmp_path):
         InputError, match=r"slides/D/1/2/deep\.png, slide\.png: a slide's place must be <label>/<slide>"
     ):
         find_slides(folder)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "what"),
+    [
+        ("A/e\u0301/1.png", "A/\u00e9/2.png", "family"),
+        ("A/p 1/1.png", "B/p 1 /2.png", "family"),
+        ("A/1.png", "A /2.png", "label"),
+        ("A/p\u200b/1.png", "B/p/2.png", "family"),
+    ],
+)
+def test_two_names_that_look_the_same_are_refused(folder, first, second, what):
+    put(folder / first)
+    put(folder / second)
+    with pytest.raises(InputError, match=rf"each {what} has a name of its own, and .* look the same"):
+        find_slides(folder)
+
+
+def test_a_label_without_a_slide_is_said(folder):
+    (folder / "C/patient").mkdir(parents=True)
+    (folder / ".hidden").mkdir()
+    _, left_out = find_slides(folder)
+    assert left_out == {"C": "a folder without a slide", ".hidden": "a hidden folder"}

@@ -40,6 +40,21 @@ def test_a_tiled_tiff_is_read_by_openslide_to_the_pixel(tmp_path):
         np.testing.assert_array_equal(slide.read(100, 20, 250, 250), PIXELS[20:270, 100:350])
 
 
+@pytest.mark.parametrize("planes", ["contig", "separate"])
+@pytest.mark.parametrize("tile", TILES)
+def test_a_tiff_with_fewer_strips_or_tiles_than_its_size_takes_is_refused(tmp_path, tile, planes):
+    pixels = PIXELS if planes == "contig" else CHANNELS
+    options = {"photometric": "rgb", "planarconfig": planes, "tile": tile, "rowsperstrip": None if tile else 64}
+    tifffile.imwrite(tmp_path / "s.tif", pixels, **options)
+    with tifffile.TiffFile(tmp_path / "s.tif", mode="r+b") as file:
+        file.pages[0].tags["ImageLength"].overwrite(600)
+    for read in (read_header, whole):
+        with pytest.raises(
+            InputError, match=r"s\.tif: .*it has \d+ of the \d+ (strips|tiles) that 400x600 pixels take"
+        ):
+            read(tmp_path / "s.tif")
+
+
 @pytest.mark.parametrize("tile", TILES)
 @pytest.mark.parametrize(
     ("pixels", "options", "said"),

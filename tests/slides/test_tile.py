@@ -129,10 +129,12 @@ def test_labels_that_cannot_be_classified_are_named(folder):
     manifest, _ = tile_folder(folder, Tiling())
     with pytest.raises(InputError, match=r"label D: no patch was kept.* --set=dataset\.tiling\.minimum_tissue=0\."):
         check_labels(manifest)
-    (folder / "PD/b.png").unlink()
-    manifest, _ = tile_folder(folder, Tiling())
+    one = manifest._replace(table=manifest.table.filter(pa.array([False] * (len(manifest.table) - 1) + [True])))
     with pytest.raises(InputError, match="one label only"):
-        check_labels(manifest)
+        check_labels(one)
+    (folder / "PD/b.png").unlink()
+    with pytest.raises(InputError, match=r"the slides carry one label only \(D\)"):
+        tile_folder(folder, Tiling())
 
 
 def test_mixed_resolutions_are_refused(folder, shared, tmp_path):
