@@ -121,11 +121,13 @@ def score_predictions(table: pa.Table, classes: int, *, seed: int = 0, resamples
     levels = [level for level in LEVELS if level != "sample" or folds == 1] if placed else ["sample"]
     units = {level: units_at(table, level, classes) for level in levels}
     reported = units["patch" if placed else "sample"]
-    by_family = score_units(reported, families_once=True, seed=seed, resamples=resamples)
+    by_family = score_units(reported, families_once=True, folds=folds, seed=seed, resamples=resamples)
     scores = {
         (level, score.metric): score
         for level in levels
-        for score in score_units(units[level], families_once=level == "family", seed=seed, resamples=resamples)
+        for score in score_units(
+            units[level], families_once=level == "family", folds=folds, seed=seed, resamples=resamples
+        )
     }
     return Tested(
         table=table,
@@ -138,12 +140,15 @@ def score_predictions(table: pa.Table, classes: int, *, seed: int = 0, resamples
     )
 
 
-def score_units(units: Units, *, families_once: bool, seed: int = 0, resamples: int = RESAMPLES) -> list[Score]:
+def score_units(
+    units: Units, *, families_once: bool, folds: int = 1, seed: int = 0, resamples: int = RESAMPLES
+) -> list[Score]:
     """Every score at one level: one for each of `METRICS`, in that order.
 
     Args:
         units: of every session.
         families_once: every family counts once, and scores have intervals; else every unit does, and none has.
+        folds: in how many the families were held out; 1 where the sessions were trained without any of them.
         seed: of the bootstrap.
         resamples: of the bootstrap.
     """
@@ -154,7 +159,7 @@ def score_units(units: Units, *, families_once: bool, seed: int = 0, resamples: 
     estimates = {metric: float(values[0, 0]) for metric, values in weighted_scores(joint, alone, each=each).items()}
     estimated: dict[str, tuple[FamilyEstimate, Interval | None]] = {}
     if families_once:
-        estimated = _estimated(joint, estimates, each, (sizes, member), seed, resamples)
+        estimated = _estimated(joint, estimates, each, (sizes, member), folds, seed, resamples)
     scores = []
     for metric in METRICS:
         own = sizes[:, _columns(units, metric)]
@@ -195,6 +200,7 @@ def _estimated(
     estimates: dict[str, float],
     each: np.ndarray | None,
     clusters: tuple[np.ndarray, np.ndarray],
+    folds: int,
     seed: int,
     resamples: int,
 ) -> dict[str, tuple[FamilyEstimate, Interval | None]]:
@@ -217,6 +223,7 @@ def _estimated(
             fraction=metric != "loss" and not (metric == "brier" and classes > 2),
             guess=guess(metric, classes),
             independent=float(drawn[metric][0].var()),
+            folds=folds,
         )
         naive = percentile_interval(drawn[metric][0], apart[:, columns])
         if metric in WITHOUT_INTERVAL:

@@ -155,6 +155,7 @@ def jackknife_interval(
     fraction: bool,
     guess: float = 0.5,
     independent: float = 0.0,
+    folds: int = 1,
     level: float = LEVEL,
 ) -> FamilyEstimate:
     """Interval of a score in which every family counts once, for other families of the same kinds.
@@ -167,6 +168,10 @@ def jackknife_interval(
     and Coull (1998) add two hits and two misses. The interval of a fraction is Wilson's, with as many trials as give
     the variance; that of a loss is made on the logarithmic scale, where leaving out the worst family weighs most.
 
+    Where families were held out in folds, the predictors were trained on sets that overlap, and what these have in
+    common by chance no difference between families shows: the variance is corrected as Nadeau and Bengio (2003,
+    Inference for the Generalization Error, 3) correct it, by 1 + k / (k - 1) for k folds (`benchmarks/held_out.md`).
+
     Args:
         estimate: the score with all families.
         left_out: the score without each family, float `[families]`; not looked at where a label has one family.
@@ -174,6 +179,7 @@ def jackknife_interval(
         fraction: the score lies in [0, 1]; else it is at least 0.
         guess: the score of answering at random.
         independent: variance of the score were its samples independent, each family counting once.
+        folds: in how many the families were held out; 1 where one predictor was trained without any of them.
         level: of confidence, in (0, 1).
     """
     counts, distinct = (sizes > 0).sum(axis=0), len(sizes)
@@ -188,7 +194,8 @@ def jackknife_interval(
     scale = 1.0 if fraction else centre
     strata = len(np.unique(strata_of(sizes)))
     guessing = of_label * strata * ((guess - estimate) / (distinct + strata)) ** 2
-    variance = max(variance, independent / scale**2) + guessing / scale**2
+    variance = max(variance, independent / scale**2)
+    variance = variance * (1 if folds == 1 else 1 + folds / (folds - 1)) + guessing / scale**2
     if variance <= ROUNDING:
         return FamilyEstimate(estimate, None, *about, "every sample has the score of a guess")
     reach = float(stats.t.ppf((1 + level) / 2, freedom))

@@ -109,7 +109,7 @@ def _read_page(file: BinaryIO, order: str, big: bool) -> tuple[dict[int, tuple[i
         raise InputError(f"not a readable slide (a page claims {entries} tags); export it again.")
     table = _take(file, entries * length)
     (following,) = struct.unpack(order + ("Q" if big else "L"), _take(file, 8 if big else 4))
-    tags = {}
+    tags: dict[int, tuple[int, ...]] = {}
     for at in range(0, len(table), length):
         tag, kind, count = struct.unpack_from(order + ("HHQ" if big else "HHL"), table, at)
         if tag in PIECES:

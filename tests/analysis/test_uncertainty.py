@@ -216,6 +216,20 @@ def test_two_families_far_apart_give_ends_that_can_be_printed():
     assert fraction.interval == (pytest.approx(0, abs=0.02), pytest.approx(1, abs=0.02))
 
 
+@given(st.integers(0, 999), st.integers(2, 10), st.booleans())
+def test_folds_correct_the_variance_as_nadeau_and_bengio_do(seed, folds, fraction):
+    left_out = 0.3 + 0.1 * np.random.default_rng(seed).random(10)
+    given = {"sizes": np.eye(2)[[0] * 5 + [1] * 5], "fraction": fraction, "guess": 0.35}
+    # What overlapping training sets add, with the ratio of a fold to the others.
+    factor = 1 + folds * (1 / folds) / (1 - 1 / folds)
+    scores = left_out if fraction else np.log(left_out)
+    means = np.repeat([scores[:5].mean(), scores[5:].mean()], 5)
+    wider = means + factor**0.5 * (scores - means)
+    ours = jackknife_interval(0.35, left_out, folds=folds, **given)
+    theirs = jackknife_interval(0.35, wider if fraction else np.exp(wider), **given)
+    np.testing.assert_allclose(ours.interval, theirs.interval, rtol=1e-9)
+
+
 def test_effective_families():
     assert effective_families(np.array([[10, 0], [0, 10], [5, 5]])) == pytest.approx(3)
     assert effective_families(np.array([[90], [10]])) == pytest.approx(100**2 / (90**2 + 10**2))
