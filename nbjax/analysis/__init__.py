@@ -13,7 +13,7 @@ By question:
 
 from nbjax.analysis.calibration import fit_temperature, reliability, scale_temperatures
 from nbjax.analysis.cells import cells_table, describe_cells
-from nbjax.analysis.comparison import compare_cells, paired_improvement, probability_of_improvement
+from nbjax.analysis.comparison import compare_with_chosen
 from nbjax.analysis.curves import confusion_matrices, precision_recall_curves, roc_curves
 from nbjax.analysis.distribution import dip_test, summarise
 from nbjax.analysis.mistakes import family_table, misclassified_table
@@ -30,7 +30,7 @@ __all__ = [
     "Tested",
     "cells_table",
     "choose_cell",
-    "compare_cells",
+    "compare_with_chosen",
     "confusion_matrices",
     "describe_cells",
     "dip_test",
@@ -43,9 +43,7 @@ __all__ = [
     "misclassified_table",
     "naive_interval",
     "nested_choice",
-    "paired_improvement",
     "precision_recall_curves",
-    "probability_of_improvement",
     "reliability",
     "roc_curves",
     "scale_temperatures",

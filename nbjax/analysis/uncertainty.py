@@ -118,6 +118,7 @@ def family_interval(
     *,
     fraction: bool,
     guess: float = 0.5,
+    folds: int = 1,
     level: float = LEVEL,
 ) -> FamilyEstimate:
     """Mean of `values` in which every family counts once, with an interval for other families of the same kinds.
@@ -131,6 +132,7 @@ def family_interval(
         labels: `[samples]`.
         fraction: the values are hits or means of hits.
         guess: what answering at random would give.
+        folds: in how many the families were held out; 1 where one predictor was trained without any of them.
         level: of confidence, in (0, 1).
     """
     sizes, member = family_sizes(families, labels)
@@ -144,7 +146,9 @@ def family_interval(
     of_label = np.unique(labels, return_inverse=True)[1]
     means = np.bincount(of_label, weights * values) / np.bincount(of_label, weights)
     alone = float((weights**2) @ (values - means[of_label]) ** 2)
-    return jackknife_interval(estimate, left_out, sizes, fraction=fraction, guess=guess, independent=alone, level=level)
+    return jackknife_interval(
+        estimate, left_out, sizes, fraction=fraction, guess=guess, independent=alone, folds=folds, level=level
+    )
 
 
 def jackknife_interval(

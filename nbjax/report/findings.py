@@ -10,7 +10,7 @@ import pyarrow.compute
 import pyarrow.parquet
 
 from nbjax.analysis.cells import CellScores, describe_cells
-from nbjax.analysis.comparison import Improvement, compare_cells
+from nbjax.analysis.comparison import Comparison, compare_with_chosen
 from nbjax.analysis.scores import Tested, score_predictions
 from nbjax.analysis.selection import CellKey, key_of, keys_of_rows
 from nbjax.analysis.verdict import Verdict, judge
@@ -55,7 +55,7 @@ class Findings(NamedTuple):
         losses: of each cell, under the study's criterion.
         accuracies: of each cell, at the epochs that the criterion chose.
         chosen: which of them is the chosen one; None while there is none.
-        beats: by cell, how probably a session of the chosen cell beats one of it.
+        beats: by cell, at how many seeds the chosen cell beats it.
         winner: None while no cell is chosen.
         verdict: whether the chosen cell learned anything; None while there is none.
         test: on the test split; None before that was looked at, and where nothing was learned.
@@ -74,7 +74,7 @@ class Findings(NamedTuple):
     losses: list[CellScores]
     accuracies: list[CellScores]
     chosen: int | None
-    beats: dict[CellKey, Improvement]
+    beats: dict[CellKey, Comparison]
     winner: Winner | None
     verdict: Verdict | None
     test: Tested | None
@@ -129,7 +129,7 @@ def find(folder: str | Path) -> Findings:
         losses=losses,
         accuracies=accuracies,
         chosen=place,
-        beats={} if chosen is None else dict(compare_cells(history, criterion, key_of(chosen))),
+        beats={} if chosen is None else compare_with_chosen(history, criterion, key_of(chosen)),
         winner=None if chosen is None else _winner(history, criterion, chosen),
         verdict=verdict,
         test=read["test"],

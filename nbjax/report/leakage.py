@@ -7,7 +7,7 @@ from nbjax.analysis.leakage import Mean
 from nbjax.analysis.uncertainty import LEVEL
 from nbjax.report.figures.leakage import STYLES
 from nbjax.report.sections import Picture, Section
-from nbjax.report.table import Entry, Head, Table, span, three, word
+from nbjax.report.table import Entry, Head, Table, p_text, span, three, word
 
 Summary = Mapping[str, Mapping[str, Mean]]
 Gaps = Mapping[tuple[str, str], Mean]
@@ -113,8 +113,3 @@ def comparison_table(gaps: Gaps) -> Table:
 def _entry(value: Mean, tested: bool) -> Entry:
     under = f"{span(value.interval, three)}{f'; p {p_text(value.p)}' if tested else ''}"
     return Entry(f"{value.mean:.3f} ± {value.std:.3f}", under, value.mean)
-
-
-def p_text(p: float) -> str:
-    """A p-value with three decimals."""
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"

@@ -108,6 +108,11 @@ def percent(value: float | None) -> str:
     return NONE if value is None else f"{100 * value:.1f} %"
 
 
+def p_text(p: float) -> str:
+    """A p-value with three decimals."""
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def three(value: float | None) -> str:
     """Three decimals: a loss in nats, an area under a curve."""
     return NONE if value is None else f"{value:.3f}"

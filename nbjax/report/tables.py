@@ -7,9 +7,10 @@ import pyarrow as pa
 
 from nbjax.analysis.cells import Estimate
 from nbjax.analysis.selection import CellKey
+from nbjax.english import counted
 from nbjax.partition.audit import KINDS
 from nbjax.report.findings import Findings, Winner
-from nbjax.report.table import Entry, Head, Table, number, percent, span, spread, three, whole, word
+from nbjax.report.table import Entry, Head, Table, number, p_text, percent, span, spread, three, whole, word
 from nbjax.training.strategy import Strategy
 
 ASKED = {
@@ -112,10 +113,11 @@ def _ends(estimate: Estimate, text: Any) -> str:
 
 
 def _beaten(findings: Findings, cell: CellKey) -> Entry:
-    improvement = findings.beats.get(cell)
-    if improvement is None:
+    against = findings.beats.get(cell)
+    if against is None:
         return Entry("chosen")
-    return Entry(percent(improvement.probability), span(improvement.interval, percent), improvement.probability)
+    under = "" if against.p_value is None else f"p {p_text(against.p_value)}"
+    return Entry(f"at {against.won:g} of {counted(against.seeds, 'seed')}", under, against.won / max(against.seeds, 1))
 
 
 def statistics_table(findings: Findings) -> Table:

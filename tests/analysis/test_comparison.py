@@ -1,83 +1,106 @@
+import itertools
+
 import numpy as np
+import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy import stats
 
-from nbjax.analysis.comparison import (
-    compare_cells,
-    paired_improvement,
-    probability_of_improvement,
-)
-from nbjax.analysis.selection import keys_of_rows
+from nbjax.analysis.comparison import LEAST_SEEDS, compare_with_chosen
+from nbjax.analysis.selection import CellKey, choose_cell, summarise_cells
 from nbjax.errors import InputError
 
-SCORES = st.lists(st.integers(0, 6), min_size=2, max_size=8).map(lambda values: np.asarray(values, float))
+
+def history_of(losses):
+    """A study of one epoch: `losses` are `[cells, seeds]`; NaN is a session without a finite one."""
+    rows = [
+        {
+            **CellKey("resnet18", "straightforward", 0, 0, 0.001 * (cell + 1), 8)._asdict(),
+            "seed": seed,
+            "epoch": 1,
+            "train_loss": loss,
+            "validation_loss": loss,
+            "train_accuracy": 0.5,
+            "validation_accuracy": 0.5,
+            "diverged": bool(np.isnan(loss)),
+        }
+        for cell, of_cell in enumerate(losses)
+        for seed, loss in enumerate(of_cell)
+    ]
+    return pa.Table.from_pylist(rows)
 
 
-@given(SCORES, SCORES)
-def test_it_is_mann_and_whitneys_statistic_ties_included(first, second):
-    ours = probability_of_improvement(first, second, resamples=20)
-    theirs = stats.mannwhitneyu(second, first).statistic / (len(first) * len(second))
-    assert ours.probability == pytest.approx(theirs)
-    back = probability_of_improvement(second, first, resamples=20)
-    assert ours.probability + back.probability == pytest.approx(1)
-    assert ours.p_value == pytest.approx(back.p_value)
-    turned = probability_of_improvement(-first, -second, lower_is_better=False, resamples=20)
-    assert turned.probability == ours.probability
+def compared(losses, **given):
+    history = history_of(losses)
+    chosen = choose_cell(summarise_cells(history, "validation_loss")).key
+    return list(compare_with_chosen(history, "validation_loss", chosen, **given).values())
 
 
-def test_the_interval_equals_scipys_bootstrap():
+def test_seeds_are_pairs_and_ties_count_half():
     rng = np.random.default_rng(0)
-    first, second = rng.normal(0, 1, 15), rng.normal(0.5, 1, 12)
+    shared = rng.normal(1, 0.3, 12)
+    first, second = compared([shared, shared + 0.01, np.where(np.arange(12) < 2, shared, shared + 0.02)])
+    # Apart, what a seed does to both would hide so small a difference.
+    assert (first.seeds, first.won, second.won) == (12, 12, 11)
+    exact = stats.binomtest(12, 12).proportion_ci()
+    assert first.interval == pytest.approx((exact.low, exact.high))
+    assert second.interval == pytest.approx(stats.binomtest(11, 12).proportion_ci())
+    assert first.p_value < 0.05
 
-    def statistic(x, y, axis):
-        return (x[..., :, None] < y[..., None, :]).mean(axis=(-2, -1))
 
-    ours = probability_of_improvement(first, second, resamples=9999)
-    given = {"method": "percentile", "vectorized": True, "paired": False, "n_resamples": 2000}
-    theirs = stats.bootstrap((first, second), statistic, rng=rng, **given)
-    np.testing.assert_allclose(ours.interval, theirs.confidence_interval, atol=0.02)
+def test_a_half_won_pair_widens_the_interval_to_either_side():
+    (only,) = compared([[1.0, 1, 1, 1, 1, 1], [1.0, 2, 2, 2, 2, 2]])
+    assert only.won == 5.5
+    low, high = (stats.binomtest(won, 6).proportion_ci() for won in (5, 6))
+    assert only.interval == pytest.approx((low.low, high.high))
+
+
+def test_with_few_seeds_nothing_but_the_count_is_said():
+    losses = np.add.outer([0.0, 1.0, 2.0], np.arange(LEAST_SEEDS - 1))
+    assert [one[1:] for one in compared(losses)] == [(LEAST_SEEDS - 1, None, None)] * 2
 
 
 def test_a_session_without_a_finite_loss_is_beaten_by_all():
-    result = probability_of_improvement(np.array([0.3, 0.4]), np.array([np.inf, np.inf]))
-    assert (result.probability, result.interval) == (1, None)
-    assert probability_of_improvement(np.full(3, np.inf), np.full(3, np.inf)).p_value == 1
-    assert probability_of_improvement(np.array([0.3]), np.array([0.2, 0.4])).interval is None
+    losses = np.array([[0.5, 0.6, 0.5, 0.6, 0.5, 0.6], [0.1] * 5 + [np.nan]])
+    (only,) = compared(losses)
+    assert (only.seeds, only.won) == (6, 1)
 
 
-def test_pairs_take_out_what_a_seed_does_to_both():
+def test_the_p_value_is_that_of_every_permutation():
+    losses = np.random.default_rng(1).normal(size=(3, 5)) + np.array([[0.0], [0.4], [0.9]])
+    losses = losses[losses.mean(axis=1).argsort()]
+
+    def behind(of_cells):
+        best = of_cells.mean(axis=1).argmin()
+        return [stats.ttest_rel(one, of_cells[best]).statistic for place, one in enumerate(of_cells) if place != best]
+
+    furthest = []
+    for orders in itertools.product(itertools.permutations(range(3)), repeat=5):
+        permuted = np.stack([losses[list(order), seed] for seed, order in enumerate(orders)], axis=1)
+        furthest.append(max(behind(permuted)))
+    expected = [np.mean(np.asarray(furthest) >= one - 1e-9) for one in behind(losses)]
+    ours = [one.p_value for one in compared(losses, permutations=20_000)]
+    np.testing.assert_allclose(ours, expected, atol=0.015)
+
+
+@pytest.mark.parametrize("cells", [3, 12])
+def test_where_no_cell_is_better_few_studies_claim_one(cells):
+    rng, claims = np.random.default_rng(cells), []
+    for number in range(200):
+        # Seeds differ by more than cells do within one.
+        losses = rng.normal(size=10) + 0.5 * rng.normal(size=(cells, 10))
+        claims.append(min(one.p_value for one in compared(np.exp(losses), permutations=99, seed=number)) <= 0.05)
+    # 5 % of 200 studies, with three standard errors.
+    assert np.mean(claims) < 0.05 + 3 * (0.05 * 0.95 / 200) ** 0.5
+
+
+def test_a_cell_that_is_better_is_found():
     rng = np.random.default_rng(0)
-    shared = rng.normal(0, 1, 20)
-    first = {seed: value - 0.1 for seed, value in enumerate(shared)}
-    second = dict(enumerate(shared)) | {99: 0.0}
-    paired = paired_improvement(first, second)
-    assert (paired.probability, paired.interval, paired.sessions) == (1, None, (20, 20))
-    assert paired.p_value == pytest.approx(stats.binomtest(20, 20).pvalue)
-    apart = probability_of_improvement(np.array(list(first.values())), np.array(list(second.values())))
-    assert apart.interval.low < 0.5 < apart.interval.high
-    with pytest.raises(InputError, match="share no seed"):
-        paired_improvement({0: 0.1}, {1: 0.1})
+    losses = rng.normal(size=10) + 0.3 * rng.normal(size=(12, 10))
+    losses[4] -= 3
+    assert all(one.p_value < 0.05 for one in compared(np.exp(losses)))
 
 
-def test_cells_against_the_chosen_one(make_history):
-    table = make_history({0.1: (0.3, 6), 0.2: (0.6, 6), 0.4: (0.6, 5)})
-    reference = keys_of_rows(table)[0]._replace(learning_rate=0.1, batch_size=8)
-    for paired in (False, True):
-        found = compare_cells(table, "max_train_validation_loss", reference, paired=paired)
-        assert [cell.learning_rate for cell, _ in found] == [0.2, 0.4]
-        assert all(one.probability == 1 for _, one in found)
-    turned = compare_cells(table, "min_train_validation_accuracy", reference)
-    assert all(one.probability == 1 for _, one in turned)
-    assert found[1][1].sessions == (5, 5)
+def test_a_cell_that_is_not_there_is_said():
+    history = history_of([[0.1, 0.2], [0.3, 0.4]])
     with pytest.raises(InputError, match="no cell"):
-        compare_cells(table, "validation_loss", reference._replace(batch_size=9))
-
-
-def test_sessions_that_do_not_overlap_have_no_interval():
-    one = probability_of_improvement(np.array([0.1, 0.2, 0.3]), np.array([0.4, 0.5, 0.6]))
-    assert (one.probability, one.interval) == (1.0, None)
-    pairs = paired_improvement({0: 0.1, 1: 0.2, 2: 0.3}, {0: 0.4, 1: 0.5, 2: 0.6})
-    assert (pairs.probability, pairs.interval) == (1.0, None)
-    assert pairs.p_value == pytest.approx(0.25)
+        compare_with_chosen(history, "validation_loss", CellKey("other", "straightforward", 0, 0, 0.001, 8))

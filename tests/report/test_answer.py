@@ -54,10 +54,10 @@ def found(tmp_path_factory):
     """A finished study's findings, with held-out and randomly held-out families."""
     folder = tmp_path_factory.mktemp("study")
     rng = np.random.default_rng(RNG_SEED)
-    test, folds = placed_predictions(rng, ("D", "PD")), placed_predictions(rng, ("D", "PD"), noise=2, fold=True)
+    test, folds = placed_predictions(rng, ("D", "PD")), placed_predictions(rng, ("D", "PD"), noise=1, fold=True)
     tables = {"test": test, "folds": folds}
     write_study(folder, **tables)
-    careless = placed_predictions(rng, ("D", "PD"), noise=2, fold=True)
+    careless = placed_predictions(rng, ("D", "PD"), noise=1, fold=True)
     pyarrow.parquet.write_table(careless, folder / "random_fold_predictions.parquet")
     return find(folder)
 
