@@ -4,6 +4,7 @@ By question:
 
 - which epoch, which cell: `selection`; what its sessions reached: `cells`; is it better than another: `comparison`; how
   much of its lead is luck: `winner`
+- is one method better than another on the same families: `differences`
 - how good on families that no session saw: `scores` (every family counted once, then every unit), `curves`,
   `calibration`
 - which patches, which families are wrong: `mistakes`
@@ -15,6 +16,7 @@ from nbjax.analysis.calibration import fit_temperature, reliability, scale_tempe
 from nbjax.analysis.cells import cells_table, describe_cells
 from nbjax.analysis.comparison import compare_with_chosen
 from nbjax.analysis.curves import confusion_matrices, precision_recall_curves, roc_curves
+from nbjax.analysis.differences import differences
 from nbjax.analysis.distribution import dip_test, summarise
 from nbjax.analysis.mistakes import family_table, misclassified_table
 from nbjax.analysis.scores import Tested, score_predictions, score_units, scores_table
@@ -33,6 +35,7 @@ __all__ = [
     "compare_with_chosen",
     "confusion_matrices",
     "describe_cells",
+    "differences",
     "dip_test",
     "expected_best",
     "family_interval",

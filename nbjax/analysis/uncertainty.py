@@ -207,6 +207,37 @@ def jackknife_interval(
     return FamilyEstimate(estimate, Interval(min(low, estimate), max(high, estimate)), *about, "")
 
 
+def difference_interval(
+    estimate: float,
+    left_out: np.ndarray,
+    sizes: np.ndarray,
+    independent: float = 0.0,
+    folds: int = 1,
+    level: float = LEVEL,
+) -> Interval:
+    """Interval of a difference of two fractions on the same families, each counted once, for other families.
+
+    As `jackknife_interval`, but for the scale, which is the difference's own, and for the family that is added: on it
+    the two differ by a half, in either direction. Families on which only one of two methods fails may be few, and none
+    of them at hand.
+
+    Args:
+        estimate: the difference, in [-1, 1].
+        left_out: the difference without each family, float `[families]`, of labels with two families or more.
+        sizes: number of samples of each family by label `[families, labels]`.
+        independent: variance of the difference were its samples independent.
+        folds: in how many the families were held out; 1 where the predictors were trained without any of them.
+        level: of confidence, in (0, 1).
+    """
+    variance, freedom = _jackknife(left_out, sizes)
+    strata = len(np.unique(strata_of(sizes)))
+    overlap = 1 if folds == 1 else 1 + folds / (folds - 1)
+    guessing = IN_VARIANCE * strata * (0.5 / (len(sizes) + strata)) ** 2
+    error = (overlap * max(variance, independent) + guessing) ** 0.5
+    reach = float(stats.t.ppf((1 + level) / 2, freedom)) * error
+    return Interval(max(estimate - reach, -1.0), min(estimate + reach, 1.0))
+
+
 def _jackknife(scores: np.ndarray, sizes: np.ndarray) -> tuple[float, float]:
     """Variance and Satterthwaite's degrees of freedom, from the scores without each family `[families]`."""
     present, strata = sizes > 0, strata_of(sizes)

@@ -8,9 +8,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from nbjax.analysis import Tested, score_predictions
+from nbjax.analysis import Tested, differences, score_predictions
+from nbjax.analysis.differences import Difference
 from nbjax.analysis.scores import Score
-from nbjax.analysis.uncertainty import FamilyEstimate
+from nbjax.analysis.uncertainty import FamilyEstimate, Interval
 from nbjax.baselines.run import Baseline, run_baselines
 from nbjax.files import replacing
 from nbjax.report.figures.style import BLACK, BLUE, ORANGE, new_figure, plain
@@ -24,8 +25,8 @@ from nbjax.spreadsheet import write_csv
 from nbjax.training.folder import StudyFolder
 
 CAUTION = (
-    "Each interval is of its method alone, for other families of the same kinds: it says little of the difference of "
-    "two methods."
+    "An interval of a method alone says little of the difference of two: that has a column of its own, of the same "
+    "families, each difference with its interval by itself."
 )
 
 
@@ -69,12 +70,13 @@ def write_baselines(folder: Path, banks: Path) -> None:
     rows = [*(_row(baseline, classes) for baseline in run_baselines(folder, study, banks)), *own]
     first = rows[0].test
     accuracy = first.score("accuracy")
-    write_csv([_numbers(row) for row in rows], folder / "baselines.csv")
+    leads = _leads(rows)
+    write_csv([_numbers(row, lead) for row, lead in zip(rows, leads, strict=True)], folder / "baselines.csv")
     note = (
         f"{accuracy.units} test {LEVELS[first.units.level]} of {family_counts(accuracy)} families, each counted once; "
         f"always answering the label that most families have: {percent(chance(first))}. {CAUTION}"
     )
-    table = _table(rows, note)
+    table = _table(rows, leads, note)
     with replacing(folder / "baselines.md") as temporary:
         temporary.write_text(markdown(table), encoding="utf-8")
     every = "" if rows[0].folds is None else f", {family_counts(rows[0].folds.score('accuracy'))} in all"
@@ -116,7 +118,20 @@ def _own_row(folder: Path, study: Mapping[str, Any]) -> list[Row]:
     return [Row("study", text, test, folds, rate, {})]
 
 
-def _numbers(row: Row) -> dict[str, Any]:
+def _leads(rows: Sequence[Row]) -> list[Difference | None]:
+    """The study's accuracy less each method's, of families held out once where both did that, else of the test split;
+    None of the study itself, and where it is not among them.
+    """
+    if rows[-1].name != "study":
+        return [None] * len(rows)
+    own, leads = rows[-1], list[Difference | None]()
+    for row in rows[:-1]:
+        both = (own.test, row.test) if own.folds is None or row.folds is None else (own.folds, row.folds)
+        leads.append(differences(*both)["accuracy"])
+    return [*leads, None]
+
+
+def _numbers(row: Row, lead: Difference | None) -> dict[str, Any]:
     """A line of the CSV file."""
     level = row.test.units.level
     line: dict[str, Any] = {"method": row.name, "text": row.text, "sessions": row.test.sessions, "level": level}
@@ -134,16 +149,19 @@ def _numbers(row: Row) -> dict[str, Any]:
             f"{name}_families": accuracy and "+".join(map(str, accuracy.families)),
             f"{name}_distinct_families": accuracy and accuracy.distinct_families,
         }
+    line |= {"study_less": lead and lead.estimate}
+    line |= {f"study_less_{end}": lead and lead.interval and getattr(lead.interval, end) for end in Interval._fields}
     steps = ("descriptors", "fit", "folds")
     return {**line, "chosen": row.chosen, **{f"seconds_{step}": row.seconds.get(step) for step in steps}}
 
 
-def _table(rows: Sequence[Row], note: str) -> Table:
+def _table(rows: Sequence[Row], leads: Sequence[Difference | None], note: str) -> Table:
     """The table for people."""
     level = rows[0].test.units.level
     heads = [Head("method", words=True), Head("sessions")]
     for where in ("test split", "every family held out once"):
         heads += [Head(f"accuracy by {level}, {where}"), Head("95 % interval, by family"), Head("ROC-AUC")]
+    heads += [Head("this study less the method, points")] if any(leads) else []
     heads += [Head("chosen by validation data, for the test split", words=True), Head("seconds")]
     lines = [
         [
@@ -151,12 +169,21 @@ def _table(rows: Sequence[Row], note: str) -> Table:
             whole(row.test.sessions),
             *_scores(row.test),
             *_scores(row.folds),
+            *([_lead(lead)] if any(leads) else []),
             word(row.chosen),
             number(sum(row.seconds.values()) if row.seconds else None, "{:.1f}".format),
         ]
-        for row in rows
+        for row, lead in zip(rows, leads, strict=True)
     ]
     return Table("baselines", heads, lines, sortable=True, notes=[note])
+
+
+def _lead(lead: Difference | None) -> Entry:
+    if lead is None or lead.estimate is None:
+        return word(None)
+    text = "{:+.1f}".format
+    ends = None if lead.interval is None else Interval(*(100 * end for end in lead.interval))
+    return number(100 * lead.estimate, text, span(ends, text) or "no interval")
 
 
 def _scores(result: Tested | None) -> list[Entry]:

@@ -113,6 +113,11 @@ def test_the_studys_line_says_what_its_report_says(finished):
         low, high = accuracy.interval or (None, None)
         for end, value in (("accuracy", accuracy.estimate), ("low", low), ("high", high)):
             assert (float(shown[f"{name}_{end}"]) if shown[f"{name}_{end}"] else None) == value
+        if name == "folds":
+            for row in rows[:-1]:
+                less = accuracy.estimate - float(row["folds_accuracy"])
+                assert float(row["study_less"]) == pytest.approx(less, abs=1e-9)
+                assert float(row["study_less_low"]) < less < float(row["study_less_high"])
         # One number for one thing, in every line.
         assert {row[f"{name}_units"] for row in rows} == {str(accuracy.units)}
         assert {row[f"{name}_distinct_families"] for row in rows} == {str(accuracy.distinct_families)}
