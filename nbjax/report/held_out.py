@@ -84,7 +84,7 @@ def in_folds(findings: Findings) -> list[str]:
     idle, own = findings.verdict is not None and findings.verdict.nothing, _of_families(findings)
     said = []
     if findings.folds is not None:
-        said.append(_held_out(findings, findings.folds))
+        said += _held_out(findings, findings.folds)
         if idle:
             said[0] = f"Where folds of families choose, and not the one validation split: w{said[0][1:]}"
     elif own:
@@ -100,16 +100,17 @@ def _of_families(findings: Findings) -> Sequence[Mapping[str, Any]]:
     return findings.choices.get("fold", [])
 
 
-def _held_out(findings: Findings, folds: Tested) -> str:
+def _held_out(findings: Findings, folds: Tested) -> list[str]:
+    """How well, then how that was found out."""
     accuracy, units = folds.score("accuracy"), LEVELS[folds.units.level]
     trained = "a new head" if "extension" in findings.study["strategy"] else "a new last layer"
-    return (
+    return [
         f"With each of the {distinct(folds)} families held out once, {percent(accuracy.estimate)} of a family's "
         f"{units} were classified rightly, in the mean over families ({interval(accuracy)}){_whole_families(folds)}. "
-        f"{session_note(folds, accuracy)} For this {trained} is "
-        f"trained {folds.folds} times, each time without the families of one of {folds.folds} folds, "
-        f"{fold_settings(findings)}. {guessing(folds)}.{_by_units(folds)}"
-    )
+        f"{guessing(folds)}.{_by_units(folds)}",
+        f"{session_note(folds, accuracy)} For this {trained} is trained {folds.folds} times, each time without the "
+        f"families of one of {folds.folds} folds, {fold_settings(findings)}.",
+    ]
 
 
 def _whole_families(tested: Tested) -> str:

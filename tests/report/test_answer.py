@@ -170,12 +170,12 @@ def test_held_out_families_come_first_then_the_random_split_then_the_test_split(
     folds, careless = with_scores(found.folds, estimate=0.8, std=0.001), with_scores(found.random_folds, estimate=0.95)
     found = found._replace(folds=folds, random_folds=careless)
     said = answer(found)
-    assert [text.split(" ")[0] for text in said] == ["A", "With", "Had", "On"]
-    assert "been chosen by such splits" in said[2]
+    assert [text.split(" ")[0] for text in said] == ["A", "With", "4", "Had", "On"]
+    assert "been chosen by such splits" in said[3]
     estimates = [100 * tested.score("accuracy").estimate for tested in (found.folds, found.random_folds, found.test)]
-    for text, estimate in zip(said[1:], estimates, strict=True):
+    for text, estimate in zip([said[1], *said[3:]], estimates, strict=True):
         assert f"{estimate:.1f} %" in text
-    assert f"{estimates[1] - estimates[0]:.1f} points more" in said[2]
+    assert f"{estimates[1] - estimates[0]:.1f} points more" in said[3]
 
 
 def with_scores(tested, **change):
@@ -188,10 +188,10 @@ def test_a_random_split_flatters_by_more_than_sessions_differ_or_is_not_said_to(
         folds=with_scores(found.folds, estimate=0.70, std=0.06),
         random_folds=with_scores(found.random_folds, estimate=0.78, std=0.06),
     )
-    assert "more, which slides" not in answer(few)[2]
-    assert "78.0 % would have been reported: no more than sessions of one split differ by." in answer(few)[2]
+    assert "more, which slides" not in answer(few)[3]
+    assert "78.0 % would have been reported: no more than sessions of one split differ by." in answer(few)[3]
     steady = few._replace(folds=with_scores(few.folds, std=0.01), random_folds=with_scores(few.random_folds, std=0.02))
-    assert "8.0 points more, which slides of new patients would not give" in answer(steady)[2]
+    assert "8.0 points more, which slides of new patients would not give" in answer(steady)[3]
 
 
 @pytest.mark.parametrize("kind", ["empty", "strings", "nulls", "one way", "text"])
@@ -220,7 +220,7 @@ def test_one_session_tells_no_leak_from_luck(found):
     one = found._replace(
         folds=with_scores(found.folds, std=None), random_folds=with_scores(found.random_folds, std=None)
     )
-    assert "with one session nothing tells whether the difference is luck" in answer(one)[2]
+    assert "with one session nothing tells whether the difference is luck" in answer(one)[3]
 
 
 def test_where_every_family_is_one_patch_a_random_split_is_not_blamed(found):
