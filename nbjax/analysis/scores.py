@@ -44,6 +44,7 @@ class Score(NamedTuple):
         std: sample standard deviation of the same; None with one session.
         interval: for other families of the same kinds (`uncertainty.jackknife_interval`); None where none can be had,
             as where units are counted: large families may be the hard ones, and then none holds.
+        error: standard error, from how families differ; None where there is no interval.
         naive: percentile bootstrap over units as if they were independent: what forgetting families would print.
         times_wider: how many times wider the interval is than the naive one; None where one is missing or the latter
             has no width.
@@ -62,6 +63,7 @@ class Score(NamedTuple):
     session_mean: float | None
     std: float | None
     interval: Interval | None
+    error: float | None
     naive: Interval | None
     times_wider: float | None
     reason: str
@@ -227,7 +229,7 @@ def _estimated(
         )
         naive = percentile_interval(drawn[metric][0], apart[:, columns])
         if metric in WITHOUT_INTERVAL:
-            by_family, naive = by_family._replace(interval=None, reason=WITHOUT_INTERVAL[metric]), None
+            by_family, naive = by_family._replace(interval=None, error=None, reason=WITHOUT_INTERVAL[metric]), None
         estimated[metric] = by_family, naive
     return estimated
 
@@ -256,6 +258,7 @@ def _plain(units: Units, metric: str, sizes: np.ndarray, counted: str) -> Score:
         session_mean=None,
         std=None,
         interval=None,
+        error=None,
         naive=None,
         times_wider=None,
         reason="",
@@ -266,4 +269,5 @@ def _with_interval(score: Score, by_family: FamilyEstimate, naive: Interval | No
     wider, ours = None, by_family.interval
     if ours is not None and naive is not None and naive.high - naive.low > 1e-9:
         wider = (ours.high - ours.low) / (naive.high - naive.low)
-    return score._replace(interval=ours, naive=naive, times_wider=wider, reason=by_family.reason)
+    score = score._replace(interval=ours, error=by_family.error, reason=by_family.reason)
+    return score._replace(naive=naive, times_wider=wider)

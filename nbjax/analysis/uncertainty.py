@@ -52,6 +52,7 @@ class FamilyEstimate(NamedTuple):
         families: number of families by label, in the labels' order; one with two labels counts for both.
         distinct_families: number of families, each counted once.
         reason: why there is no interval; empty where there is one.
+        error: standard error, from how families differ; None where there is no interval.
     """
 
     estimate: float
@@ -59,6 +60,7 @@ class FamilyEstimate(NamedTuple):
     families: tuple[int, ...]
     distinct_families: int
     reason: str
+    error: float | None = None
 
 
 def family_sizes(families: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -198,13 +200,26 @@ def jackknife_interval(
     scale = 1.0 if fraction else centre
     strata = len(np.unique(strata_of(sizes)))
     guessing = of_label * strata * ((guess - estimate) / (distinct + strata)) ** 2
-    variance = max(variance, independent / scale**2)
-    variance = variance * (1 if folds == 1 else 1 + folds / (folds - 1)) + guessing / scale**2
+    variance = max(variance, independent / scale**2) * (1 if folds == 1 else 1 + folds / (folds - 1))
+    error = variance**0.5 * scale
+    variance += guessing / scale**2
     if variance <= ROUNDING:
         return FamilyEstimate(estimate, None, *about, "every sample has the score of a guess")
     reach = float(stats.t.ppf((1 + level) / 2, freedom))
     low, high = _wilson(centre, variance, reach) if fraction else _lognormal(centre, variance, reach)
-    return FamilyEstimate(estimate, Interval(min(low, estimate), max(high, estimate)), *about, "")
+    return FamilyEstimate(estimate, Interval(min(low, estimate), max(high, estimate)), *about, "", error)
+
+
+def families_needed(families: int, error: float, half_width: float, level: float = LEVEL) -> int:
+    """How many families an interval of a score needs that reaches so far to either side, by how these families differ.
+
+    Args:
+        families: at hand.
+        error: standard error of the score with them.
+        half_width: wanted, as 0.05 for five points.
+        level: of confidence, in (0, 1).
+    """
+    return int(np.ceil(families * (stats.norm.ppf((1 + level) / 2) * error / half_width) ** 2))
 
 
 def difference_interval(

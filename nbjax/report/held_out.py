@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from nbjax.analysis.scores import Score, Tested
-from nbjax.analysis.uncertainty import once_weights
+from nbjax.analysis.uncertainty import families_needed, once_weights
 from nbjax.english import counted
 from nbjax.report.findings import Findings
 from nbjax.report.score_tables import LEVELS
@@ -16,12 +16,24 @@ from nbjax.report.table import Head, Table, number, percent, span, three, whole
 SESSION = "a session is one training run from a random start of its own"
 # A family with more of all units than this is named.
 LARGE = 0.25
+# An interval wider than this is said to need more families, for so many points to either side.
+WIDE, POINTS = 0.15, 0.05
 
 
 def chance(tested: Tested) -> float:
     """Accuracy of always answering the label that most families have, every family counted once."""
     weights = once_weights(tested.units.families, tested.units.labels)
     return float(np.bincount(tested.units.labels, weights).max() / weights.sum())
+
+
+def needed(score: Score) -> str:
+    """How many families would be enough, where these say little; empty where they do."""
+    if score.interval is None or score.error is None or score.interval.high - score.interval.low <= WIDE:
+        return ""
+    count = families_needed(score.distinct_families, score.error, POINTS)
+    if count <= score.distinct_families:
+        return ""
+    return f" For an interval of ± {100 * POINTS:.0f} points about {count:,} families like these would be needed."
 
 
 def against_guessing(tested: Tested) -> tuple[Score, float, str]:
@@ -106,8 +118,8 @@ def _held_out(findings: Findings, folds: Tested) -> list[str]:
     trained = "a new head" if "extension" in findings.study["strategy"] else "a new last layer"
     return [
         f"With each of the {distinct(folds)} families held out once, {percent(accuracy.estimate)} of a family's "
-        f"{units} were classified rightly, in the mean over families ({interval(accuracy)}){_whole_families(folds)}. "
-        f"{guessing(folds)}.{_by_units(folds)}",
+        f"{units} were classified rightly, in the mean over families ({interval(accuracy)}){_whole_families(folds)}."
+        f"{needed(accuracy)} {guessing(folds)}.{_by_units(folds)}",
         f"{session_note(folds, accuracy)} For this {trained} is trained {folds.folds} times, each time without the "
         f"families of one of {folds.folds} folds, {fold_settings(findings)}.",
     ]

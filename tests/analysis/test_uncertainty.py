@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from nbjax.analysis import family_interval, jackknife_interval, naive_interval
-from nbjax.analysis.uncertainty import FamilyEstimate, Interval, effective_families, flat
+from nbjax.analysis.uncertainty import FamilyEstimate, Interval, effective_families, families_needed, flat
 from nbjax.analysis.variance import Component
 
 
@@ -120,7 +120,7 @@ def test_the_jackknife_of_a_mean_is_the_family_interval():
     one = family_interval(values, family, label, fraction=True)
     other = jackknife_interval(values.mean(), without, np.full((12, 1), 5), fraction=True)
     np.testing.assert_allclose((other.estimate, *other.interval), (one.estimate, *one.interval), rtol=1e-9)
-    assert other[2:] == one[2:]
+    assert other[2:5] == one[2:5]
     alone = jackknife_interval(0.5, np.zeros(3), np.eye(2)[[0, 0, 1]], fraction=True)
     assert (alone.interval, "one family only" in alone.reason) == (None, True)
 
@@ -194,7 +194,7 @@ def test_the_jackknife_of_a_mean_is_the_family_interval_of_patients_with_two_lab
     one = family_interval(values, patient, label, fraction=True)
     other = jackknife_interval(values.mean(), without, np.full((12, 2), 10), fraction=True)
     np.testing.assert_allclose((other.estimate, *other.interval), (one.estimate, *one.interval), rtol=1e-9)
-    assert other[2:] == one[2:]
+    assert other[2:5] == one[2:5]
 
 
 def test_intervals_of_patients_with_two_labels_cover_as_often_as_they_say():
@@ -230,6 +230,18 @@ def test_folds_correct_the_variance_as_nadeau_and_bengio_do(seed, folds, fractio
     np.testing.assert_allclose(ours.interval, theirs.interval, rtol=1e-9)
 
 
+def test_as_many_families_as_are_said_to_be_needed_give_that_interval():
+    rng, needed = np.random.default_rng(0), []
+    for _ in range(50):
+        found = family_interval(rng.beta(6, 2, 60), np.arange(60), np.arange(60) % 2, fraction=True)
+        needed.append(families_needed(60, found.error, 0.05))
+    # Of a beta distribution, from its variance.
+    assert np.mean(needed) == pytest.approx((1.96 / 0.05) ** 2 * stats.beta(6, 2).var(), rel=0.1)
+    many = int(np.mean(needed))
+    low, high = family_interval(rng.beta(6, 2, many), np.arange(many), np.zeros(many, int), fraction=True).interval
+    assert (high - low) / 2 == pytest.approx(0.05, rel=0.25)
+
+
 def test_effective_families():
     assert effective_families(np.array([[10, 0], [0, 10], [5, 5]])) == pytest.approx(3)
     assert effective_families(np.array([[90], [10]])) == pytest.approx(100**2 / (90**2 + 10**2))
@@ -247,5 +259,6 @@ def test_a_records_intervals_are_columns_of_their_own():
         "truncated": False,
     }
     alone = FamilyEstimate(0.5, None, (1, 1), 2, "one family")
-    assert list(flat(alone)) == ["estimate", "low", "high", "families", "distinct_families", "reason"]
+    names = ["estimate", "low", "high", "families", "distinct_families", "reason", "error"]
+    assert list(flat(alone)) == names
     assert (flat(alone)["low"], flat(alone)["high"]) == (None, None)

@@ -183,6 +183,14 @@ def with_scores(tested, **change):
     return tested._replace(by_family=tested.by_family | changed)
 
 
+def test_how_many_families_would_be_enough_is_said_where_there_are_too_few(found):
+    wide = found._replace(folds=with_scores(found.folds, interval=Interval(0.5, 0.9), error=0.1))
+    expected = int(np.ceil(10 * (1.959964 * 0.1 / 0.05) ** 2))
+    assert f"For an interval of ± 5 points about {expected} families like these would be needed." in answer(wide)[1]
+    narrow = found._replace(folds=with_scores(found.folds, interval=Interval(0.75, 0.85), error=0.02))
+    assert "would be needed" not in answer(narrow)[1]
+
+
 def test_a_random_split_flatters_by_more_than_sessions_differ_or_is_not_said_to(found):
     few = found._replace(
         folds=with_scores(found.folds, estimate=0.70, std=0.06),
